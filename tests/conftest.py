@@ -1,0 +1,21 @@
+"""Fixtures shared by all rooms."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network for a newer version
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("WANDB_SILENT", "true")
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with real images, `$SEGMENTATION_DATA` or the one beside the checkout; skips where there is none."""
+    root = Path(os.environ.get("SEGMENTATION_DATA", SHARED_DATA))
+    if not root.is_dir():
+        pytest.skip("no real images here: set SEGMENTATION_DATA to run this test")
+    return root
