@@ -1,0 +1,217 @@
+"""Inference in tiles over images and volumes of any size."""
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.network import choice, positive
+
+Predict = Callable[[Tensor], Tensor]
+
+
+class SlidingWindow:
+    r"""Class probabilities of a whole image from overlapping tiles, blended.
+
+    At voxel x, :math:`p(x) = \sum_t w_t(x)\, p_t(x)` over the tiles t that cover it, with :math:`\sum_t w_t(x) = 1`
+    everywhere. The weight is a product over axes, so it is made to sum to one axis by axis and no map of counts
+    is kept. Averaging **probabilities** keeps them probabilities; averaging logits, as nnU-Net does, sharpens where
+    tiles disagree (offered for comparison). Images smaller than the window are padded and the result cropped back.
+    A network with valid convolutions may return less than the window: then tiles are laid by what it returns.
+
+    Args:
+        window: size of a tile, one number an axis; must be legal for the network.
+        overlap: share of a tile that the next one covers again, at least (tiles are spread evenly).
+        blend: weight of a tile: falling off as a Gaussian of sigma 1/8 tile, or constant.
+        batch_size: tiles that the network sees at once.
+        average: average the probabilities or the logits of overlapping tiles.
+        storage: where the result is summed: in main memory, on the image's device, or in a temporary file
+            mapped into memory (for results larger than memory).
+        padding: fill beyond the image with zeros, or with its nearest voxel.
+
+    Raises:
+        ValueError: if an argument is out of range, or the image does not fit the window's axes.
+    """
+
+    def __init__(
+        self,
+        window: list[int],
+        overlap: float = 0.5,
+        blend: Literal["gaussian", "constant"] = "gaussian",
+        batch_size: int = 4,
+        average: Literal["probabilities", "logits"] = "probabilities",
+        storage: Literal["memory", "device", "disk"] = "memory",
+        padding: Literal["zero", "nearest"] = "zero",
+    ) -> None:
+        if not 0 <= overlap < 1:
+            raise ValueError(f"overlap must be in [0, 1), got {overlap}")
+        self.window = tuple(positive("window", int(n)) for n in window)
+        self.overlap = overlap
+        self.blend = choice("blend", blend, ("gaussian", "constant"))
+        self.batch_size = positive("batch_size", batch_size)
+        self.average = choice("average", average, ("probabilities", "logits"))
+        self.storage = choice("storage", storage, ("memory", "device", "disk"))
+        self.padding = choice("padding", padding, ("zero", "nearest"))
+        self._returned: tuple[int, ...] = self.window
+
+    def __repr__(self) -> str:
+        """The window and how it is blended."""
+        return (
+            f"SlidingWindow(window={list(self.window)}, overlap={self.overlap}, blend={self.blend!r}, "
+            f"batch_size={self.batch_size}, average={self.average!r})"
+        )
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, predict: Predict) -> Tensor:
+        """Probabilities ``(1, K, *S)`` float32 of one image ``(1, C, *S)``.
+
+        Args:
+            image: one whole case, on the device where tiles are to be predicted.
+            predict: maps tiles ``(n, C, *window)`` to logits ``(n, K, *w)``, ``w`` at most the window; one channel
+                is the logit of class 1 against background.
+        """
+        if image.shape[0] != 1 or image.dim() != len(self.window) + 2:
+            raise ValueError(
+                f"a window of {len(self.window)} axes takes one image (1, channels, axes), got {tuple(image.shape)}"
+            )
+        try:
+            return self._blended(image, predict)
+        except _Returned as found:  # a valid network: lay the tiles anew by what it returns
+            self._returned = found.size
+            return self._blended(image, predict)
+
+    def _blended(self, image: Tensor, predict: Predict) -> Tensor:
+        """Tile, predict and sum."""
+        size, returned = tuple(image.shape[2:]), self._returned
+        borders = [(w - r) // 2 for w, r in zip(self.window, returned, strict=True)]
+        grid = tuple(max(s, r) for s, r in zip(size, returned, strict=True))
+        low = [(g - s) // 2 for g, s in zip(grid, size, strict=True)]
+        extent = [g + w - r for g, w, r in zip(grid, self.window, returned, strict=True)]
+        padded = _pad(image, [a + b for a, b in zip(low, borders, strict=True)], extent, self.padding)
+        total: Tensor | None = None
+        for tiles in _batched(tile_grid(grid, returned, self.overlap, self.blend), self.batch_size):
+            crops = torch.cat([padded[(..., *_slices(tile.start, self.window))] for tile in tiles])
+            maps = self._maps(predict(crops), returned)
+            if len(tiles) == 1 and grid == returned:
+                total = self._stored(maps) if self.storage != "device" else maps
+                break
+            if total is None:
+                total = self._zeros((1, maps.shape[1], *grid), maps.device)
+            for tile, part in zip(tiles, maps, strict=True):
+                _add(total[(0, ..., *_slices(tile.start, returned))], part, tile.weights)
+        probabilities = total if self.average == "probabilities" else _softmax_in_place(total)
+        return probabilities[(..., *_slices(low, size))]
+
+    def _maps(self, logits: Tensor, expected: tuple[int, ...]) -> Tensor:
+        """What is to be averaged, float32 with at least two classes."""
+        size = tuple(logits.shape[2:])
+        if size != expected:
+            if any(n > w or (w - n) % 2 for n, w in zip(size, self.window, strict=True)):
+                raise ValueError(f"the network returned {size} for a window of {self.window}: not its centre")
+            raise _Returned(size)
+        logits = two_class(logits.float())
+        return logits.softmax(1) if self.average == "probabilities" else logits
+
+    def _zeros(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """The place where the result is summed."""
+        if self.storage == "disk":
+            # numpy unlinks nothing itself: an unnamed temporary file is freed with the array
+            with tempfile.TemporaryFile() as file:
+                return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=shape))
+        return torch.zeros(shape, device=device if self.storage == "device" else "cpu")
+
+    def _stored(self, maps: Tensor) -> Tensor:
+        """The only tile's maps, brought to the storage asked for."""
+        return self._zeros(tuple(maps.shape), maps.device).copy_(maps) if self.storage == "disk" else maps.cpu()
+
+
+class Tile(NamedTuple):
+    """Where a tile begins, and its weight along each axis."""
+
+    start: tuple[int, ...]
+    weights: tuple[Tensor, ...]
+
+
+class _Returned(Exception):
+    """Tells that a network returned less than the window."""
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+def two_class(logits: Tensor) -> Tensor:
+    """A single channel as two: background logit 0 and the logit given; more channels unchanged."""
+    return torch.cat((torch.zeros_like(logits), logits), dim=1) if logits.shape[1] == 1 else logits
+
+
+def tile_starts(size: int, tile: int, overlap: float) -> list[int]:
+    """First voxels of the fewest evenly spread tiles that cover ``size`` with at least this overlap."""
+    step = max(1, int(tile * (1 - overlap)))
+    count = math.ceil(max(size - tile, 0) / step) + 1
+    return [round(i * (size - tile) / max(count - 1, 1)) for i in range(count)]
+
+
+def tile_weights(starts: Sequence[int], tile: int, size: int, blend: str) -> Tensor:
+    """Weights ``(tiles, tile)`` of tiles along one axis, that sum to one over the tiles at every voxel."""
+    place = torch.arange(tile, dtype=torch.float64) - (tile - 1) / 2
+    shape = torch.exp(-0.5 * (place / (tile / 8)) ** 2) if blend == "gaussian" else torch.ones_like(place)
+    total = torch.zeros(size, dtype=torch.float64)
+    for start in starts:
+        total[start : start + tile] += shape
+    return torch.stack([shape / total[start : start + tile] for start in starts]).float()
+
+
+def tile_grid(size: Sequence[int], tile: Sequence[int], overlap: float, blend: str) -> Iterator[Tile]:
+    """All tiles that cover ``size``; the product of a tile's weights sums to one over the tiles."""
+    starts = [tile_starts(s, t, overlap) for s, t in zip(size, tile, strict=True)]
+    weights = [tile_weights(a, t, s, blend) for a, t, s in zip(starts, tile, size, strict=True)]
+    for index in product(*(range(len(axis)) for axis in starts)):
+        place = tuple(axis[i] for axis, i in zip(starts, index, strict=True))
+        yield Tile(place, tuple(axis[i] for axis, i in zip(weights, index, strict=True)))
+
+
+def _slices(start: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
+
+
+def _batched(tiles: Iterator[Tile], size: int) -> Iterator[list[Tile]]:
+    batch: list[Tile] = []
+    for tile in tiles:
+        batch.append(tile)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _pad(image: Tensor, low: Sequence[int], extent: Sequence[int], padding: str) -> Tensor:
+    """Pad ``image`` to ``extent``, ``low`` voxels of it before each axis."""
+    pads: list[int] = []
+    for before, whole, size in zip(reversed(low), reversed(extent), reversed(image.shape[2:]), strict=True):
+        pads += [before, whole - size - before]
+    if not any(pads):
+        return image
+    return F.pad(image, pads) if padding == "zero" else F.pad(image, pads, mode="replicate")
+
+
+def _add(total: Tensor, part: Tensor, weights: Sequence[Tensor]) -> None:
+    """Add the weighted maps of a tile ``(K, *w)`` to its place in the sum."""
+    weight = weights[0].to(part.device)
+    for axis in weights[1:]:
+        weight = weight.unsqueeze(-1) * axis.to(part.device)
+    total += (part * weight).to(total.device)
+
+
+def _softmax_in_place(logits: Tensor) -> Tensor:
+    """Softmax over channels, slab by slab, so that no second copy of a large result is made."""
+    for slab in logits.split(1, dim=2):
+        slab.copy_(slab.softmax(1))
+    return logits
