@@ -1,0 +1,413 @@
+"""What all data sets share: finding the folder, splitting, loaders, the batch.
+
+A data set is a subclass of `ImageData` or `VolumeData` (both subclasses of `SegmentationData`) that says where its files
+lie (`find_cases`) and how its masks are coded (`coding`).
+"""
+
+import os
+import re
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from datamodules import splits
+from datamodules.case import Case, DataInfo
+from datamodules.errors import DataError
+from datamodules.sampling import Draw, EpochSampler, ShardSampler
+
+Sample = dict[str, Any]
+MEMORY_LIMIT = 1 << 30
+
+
+class Pipeline(ABC):
+    """Turns a case into tensors; picklable, so that it can move to worker processes."""
+
+    @abstractmethod
+    def train_item(self, case: Case, draw: Draw) -> Sample:
+        """Augmented image (or patch) and mask; a function of the case and the draw alone."""
+
+    @abstractmethod
+    def whole_item(self, case: Case) -> Sample:
+        """The whole case on the network's grid, with `geometry` and, where it has a mask, `original_mask`."""
+
+
+class MemoryCache:
+    """Keeps prepared cases in memory until a budget is used up; later ones are prepared anew each time.
+
+    Args:
+        limit: Budget in bytes.
+    """
+
+    def __init__(self, limit: int = MEMORY_LIMIT) -> None:
+        self.limit, self.used = limit, 0
+        self.items: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any:
+        """The item, or None."""
+        return self.items.get(key)
+
+    def put(self, key: str, item: Any, size: int) -> None:
+        """Keep the item if it fits."""
+        if self.used + size <= self.limit:
+            self.items[key] = item
+            self.used += size
+
+
+class CaseDataset(Dataset):
+    """Map-style data set over cases.
+
+    Args:
+        cases: The cases.
+        pipeline: Prepares them.
+        train: Give augmented draws (index by `Draw` or number) instead of whole cases.
+    """
+
+    def __init__(self, cases: Sequence[Case], pipeline: Pipeline, train: bool) -> None:
+        self.cases, self.pipeline, self.train = list(cases), pipeline, train
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, key: int | Draw) -> Sample:
+        if not self.train:
+            return self.pipeline.whole_item(self.cases[int(key)])
+        draw = key if isinstance(key, Draw) else Draw(0, key, key)
+        return self.pipeline.train_item(self.cases[draw.index], draw)
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """Stack tensors, list everything else.
+
+    Raises:
+        DataError: If the images of a batch differ in shape.
+    """
+    batch: Sample = {}
+    for key, first in samples[0].items():
+        values = [sample[key] for sample in samples]
+        if not isinstance(first, Tensor):
+            batch[key] = values
+            continue
+        if len({value.shape for value in values}) > 1:
+            shapes = ", ".join(f"{s['case']} {tuple(v.shape)}" for s, v in zip(samples, values, strict=True))
+            raise DataError(f"{key}s of one batch differ in shape: {shapes}. Set size or patch_size, or batch_size 1.")
+        batch[key] = torch.stack(values)
+    return batch
+
+
+def _rank_world() -> tuple[int, int]:
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def _single_thread(worker: int) -> None:
+    import sys
+
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)
+
+
+class SegmentationData(LightningDataModule, ABC):
+    """Base of all data sets: folder, split, loaders.
+
+    Args:
+        root: Folder of the data set; by default `$SEGMENTATION_DATA/<name>`.
+        batch_size: Images or patches in a training batch; whole cases come one at a time.
+        num_workers: Loader processes.
+        split: "grouped" (what belongs together stays together), "random", "paper" (the published split), "official" (the
+            owner's test set), or the path of a file of names (.csv with columns case,subset, or .json).
+        split_sizes: Shares or counts of training, validation and test cases, as 0.64 0.16 0.2 or 80 20 30.
+        fold: Number of the test part for k-fold cross-validation, from 0.
+        num_folds: Number of parts for cross-validation.
+        seed: Seed of split, sampling and augmentation.
+        augment: Augment the training images.
+        predict_root: Folder of new images without masks, for `predict`.
+        download: Fetch the data set where its owner serves it openly.
+        follow_links: Allow links that lead out of the root folder.
+    """
+
+    info: ClassVar[DataInfo]
+    folder: ClassVar[str] = ""
+    default_split: ClassVar[str] = "grouped"
+    spatial_dims: int = 2
+    in_channels: int = 3
+    class_names: Sequence[str] = ("background", "foreground")
+    has_true_probs: bool = False
+
+    def __init__(
+        self,
+        root: str | None = None,
+        batch_size: int = 8,
+        num_workers: int = 0,
+        split: str | None = None,
+        split_sizes: list[float] | None = None,
+        fold: int | None = None,
+        num_folds: int = 5,
+        seed: int = 0,
+        augment: bool = True,
+        predict_root: str | None = None,
+        download: bool = False,
+        follow_links: bool = False,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or num_workers < 0:
+            raise DataError(f"batch_size={batch_size}, num_workers={num_workers}: need at least 1 and 0.")
+        self.root, self.batch_size, self.num_workers = root, batch_size, num_workers
+        self.split, self.split_sizes = split or self.default_split, split_sizes
+        self.fold, self.num_folds, self.seed = fold, num_folds, seed
+        self.augment, self.predict_root = augment, predict_root
+        self.download, self.follow_links = download, follow_links
+        self.subsets: splits.Split | None = None
+        self.new_cases: list[Case] = []
+        self._pipeline: Pipeline | None = None
+
+    # What a data set says of itself
+
+    @abstractmethod
+    def find_cases(self) -> list[Case]:
+        """All labelled cases under the root folder."""
+
+    @abstractmethod
+    def make_pipeline(self) -> Pipeline:
+        """The object that turns cases into tensors."""
+
+    def paper_names(self, cases: Sequence[Case]) -> dict[str, list[str]]:
+        """Case names of the published split."""
+        raise DataError(f'{type(self).__name__}: no split was published. Use split="{self.default_split}".')
+
+    def find_new_cases(self, folder: Path) -> list[Case]:
+        """Cases without masks in a folder of the user's."""
+        raise DataError(f"{type(self).__name__}: predict_root={folder} is not supported. Leave it out.")
+
+    def fetch(self, root: Path) -> None:
+        """Download the data set into the root folder."""
+        raise DataError(f"{type(self).__name__}: cannot be downloaded without an account. {self.advice(root)}")
+
+    # Folder
+
+    @classmethod
+    def default_folder(cls) -> str:
+        """Folder name under `$SEGMENTATION_DATA`: the class name in snake case."""
+        return cls.folder or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.class_names)
+
+    def root_path(self) -> Path:
+        """The root folder.
+
+        Raises:
+            DataError: If neither `root` nor `$SEGMENTATION_DATA` is set.
+        """
+        if self.root:
+            return Path(self.root).expanduser()
+        base = os.environ.get("SEGMENTATION_DATA")
+        if not base:
+            name = type(self).__name__
+            raise DataError(f"{name}: no folder given. Set --data.root, or the variable SEGMENTATION_DATA.")
+        return Path(base).expanduser() / self.default_folder()
+
+    def advice(self, root: Path) -> str:
+        """Where to get the data set and how to lay it out."""
+        return f"Get it from {self.info.source} and unpack it so that {root} holds {self.info.layout}."
+
+    def existing_root(self) -> Path:
+        """The root folder, which must exist.
+
+        Raises:
+            DataError: If it does not.
+        """
+        root = self.root_path()
+        if not root.is_dir():
+            raise DataError(
+                f"{type(self).__name__}: folder {root} does not exist. Set --data.root or SEGMENTATION_DATA "
+                f"(the default is $SEGMENTATION_DATA/{self.default_folder()}). {self.advice(root)}"
+            )
+        return root
+
+    def subfolder(self, *names: str) -> Path:
+        """First of the relative paths that is a folder under the root; also with the root's own name repeated.
+
+        Raises:
+            DataError: If none is.
+        """
+        root = self.existing_root()
+        for name in names:
+            tail = name.partition("/")[2]
+            for path in (root / name, root / tail if tail else root / name):
+                if path.is_dir():
+                    return path
+        raise DataError(f"{type(self).__name__}: {root} holds no folder {names[0]!r}. {self.advice(root)}")
+
+    # Split
+
+    def prepare_data(self) -> None:
+        """Download, in one process, where it was asked for and the folder is not there."""
+        if self.download and not self.root_path().is_dir():
+            self.fetch(self.root_path())
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the cases and split them."""
+        if stage == "predict" and self.predict_root:
+            self._find_new()
+        elif self.subsets is None:
+            self.subsets = self.make_split(self.checked_cases())
+
+    def _find_new(self) -> None:
+        folder = Path(self.predict_root or "").expanduser()
+        if not folder.is_dir():
+            raise DataError(f"predict_root {folder} does not exist. Give a folder of images.")
+        self.new_cases = self.find_new_cases(folder)
+        if not self.new_cases:
+            raise DataError(f"predict_root {folder} holds no image that can be read. Give a folder of images.")
+
+    def checked_cases(self) -> list[Case]:
+        """The cases, after checks that cost no reading.
+
+        Raises:
+            DataError: If there is none, a name is there twice, or a link leads out of the root folder.
+        """
+        cases = self.find_cases()
+        name = type(self).__name__
+        if not cases:
+            raise DataError(f"{name}: {self.root_path()} holds no case. {self.advice(self.root_path())}")
+        names = [case.name for case in cases]
+        twice = {n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else set()
+        if twice:
+            raise DataError(f"{name}: case {min(twice)!r} was found twice. Remove one of the two.")
+        if not self.follow_links:
+            self._refuse_links(cases)
+        return cases
+
+    def _refuse_links(self, cases: Sequence[Case]) -> None:
+        root = self.root_path()
+        home = root.resolve()
+        for case in cases:
+            for path in case.files:
+                if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(home):
+                    raise DataError(f"{path}: the link leads out of {root}. Copy the file, or set follow_links true.")
+
+    def make_split(self, cases: list[Case]) -> splits.Split:
+        """Divide the cases as `split`, `split_sizes`, `fold` and `seed` say.
+
+        Raises:
+            DataError: If the split is unknown or cannot be made of these cases.
+        """
+        sizes = self.split_sizes or splits.DEFAULT_SIZES
+        if self.split.endswith((".csv", ".json")):
+            split = splits.file_split(cases, Path(self.split).expanduser())
+        elif self.split == "paper":
+            split = splits.named_split(cases, self.paper_names(cases), f"{type(self).__name__} paper split")
+        elif self.split == "official":
+            split = self._official(cases, sizes)
+        elif self.split not in ("grouped", "random"):
+            raise DataError(f"split={self.split!r}: use grouped, random, paper, official or a .csv or .json file.")
+        elif self.fold is not None:
+            split = splits.fold_split(cases, self.fold, self.num_folds, sizes, self.seed, self.split == "grouped")
+        else:
+            split = splits.random_split(cases, sizes, self.seed, self.split == "grouped")
+        splits.check_split(split)
+        leaks = splits.leaking_groups(split)
+        if leaks:
+            message = f"split={self.split!r} leaks: cases of {len(leaks)} groups (as {leaks[0]!r}) are in several subsets."
+            warnings.warn(f"{type(self).__name__}: {message} Prefer split=grouped.", stacklevel=2)
+        return split
+
+    def _official(self, cases: Sequence[Case], sizes: Sequence[float]) -> splits.Split:
+        test = [case for case in cases if case.subset == "test"]
+        rest = [case for case in cases if case.subset != "test"]
+        if not test:
+            raise DataError(f"{type(self).__name__}: the owner gives no test set. Use split=grouped.")
+        share = sizes[1] / (sizes[0] + sizes[1])
+        return {**splits.random_split(rest, (1 - share, share, 0), self.seed, True), "test": test}
+
+    def split_table(self) -> list[dict[str, str]]:
+        """Rows `case, subset` of the split in use (after `setup`)."""
+        return [{"case": c.name, "subset": subset} for subset, cases in (self.subsets or {}).items() for c in cases]
+
+    # Loaders
+
+    def dataset(self, subset: str) -> CaseDataset:
+        """Data set of "train", "val", "test" or "predict".
+
+        Raises:
+            DataError: If the subset is empty.
+        """
+        if self._pipeline is None:
+            self._pipeline = self.make_pipeline()
+        if subset == "predict" and self.predict_root:
+            cases = self.new_cases
+        else:
+            if self.subsets is None:
+                self.setup()
+            cases = (self.subsets or {})["test" if subset == "predict" else subset]
+        if not cases:
+            total = sum(len(c) for c in (self.subsets or {}).values())
+            raise DataError(
+                f"{type(self).__name__}: the {subset} set is empty (split={self.split!r}, {total} cases in all). "
+                "Change split or split_sizes, or complete the data set."
+            )
+        return CaseDataset(cases, self._pipeline, train=subset == "train")
+
+    def draws_per_epoch(self, num_cases: int) -> int:
+        """Training draws an epoch, over all processes."""
+        return num_cases
+
+    def _loader(self, dataset: CaseDataset, sampler: Sampler, batch_size: int, drop_last: bool) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=_single_thread,
+            drop_last=drop_last,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled, augmented batches, seeded by (seed, epoch, position)."""
+        dataset = self.dataset("train")
+        rank, world = _rank_world()
+        sampler = EpochSampler(len(dataset), self.seed, self.draws_per_epoch(len(dataset)), rank, world)
+        return self._loader(dataset, sampler, self.batch_size, drop_last=len(sampler) >= self.batch_size)
+
+    def _whole_loader(self, subset: str) -> DataLoader:
+        dataset = self.dataset(subset)
+        return self._loader(dataset, ShardSampler(len(dataset), *_rank_world()), 1, drop_last=False)
+
+    def val_dataloader(self) -> DataLoader:
+        """Whole validation cases, one at a time, none twice over all processes."""
+        return self._whole_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Whole test cases, one at a time, none twice over all processes."""
+        return self._whole_loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """Whole new images of `predict_root`, or the test cases."""
+        return self._whole_loader("predict")
+
+    def plot(self, sample: Sample) -> tuple[Any, Any]:
+        """Draw a sample: image beside mask, the middle slice of a volume.
+
+        Args:
+            sample: An item of a data set, or a batch (its first item is drawn).
+
+        Returns:
+            matplotlib's figure and axes.
+        """
+        from datamodules.plotting import plot_sample
+
+        return plot_sample(sample, self.spatial_dims, self.num_classes)

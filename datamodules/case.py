@@ -1,0 +1,62 @@
+"""What a data set says of itself and of one of its cases."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image or volume with everything that belongs to it on disk.
+
+    Args:
+        name: Unique name within the data set; it appears in tables, split files and predictions.
+        images: The file of each channel, or one file that holds all channels.
+        masks: Mask files; how several are combined is the data set's `MaskCoding`.
+        group: What must stay in one subset (patient, video sequence); the case's own name if empty.
+        subset: The owner's own subset ("train", "test") where there is one.
+        field: Mask of the valid field of view; outside it the reference is ignored.
+        extra: Whatever else a data set needs to read the case (a slice number, a tissue mask).
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    masks: tuple[Path, ...] = ()
+    group: str = ""
+    subset: str = ""
+    field: Path | None = None
+    extra: Any = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of this case."""
+        return self.images + self.masks + ((self.field,) if self.field else ())
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Facts of a data set, shown in the table of `docs/data.md` and in error messages.
+
+    Args:
+        title: Full name.
+        task: What is segmented, in which modality.
+        cases: Number of labelled cases in the full set, in words where it varies.
+        size: Image or volume size.
+        spacing: Pixel or voxel spacing.
+        licence: Licence, or terms of use.
+        citation: Short reference.
+        source: Where to get it.
+        layout: The official layout expected under the root folder.
+        paper: The paper of the project that uses it.
+    """
+
+    title: str
+    task: str
+    cases: str
+    size: str
+    spacing: str
+    licence: str
+    citation: str
+    source: str
+    layout: str
+    paper: str = ""

@@ -1,0 +1,113 @@
+"""Medical Segmentation Decathlon, any task."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datamodules import readers
+from datamodules.case import Case, DataInfo
+from datamodules.errors import DataError
+from datamodules.masks import Index
+from datamodules.volumes import VolumeData
+
+_MR, _CT = "MR", "CT"
+_KNOWN: dict[str, tuple[str, int, tuple[str, ...]]] = {
+    "Task01_BrainTumour": (_MR, 4, ("oedema", "non-enhancing tumour", "enhancing tumour")),
+    "Task02_Heart": (_MR, 1, ("left atrium",)),
+    "Task03_Liver": (_CT, 1, ("liver", "tumour")),
+    "Task04_Hippocampus": (_MR, 1, ("anterior", "posterior")),
+    "Task05_Prostate": (_MR, 2, ("peripheral zone", "transition zone")),
+    "Task06_Lung": (_CT, 1, ("tumour",)),
+    "Task07_Pancreas": (_CT, 1, ("pancreas", "tumour")),
+    "Task08_HepaticVessel": (_CT, 1, ("vessel", "tumour")),
+    "Task09_Spleen": (_CT, 1, ("spleen",)),
+    "Task10_Colon": (_CT, 1, ("tumour",)),
+}
+
+
+class Decathlon(VolumeData):
+    """Medical Segmentation Decathlon: ten tasks in CT and MR, one format.
+
+    Layout: `<task>/imagesTr/<case>.nii.gz`, `<task>/labelsTr/<case>.nii.gz`, with or without the official `dataset.json`, which
+    lists cases, channels and classes. Licence: CC-BY-SA 4.0. Citation: Antonelli et al., Nature Communications 2022.
+
+    Args:
+        task: Folder of the task, as Task04_Hippocampus.
+        classes: Names of the classes for a task that is not one of the ten, background first.
+        channels: Numbers of the channels to use; all by default.
+        patch_size: Shape of training patches (z, y, x).
+        **kwargs: Arguments of `VolumeData` and `SegmentationData`.
+    """
+
+    info = DataInfo(
+        title="Medical Segmentation Decathlon",
+        task="ten tasks: brain, heart, liver, hippocampus, prostate, lung, pancreas, vessels, spleen, colon",
+        cases="20 to 484 a task (hippocampus 260)",
+        size="hippocampus about 36 x 50 x 36; CT 512 x 512 x 30 to 900",
+        spacing="hippocampus 1 mm; others anisotropic",
+        licence="CC-BY-SA 4.0",
+        citation="Antonelli et al., Nature Communications 2022",
+        source="http://medicaldecathlon.com",
+        layout="<task>/imagesTr/*.nii.gz and <task>/labelsTr/*.nii.gz",
+        paper="all",
+    )
+
+    def __init__(
+        self,
+        task: str = "Task04_Hippocampus",
+        classes: list[str] | None = None,
+        channels: list[int] | None = None,
+        patch_size: list[int] | None = None,
+        **kwargs,  # noqa: ANN003
+    ) -> None:
+        modality, total, names = _KNOWN.get(task, (_MR, 1, ()))
+        if not names and not classes:
+            raise DataError(f"task={task!r}: is none of {', '.join(_KNOWN)}. For a task of your own give classes too.")
+        if task == "Task04_Hippocampus" and patch_size is None:
+            patch_size = [32, 48, 32]
+        if modality == _CT:
+            kwargs = {"clip": [-1000.0, 1000.0], **kwargs}
+        super().__init__(patch_size=patch_size, **kwargs)
+        self.task = task
+        self.class_names = tuple(classes) if classes else ("background", *names)
+        self.channels = channels or list(range(total))
+        self.in_channels = len(self.channels)
+        self.coding = Index(self.num_classes)
+
+    def find_cases(self) -> list[Case]:
+        """The labelled cases: those of `dataset.json` where there is one, else all files of `imagesTr`."""
+        folder = self._task_folder()
+        listed = self._listed(folder)
+        images = readers.files(folder / "imagesTr", readers.VOLUME_ENDINGS) if listed is None else listed
+        cases = []
+        for image in images:
+            mask = folder / "labelsTr" / image.name
+            for path in (image, mask):
+                if not path.exists():
+                    raise DataError(f"{path}: does not exist. Unpack {self.task}.tar again, or leave the case out.")
+            cases.append(Case(readers.stem(image), (image,), (mask,)))
+        return cases
+
+    def _task_folder(self) -> Path:
+        root = self.existing_root()
+        folder = root if (root / "imagesTr").is_dir() else root / self.task
+        for part in ("imagesTr", "labelsTr"):
+            if not (folder / part).is_dir():
+                raise DataError(f"Decathlon: {folder} holds no folder {part}. {self.advice(root)}")
+        return folder
+
+    def _listed(self, folder: Path) -> list[Path] | None:
+        path = folder / "dataset.json"
+        if not path.is_file():
+            return None
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            names = [Path(entry["image"]).name for entry in facts["training"]]
+            labels = {int(value): str(name) for value, name in facts["labels"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: is not understood ({error!r}). Take the official file, or remove it.") from error
+        if len(labels) != self.num_classes:
+            raise DataError(f"{path}: lists {len(labels)} classes, {self.num_classes} are expected. Give classes.")
+        return [folder / "imagesTr" / name for name in sorted(names, key=readers.natural)]
+

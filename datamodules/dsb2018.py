@@ -1,0 +1,57 @@
+"""2018 Data Science Bowl: nuclei."""
+
+from collections.abc import Sequence
+
+from datamodules import readers
+from datamodules.case import Case, DataInfo
+from datamodules.errors import DataError
+from datamodules.images import ImageData
+from datamodules.published import DSB_TEST, DSB_VAL, by_position
+
+
+class DSB2018(ImageData):
+    """2018 Data Science Bowl (BBBC038), stage 1 training set: nuclei in 670 microscopy images of several kinds.
+
+    The files are RGBA with a constant alpha; each nucleus has a mask file of its own, and their union is the mask.
+
+    Classes: 0 background, 1 nucleus. Licence: CC0.
+    Layout: `stage1_train/<id>/images/<id>.png`, `stage1_train/<id>/masks/*.png`. Citation: Caicedo et al., Nature
+    Methods 2019.
+
+    Args:
+        **kwargs: Arguments of `ImageData` and `SegmentationData`.
+    """
+
+    info = DataInfo(
+        title="2018 Data Science Bowl (BBBC038)",
+        task="nuclei, fluorescence and stained-tissue microscopy",
+        cases="670",
+        size="256 x 256 to 1024 x 1024",
+        spacing="-",
+        licence="CC0",
+        citation="Caicedo et al., Nature Methods 2019",
+        source="https://bbbc.broadinstitute.org/BBBC038",
+        layout="stage1_train/<id>/images/<id>.png and stage1_train/<id>/masks/*.png",
+        paper="DSC++",
+    )
+    class_names = ("background", "nucleus")
+
+    def __init__(self, **kwargs) -> None:  # noqa: ANN003
+        super().__init__(**kwargs)
+
+    def find_cases(self) -> list[Case]:
+        """A case for each folder of `stage1_train`."""
+        cases = []
+        for folder in sorted(path for path in self.subfolder("stage1_train").iterdir() if path.is_dir()):
+            image = folder / "images" / f"{folder.name}.png"
+            if not image.exists():
+                raise DataError(f"{image}: does not exist. Unpack stage1_train.zip again, or remove {folder}.")
+            masks = readers.files(folder / "masks", (".png",)) if (folder / "masks").is_dir() else []
+            if not masks:
+                raise DataError(f"{folder}: holds no mask. Unpack stage1_train.zip again, or remove the folder.")
+            cases.append(Case(folder.name, (image,), tuple(masks)))
+        return cases
+
+    def paper_names(self, cases: Sequence[Case]) -> dict[str, list[str]]:
+        """428 / 108 / 134. Assumption: the paper's ids count the folders in sorted order, from 0."""
+        return by_position([case.name for case in cases], 670, DSB_VAL, DSB_TEST, first=0)

@@ -1,0 +1,17 @@
+"""The one exception for everything that can be wrong with data on disk."""
+
+
+class DataError(ValueError):
+    """A folder, file or split cannot be used.
+
+    The message is one line: the thing (file, folder or argument), what is wrong with it, and the cure. When a loader's
+    worker process raises it, torch wraps the message into a traceback; the own line is taken out of it again.
+
+    Args:
+        message: The line.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        if "DataLoader worker" in message:
+            message = message.rsplit("DataError: ", 1)[-1].strip()
+        super().__init__(message)

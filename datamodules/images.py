@@ -1,0 +1,253 @@
+"""Base of the 2D data sets: decode, resize or crop, augment, normalise."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules import readers
+from datamodules.base import MemoryCache, Pipeline, Sample, SegmentationData
+from datamodules.case import Case
+from datamodules.errors import DataError
+from datamodules.geometry import Geometry, Resize, Window, padded, resize_labels
+from datamodules.masks import IGNORE, Binary, MaskCoding
+from datamodules.patches import PatchSampling, Uniform
+from datamodules.sampling import Draw
+from datamodules.transforms import Augmentation, Augment2D, normalise
+
+
+class PreparedImage:
+    """A decoded, resized and normalised case.
+
+    Args:
+        image: `(H, W, C)` float32.
+        mask: `(H, W)` uint8, or None.
+        original_mask: The mask before resizing.
+        geometry: Way back to the original grid.
+    """
+
+    def __init__(
+        self, image: np.ndarray, mask: np.ndarray | None, original_mask: np.ndarray | None, geometry: Geometry
+    ) -> None:
+        self.image, self.mask, self.original_mask, self.geometry = image, mask, original_mask, geometry
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes."""
+        return sum(array.nbytes for array in (self.image, self.mask, self.original_mask) if array is not None)
+
+
+class ImagePipeline(Pipeline):
+    """Prepares images.
+
+    Args:
+        coding: Rule for the masks.
+        channels: Image channels.
+        num_classes: Number of classes.
+        size: Height and width all images are resized to, or None to keep theirs.
+        patch_size: Height and width of training crops, or None for whole images.
+        divisor: Whole images are padded to multiples of this.
+        normalisation: Method of `transforms.normalise`.
+        augmentation: For training, or None.
+        sampling: Where training crops lie.
+        seed: Seed of crops and augmentation.
+        memory: Bytes of prepared images to keep.
+    """
+
+    def __init__(
+        self,
+        coding: MaskCoding,
+        channels: int,
+        num_classes: int,
+        size: Sequence[int] | None,
+        patch_size: Sequence[int] | None,
+        divisor: int,
+        normalisation: str,
+        augmentation: Augmentation | None,
+        sampling: PatchSampling,
+        seed: int,
+        memory: int,
+    ) -> None:
+        self.coding, self.channels, self.num_classes, self.size = coding, channels, num_classes, size
+        self.patch_size, self.divisor, self.normalisation = patch_size, divisor, normalisation
+        self.augmentation, self.sampling, self.seed = augmentation, sampling, seed
+        self.memory = MemoryCache(memory)
+
+    def read_image(self, case: Case) -> np.ndarray:
+        """Image as stored, `(H, W, C)`."""
+        if len(case.images) == 1:
+            return readers.read_image(case.images[0], self.channels)
+        planes = [readers.read_image(path, 1) for path in case.images]
+        if len({plane.shape for plane in planes}) > 1:
+            raise DataError(f"{case.images[0]}: the channel files differ in size. Export them on one grid.")
+        return np.concatenate(planes, axis=-1)
+
+    def read_mask(self, case: Case, shape: Sequence[int]) -> np.ndarray | None:
+        """Label map on the original grid, 255 outside the field of view; None if the case has no mask.
+
+        Raises:
+            DataError: If a mask file's size is not the image's.
+        """
+        if not case.masks:
+            return None
+        arrays = [self._sized(path, shape, self.coding.raw) for path in case.masks]
+        labels = self.coding.decode(arrays, case.masks)
+        if case.field is not None:
+            labels[self._sized(case.field, shape, False) <= 127] = IGNORE
+        return labels
+
+    def _sized(self, path: Path, shape: Sequence[int], raw: bool) -> np.ndarray:
+        array = readers.read_mask(path, raw)
+        if tuple(array.shape[:2]) != tuple(shape):
+            raise DataError(
+                f"{path}: mask of {array.shape[1]}x{array.shape[0]} pixels for an image of {shape[1]}x{shape[0]}. "
+                "Use the mask that belongs to the image, on its grid."
+            )
+        return array
+
+    def prepare(self, case: Case) -> PreparedImage:
+        """Decode, resize and normalise; kept in memory as long as the budget lasts."""
+        known = self.memory.get(case.name)
+        if known is not None:
+            return known
+        image = self.read_image(case)
+        shape = image.shape[:2]
+        original = self.read_mask(case, shape)
+        geometry, mask = Geometry("image", shape), original
+        if self.size is not None and tuple(self.size) != shape:
+            geometry = geometry.then(Resize(shape, self.size))
+            image = _resize(image, self.size)
+            if original is not None:
+                mask = resize_labels(torch.from_numpy(original), self.size, self.num_classes).numpy()
+        prepared = PreparedImage(normalise(image, self.normalisation), mask, original, geometry)
+        self.memory.put(case.name, prepared, prepared.nbytes)
+        return prepared
+
+    def train_item(self, case: Case, draw: Draw) -> Sample:
+        """Augmented image or crop."""
+        prepared = self.prepare(case)
+        rng = draw.rng(self.seed)
+        image, mask = prepared.image, prepared.mask
+        if mask is None:
+            raise DataError(f"{case.images[0]}: has no mask, so it cannot be trained on. Add the mask or remove the image.")
+        if self.patch_size is not None:
+            start = self.sampling.start(case.name, mask, self.patch_size, rng)
+            window = Window(mask.shape, start, self.patch_size)
+            image = window.apply(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).contiguous().numpy()
+            mask = window.apply(torch.from_numpy(mask)[None], IGNORE)[0].numpy()
+        if self.augmentation is not None:
+            image, mask = self.augmentation(image, mask, int(rng.integers(1 << 31)))
+        pixels, labels = _to_tensor(image), torch.from_numpy(mask)[None]
+        window = padded(mask.shape, self.divisor)
+        return {"image": window.apply(pixels), "mask": window.apply(labels, IGNORE)[0], "case": case.name}
+
+    def whole_item(self, case: Case) -> Sample:
+        """Whole image, padded to the divisor, with its geometry."""
+        prepared = self.prepare(case)
+        window = padded(prepared.image.shape[:2], self.divisor)
+        sample: Sample = {"image": window.apply(_to_tensor(prepared.image)), "case": case.name}
+        if prepared.mask is not None:
+            sample["mask"] = window.apply(torch.from_numpy(prepared.mask)[None], IGNORE)[0]
+            sample["original_mask"] = torch.from_numpy(prepared.original_mask)
+        sample["geometry"] = prepared.geometry.then(window)
+        return sample
+
+
+def _to_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Average over areas when shrinking, cubic when enlarging; the same edge-aligned grid as `geometry.Resize`."""
+    import cv2
+
+    shrink = size[0] * size[1] < image.shape[0] * image.shape[1]
+    work = image if image.dtype in (np.uint8, np.uint16, np.float32) else image.astype(np.float32)
+    result = cv2.resize(work, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
+    return result[..., None] if result.ndim == 2 else result
+
+
+class ImageData(SegmentationData):
+    """Base of the 2D data sets.
+
+    Args:
+        size: Height and width to which all images are resized; `native` keeps each image's own.
+        patch_size: Height and width of training crops; whole images if left out.
+        divisor: Whole images are padded to multiples of this.
+        normalisation: "zscore" (over the image), "channel", "minmax" or "none".
+        sampling: Where training crops lie.
+        augmentation: Augmentation of the training images, by default the DSC++ paper's.
+        memory_limit: Bytes of prepared images kept in memory.
+        **kwargs: Arguments of `SegmentationData`.
+    """
+
+    coding: MaskCoding = Binary()
+    default_size: Sequence[int] | None = (256, 256)
+
+    def __init__(
+        self,
+        size: list[int] | str | None = None,
+        patch_size: list[int] | None = None,
+        divisor: int = 16,
+        normalisation: str = "zscore",
+        sampling: PatchSampling | None = None,
+        augmentation: Augmentation | None = None,
+        memory_limit: int = 1 << 30,
+        **kwargs,  # noqa: ANN003 (the parser resolves it to the base class)
+    ) -> None:
+        super().__init__(**kwargs)
+        if normalisation not in ("zscore", "channel", "minmax", "none"):
+            raise DataError(f"normalisation={normalisation!r}: use zscore, channel, minmax or none.")
+        self.size = None if size == "native" else _pair("size", size or self.default_size)
+        self.patch_size = _pair("patch_size", patch_size)
+        self.divisor, self.normalisation, self.memory_limit = divisor, normalisation, memory_limit
+        self.sampling, self.augmentation = sampling, augmentation
+
+    def make_pipeline(self) -> ImagePipeline:
+        """The 2D pipeline with this data set's mask coding."""
+        augmentation = (self.augmentation or Augment2D()) if self.augment else None
+        return ImagePipeline(
+            self.coding,
+            self.in_channels,
+            self.num_classes,
+            self.size,
+            self.patch_size,
+            self.divisor,
+            self.normalisation,
+            augmentation,
+            self.sampling or Uniform(),
+            self.seed,
+            self.memory_limit // max(1, self.num_workers),
+        )
+
+    def find_new_cases(self, folder: Path) -> list[Case]:
+        """Every image of the folder, by name."""
+        return [Case(path.stem, (path,)) for path in readers.files(folder, readers.IMAGE_ENDINGS)]
+
+
+def _pair(name: str, value: Sequence[int] | str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if isinstance(value, str) or len(value) != 2 or min(value) < 1:
+        raise DataError(f"{name}={value!r}: give height and width, as 256 256.")
+    return (int(value[0]), int(value[1]))
+
+
+def pair_by_stem(images: Sequence[Path], masks: Sequence[Path], suffix: str = "") -> list[tuple[Path, Path]]:
+    """Pair images with masks of the same stem (plus a suffix).
+
+    Raises:
+        DataError: If an image has no mask, or a mask no image.
+    """
+    by_stem = {readers.stem(path): path for path in masks}
+    pairs = []
+    for image in images:
+        mask = by_stem.pop(readers.stem(image) + suffix, None)
+        if mask is None:
+            raise DataError(f"{image}: has no mask {readers.stem(image) + suffix}.*. Add the mask or remove the image.")
+        pairs.append((image, mask))
+    if by_stem:
+        raise DataError(f"{next(iter(by_stem.values()))}: mask without an image. Add the image or remove the mask.")
+    return pairs

@@ -1,0 +1,169 @@
+"""From a volume as stored to the network's grid and intensities: orientation, spacing, clip, normalisation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from datamodules.errors import DataError
+from datamodules.geometry import Geometry, Orient, Resize, resize_labels
+
+NORMALISATIONS = ("zscore", "nonzero", "tissue", "minmax", "none")
+
+
+@dataclass(frozen=True)
+class RawVolume:
+    """A case as stored.
+
+    Args:
+        image: `(C, *S0)`.
+        mask: Labels `(*S0)` uint8, or None.
+        affine: 4x4, indices to mm.
+        spacing: mm on each stored axis.
+        tissue: Boolean `(*S0)` over which mean and deviation are taken, or None.
+        name: What to call it in an error.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    affine: np.ndarray
+    spacing: tuple[float, ...]
+    tissue: np.ndarray | None = None
+    name: str = ""
+
+
+@dataclass
+class PreparedVolume:
+    """A case on the network's grid.
+
+    Args:
+        image: `(C, D, H, W)` float32, perhaps a memory map.
+        mask: `(D, H, W)` uint8, or None.
+        geometry: Way back to the original grid.
+        foreground: Flat positions of foreground voxels (at most 10,000).
+        fill: Value of what lies outside, the smallest of the volume.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    geometry: Geometry
+    foreground: np.ndarray
+    fill: float
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Parameters of the preparation; two equal ones give equal results.
+
+    Args:
+        spacing: Target spacing (z, y, x) in mm, or None to keep each volume's own.
+        clip: Lower and upper bound of the intensities, or None.
+        normalisation: Per channel: "zscore" over all voxels, "nonzero" over those not 0, "tissue" over the data set's tissue mask,
+            "minmax" or "none".
+        mean: Fixed mean instead of each volume's, with `deviation`.
+        deviation: Fixed standard deviation.
+        order: Order of the spline for images (1 linear, 3 cubic); labels are resampled linearly per class.
+        num_classes: Number of classes.
+    """
+
+    spacing: tuple[float, ...] | None = None
+    clip: tuple[float, float] | None = None
+    normalisation: str = "zscore"
+    mean: tuple[float, ...] | None = None
+    deviation: tuple[float, ...] | None = None
+    order: int = 1
+    num_classes: int = 2
+
+    def geometry(self, raw: RawVolume) -> Geometry:
+        """Steps from the stored grid to the network's: axes (z, y, x) pointing to superior, anterior, right; spacing."""
+        shape = raw.image.shape[1:]
+        geometry = Geometry("volume", shape, raw.spacing, raw.affine, [_orientation(raw.affine, shape)])
+        if self.spacing is not None:
+            now = geometry.grid_spacing()
+            before = tuple(shape[axis] for axis in geometry.steps[0].order)  # type: ignore[attr-defined]
+            after = [
+                max(1, int(n * s / t + 1e-6)) if abs(s - t) > 1e-3 * t else n
+                for n, s, t in zip(before, now, self.spacing, strict=True)
+            ]
+            if np.prod(after, dtype=float) > 2e9:
+                raise DataError(f"{raw.name}: would have shape {after} at {self.spacing} mm. Check its spacing {now} mm.")
+            if tuple(after) != before:
+                geometry = geometry.then(Resize(before, after))
+        return geometry
+
+    def run(self, raw: RawVolume) -> PreparedVolume:
+        """Prepare a volume."""
+        from datamodules.patches import foreground_index
+
+        geometry = self.geometry(raw)
+        orient, *resize = geometry.steps
+        image = _move(raw.image, orient)
+        tissue = None if raw.tissue is None else _move(raw.tissue[None], orient)[0]
+        image = self.intensities(image, tissue)
+        mask = None if raw.mask is None else _move(raw.mask[None], orient)[0]
+        if resize:
+            shape = resize[0].after  # type: ignore[attr-defined]
+            image = np.stack([_resample(channel, shape, self.order) for channel in image])
+            if mask is not None:
+                mask = resize_labels(torch.from_numpy(mask.copy()), shape, self.num_classes).numpy()
+        index = np.empty(0, np.int64) if mask is None else foreground_index(mask)
+        image = np.ascontiguousarray(image, np.float32)
+        mask = None if mask is None else np.ascontiguousarray(mask)
+        return PreparedVolume(image, mask, geometry, index, float(image.min()))
+
+    def intensities(self, image: np.ndarray, tissue: np.ndarray | None) -> np.ndarray:
+        """Clip and normalise `(C, *S)` to float32."""
+        image = image.astype(np.float32)
+        if self.clip is not None:
+            np.clip(image, *self.clip, out=image)
+        for number, channel in enumerate(image):
+            if self.normalisation == "none":
+                continue
+            if self.normalisation == "minmax":
+                low, high = float(channel.min()), float(channel.max())
+                channel -= low
+                channel /= max(high - low, 1e-6)
+                continue
+            mean, deviation = self._statistics(channel, tissue, number)
+            channel -= np.float32(mean)
+            channel /= np.float32(max(deviation, 1e-6))
+        return image
+
+    def _statistics(self, channel: np.ndarray, tissue: np.ndarray | None, number: int) -> tuple[float, float]:
+        if self.mean is not None and self.deviation is not None:
+            return self.mean[number % len(self.mean)], self.deviation[number % len(self.deviation)]
+        values = channel
+        if self.normalisation == "nonzero":
+            values = channel[channel != 0]
+        elif self.normalisation == "tissue" and tissue is not None:
+            values = channel[tissue]
+        if not values.size:
+            values = channel
+        return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+
+
+def _orientation(affine: np.ndarray, shape: Sequence[int]) -> Orient:
+    """Step to axes (S, A, R), the transposed canonical order, so that depth is the body's long axis."""
+    from nibabel.orientations import io_orientation
+
+    axes = io_orientation(affine)
+    order = [int(np.flatnonzero(axes[:, 0] == target)[0]) for target in (2, 1, 0)]
+    return Orient(order, [bool(axes[axis, 1] < 0) for axis in order], shape)
+
+
+def _move(array: np.ndarray, orient: Orient) -> np.ndarray:
+    """The orientation step for numpy arrays of any type, without a copy."""
+    moved = np.transpose(array, (0, *(axis + 1 for axis in orient.order)))
+    return moved[(slice(None), *(slice(None, None, -1 if flip else 1) for flip in orient.flip))]
+
+
+def _resample(channel: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
+    """Spline resampling on the edge-aligned grid of `geometry.Resize`."""
+    if order == 1:
+        tensor = torch.from_numpy(np.ascontiguousarray(channel))[None]
+        return Resize(channel.shape, shape).apply(tensor)[0].numpy()
+    from scipy import ndimage
+
+    zoom = [after / before for after, before in zip(shape, channel.shape, strict=True)]
+    return ndimage.zoom(channel, zoom, order=order, mode="nearest", grid_mode=True)

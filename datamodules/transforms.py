@@ -1,0 +1,164 @@
+"""Augmentation, behind one seam: `augment(image, mask, seed)`.
+
+albumentations does images, MONAI volumes; both are seeded anew for every draw, so that a draw looks the same in whichever
+worker or process it is made.
+"""
+
+import os
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+IGNORE = 255
+
+
+class Augmentation(Protocol):
+    """Anything that changes an image and its mask together, as a function of a seed."""
+
+    def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Augmented float32 image (channels last in 2D, first in 3D) and uint8 mask."""
+
+
+class Augment2D:
+    """The augmentation of the DSC++ paper for images: mirror, rotate, scale, elastic warp, brightness.
+
+    Mirror, rotation, scale and elastic displacement are composed into one warp, so that the image is interpolated once.
+    Runs on images that are already normalised: what comes in from outside is 0, the mean.
+
+    Args:
+        probability: Chance of each of rotation, scale, elastic warp and brightness; mirroring has one half an axis.
+        rotation: Largest angle in degrees.
+        scale: Range of the zoom.
+        elastic_strength: Range of the elastic strength alpha.
+        elastic_sigma: Range of the elastic smoothness sigma in pixels.
+        brightness: Range of the factor on each channel.
+
+    References:
+        Yeung et al., Calibrating the Dice loss to handle neural network overconfidence, 2023.
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.15,
+        rotation: float = 15.0,
+        scale: tuple[float, float] = (0.85, 1.25),
+        elastic_strength: tuple[float, float] = (0.0, 900.0),
+        elastic_sigma: tuple[float, float] = (9.0, 13.0),
+        brightness: tuple[float, float] = (0.5, 2.0),
+    ) -> None:
+        self.probability, self.rotation, self.scale = probability, rotation, scale
+        self.elastic_strength, self.elastic_sigma, self.brightness = elastic_strength, elastic_sigma, brightness
+        self._compose: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_compose": None}
+
+    def _build(self) -> Any:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        import albumentations
+
+        from datamodules.warp import ChannelGain, ComposedWarp
+
+        warp = ComposedWarp(
+            self.probability, self.rotation, self.scale, self.elastic_strength, self.elastic_sigma, fill_mask=IGNORE
+        )
+        return albumentations.Compose([warp, ChannelGain(self.brightness, p=self.probability)])
+
+    def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Augment `(H, W, C)` and `(H, W)`; pixels from outside have mask 255."""
+        if self._compose is None:
+            self._compose = self._build()
+        self._compose.set_random_seed(seed % (1 << 31))
+        result = self._compose(image=image, mask=mask)
+        return result["image"], result["mask"]
+
+
+class Augment3D:
+    """The augmentation of the DSC++ paper for volumes, by MONAI: mirror, rotate, scale, elastic warp, brightness.
+
+    Args:
+        probability: Chance of each of rotation with scale, elastic warp and brightness.
+        mirror: Chance of mirroring each axis.
+        rotation: Largest angle about each axis in degrees.
+        scale: Range of the zoom.
+        elastic: Largest displacement of the elastic warp in voxels; 0 leaves it out (it is slow).
+        brightness: Range of the factor on each channel.
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.15,
+        mirror: float = 0.5,
+        rotation: float = 15.0,
+        scale: tuple[float, float] = (0.85, 1.25),
+        elastic: float = 0.0,
+        brightness: tuple[float, float] = (0.5, 2.0),
+    ) -> None:
+        self.probability, self.mirror, self.rotation = probability, mirror, rotation
+        self.scale, self.elastic, self.brightness = scale, elastic, brightness
+        self._compose: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_compose": None}
+
+    def _build(self) -> Any:
+        from monai import transforms as mt
+
+        keys, modes = ["image", "mask"], ["bilinear", "nearest"]
+        angle = float(np.deg2rad(self.rotation))
+        zoom = tuple((1 / self.scale[1] - 1, 1 / self.scale[0] - 1) for _ in range(3))
+        steps = [mt.RandFlipd(keys, prob=self.mirror, spatial_axis=axis) for axis in range(3)]
+        steps.append(
+            mt.RandAffined(
+                keys,
+                prob=self.probability,
+                rotate_range=(angle,) * 3,
+                scale_range=zoom,
+                mode=modes,
+                padding_mode="border",
+                cache_grid=False,
+            )
+        )
+        if self.elastic:
+            steps.append(
+                mt.Rand3DElasticd(
+                    keys, (4, 7), (0, self.elastic), prob=self.probability, mode=modes, padding_mode="border"
+                )
+            )
+        low, high = self.brightness
+        steps.append(mt.RandScaleIntensityd(["image"], factors=(low - 1, high - 1), prob=self.probability))
+        return mt.Compose(steps)
+
+    def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Augment `(C, D, H, W)` and `(D, H, W)`."""
+        if self._compose is None:
+            self._compose = self._build()
+        self._compose.set_random_state(seed=seed % (1 << 31))
+        result = self._compose({"image": torch.from_numpy(image), "mask": torch.from_numpy(mask[None].astype(np.float32))})
+        return _plain(result["image"]), _plain(result["mask"])[0].astype(np.uint8)
+
+
+def _plain(tensor: Tensor) -> np.ndarray:
+    array = tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
+    return np.ascontiguousarray(array.numpy())
+
+
+def normalise(image: np.ndarray, method: str) -> np.ndarray:
+    """Normalised float32 image.
+
+    Args:
+        image: Any shape; one mean and deviation over all pixels and channels, as in the DSC++ paper.
+        method: "zscore", "channel" (z-score of each channel, channels last), "minmax" (to 0..1) or "none".
+    """
+    image = image.astype(np.float32)
+    if method == "none":
+        return image
+    if method == "minmax":
+        low, high = float(image.min()), float(image.max())
+        return (image - low) / max(high - low, 1e-6)
+    axes = tuple(range(image.ndim - 1)) if method == "channel" else None
+    mean = image.mean(axis=axes, dtype=np.float64)
+    deviation = image.std(axis=axes, dtype=np.float64)
+    return ((image - mean.astype(np.float32)) / np.maximum(deviation, 1e-6).astype(np.float32)).astype(np.float32)

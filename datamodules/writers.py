@@ -1,0 +1,88 @@
+"""Write predictions on the original grid; a file appears whole or not at all."""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.errors import DataError
+from datamodules.geometry import Geometry
+
+_PALETTE = (0, 0, 0, 230, 75, 53, 77, 187, 213, 0, 160, 135, 243, 155, 127, 60, 84, 136, 132, 145, 180, 126, 97, 72)
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
+    """Call `write` with a temporary path beside `path`, then move the result there in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
+    part = path.parent / f".part-{uuid.uuid4().hex}{suffix}"
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def write_mask(stem: Path, mask: np.ndarray, geometry: Geometry) -> Path:
+    """Write a label map `(*original_shape)`: a palette PNG whose indices are the labels, or NIfTI with the input's affine.
+
+    Args:
+        stem: Target without ending.
+        mask: Labels, uint8.
+        geometry: Of the case.
+
+    Returns:
+        The file written.
+
+    Raises:
+        DataError: If the mask is not on the original grid.
+    """
+    _check(stem, mask.shape, geometry)
+    mask = np.ascontiguousarray(mask, dtype=np.uint8)
+    if geometry.kind == "volume":
+        return _nifti(stem, mask, geometry)
+    from PIL import Image
+
+    image = Image.fromarray(mask)
+    image.putpalette(_PALETTE)
+    return write_atomic(Path(f"{stem}.png"), image.save)
+
+
+def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry) -> Path:
+    """Write class probabilities `(K, *original_shape)`.
+
+    Volumes become a 4D float32 NIfTI `(X, Y, Z, K)` with the input's affine, images a compressed `.npz` whose array
+    `probabilities` is float32 `(K, H, W)`.
+
+    Args:
+        stem: Target without ending.
+        probs: Probabilities.
+        geometry: Of the case.
+
+    Returns:
+        The file written.
+
+    Raises:
+        DataError: If the probabilities are not on the original grid.
+    """
+    _check(stem, probs.shape[1:], geometry)
+    if geometry.kind == "volume":
+        return _nifti(stem, np.moveaxis(probs, 0, -1).astype(np.float32, copy=False), geometry)
+    array = np.ascontiguousarray(probs, dtype=np.float32)
+    return write_atomic(Path(f"{stem}.npz"), lambda path: np.savez_compressed(path, probabilities=array))
+
+
+def _nifti(stem: Path, array: np.ndarray, geometry: Geometry) -> Path:
+    import nibabel
+
+    image = nibabel.Nifti1Image(array, geometry.affine)
+    image.header.set_xyzt_units("mm")
+    return write_atomic(Path(f"{stem}.nii.gz"), lambda path: nibabel.save(image, path))
+
+
+def _check(stem: Path, shape: tuple[int, ...], geometry: Geometry) -> None:
+    if tuple(shape) != geometry.original_shape:
+        raise DataError(f"{stem}: shape {tuple(shape)} is not the case's {geometry.original_shape}. Restore it first.")
