@@ -1,0 +1,106 @@
+"""What every loss does with its two arguments before it computes: check, flatten, choose the precision.
+
+Shape letters: B items, K channels, N voxels of one item, n voxels of a chunk, G items of a chunk.
+"""
+
+import torch
+from torch import Tensor
+
+#: Label that marks a chunk's voxel as "does not count", whatever ``ignore_index`` the user chose.
+IGNORED = 255
+
+
+def flatten_pair(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Check a pair of logits and target and join the spatial axes.
+
+    Args:
+        logits: ``(B, K, *S)``, floating point; ``K = 1`` means two classes with a background logit of 0.
+        target: ``(B, *S)`` integer labels, or ``(B, K, *S)`` floating-point soft labels.
+
+    Returns:
+        ``(B, K, N)`` logits and ``(B, N)`` labels or ``(B, K, N)`` soft labels (``K = 2`` where the logits have one
+        channel), views wherever the memory layout allows it.
+
+    Raises:
+        ValueError: If a shape or a type does not fit.
+    """
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        raise ValueError(f"logits must be a floating-point tensor, got {getattr(logits, 'dtype', type(logits))}")
+    if logits.ndim < 3 or logits.shape[1] < 1:
+        raise ValueError(
+            f"logits must have the shape (B, K, *S) with at least one spatial axis, got {tuple(logits.shape)}"
+        )
+    if logits.shape[1] >= IGNORED:
+        raise ValueError(f"logits must have fewer than {IGNORED} channels, got {logits.shape[1]}")
+    shape = (logits.shape[0], *logits.shape[2:])
+    flat = logits.flatten(2)
+    if not target.is_floating_point():
+        if tuple(target.shape) != shape:
+            raise ValueError(
+                f"target must have the shape {shape} to fit logits {tuple(logits.shape)}, got {tuple(target.shape)}"
+            )
+        if target.dtype == torch.bool:
+            target = target.to(torch.uint8)
+        return flat, target.flatten(1)
+    return flat, _flatten_soft(logits, target, shape)
+
+
+def _flatten_soft(logits: Tensor, target: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Check soft labels and give a two-class target its second channel."""
+    channels = logits.shape[1]
+    allowed = {(shape[0], k, *shape[1:]) for k in ({1, 2} if channels == 1 else {channels})}
+    if tuple(target.shape) not in allowed:
+        expected = " or ".join(str(s) for s in sorted(allowed))
+        raise ValueError(f"target with soft labels must have the shape {expected}, got {tuple(target.shape)}")
+    soft = target.detach().flatten(2)
+    if soft.shape[1] == 1:
+        # One channel of soft labels is the foreground; a negative or NaN value marks a voxel that does not count.
+        counted = soft >= 0
+        soft = torch.cat([1 - soft, soft], dim=1).where(counted, soft.new_zeros(()))
+    return soft
+
+
+def compute_dtype(logits: Tensor) -> torch.dtype:
+    """Double stays double; everything else is computed in single precision."""
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def two_channels(logits: Tensor) -> Tensor:
+    """Give one-channel logits ``(G, 1, n)`` their background logit of 0; leave others as they are."""
+    return logits if logits.shape[1] > 1 else torch.cat([torch.zeros_like(logits), logits], dim=1)
+
+
+def compact_labels(target: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
+    """Labels of a chunk as ``uint8`` with :data:`IGNORED` at voxels that do not count.
+
+    Raises:
+        ValueError: If a counted label is no class (checked on the CPU only: on a GPU it would stop the stream).
+    """
+    labels = target if target.dtype == torch.uint8 else target.to(torch.uint8)
+    if ignore_index is not None and ignore_index != IGNORED:
+        labels = labels.masked_fill(target == ignore_index, IGNORED)
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_labels(target, labels, num_classes, ignore_index)
+    return labels
+
+
+def _check_labels(target: Tensor, labels: Tensor, num_classes: int, ignore_index: int | None) -> None:
+    """Raise on a label that is neither a class nor ignored; cheap where every label is a class."""
+    wide = target.dtype != torch.uint8
+    low, high = (int(v) for v in torch.aminmax(target)) if wide else (0, int(labels.max()))
+    if low >= 0 and high < num_classes:
+        return
+    bad = (target < 0) | (target >= num_classes)
+    if ignore_index is not None:
+        bad &= target != ignore_index
+    if bool(bad.any()):
+        value = int(target[bad][0])
+        raise ValueError(
+            f"target holds the label {value}, but the logits have classes 0 to {num_classes - 1} "
+            f"and ignore_index is {ignore_index}"
+        )
+
+
+def all_counted(labels: Tensor, num_classes: int) -> bool:
+    """Whether no voxel of a checked chunk is ignored; only the CPU can answer without stopping the stream."""
+    return labels.device.type == "cpu" and not torch.compiler.is_compiling() and int(labels.max()) < num_classes
