@@ -1,0 +1,95 @@
+"""Turns what the user typed into what the parser reads: default configs, run folders in place of checkpoints, resume."""
+
+from pathlib import Path
+
+from lightning_app.run_folder import RunFolder
+
+CONFIGS = Path(__file__).parent / "configs"
+KEYWORDS = ("best", "last")
+
+
+def expand(args: list[str]) -> list[str]:
+    """Put the base configuration before the user's arguments, so that what is given later wins.
+
+    The base is the default config; then, where the user names a checkpoint and no config, the config of its run; else,
+    where the user names neither config nor data, the Phantom recipe.
+
+    Raises:
+        FileNotFoundError: If a run folder or checkpoint is not there.
+        ValueError: If `--resume` meets arguments that it does not go with.
+    """
+    verb, rest = args[0], args[1:]
+    runs_dir = _value(rest, "--runs_dir") or "runs"
+    configs = [CONFIGS / "default.yaml"]
+    resume = _value(rest, "--resume")
+    checkpoint = _value(rest, "--ckpt_path")
+    if resume is not None:
+        if verb != "fit" or checkpoint is not None:
+            raise ValueError(f"--resume {resume} goes with fit, and without --ckpt_path")
+        run = _existing_run(resume)
+        rest += [f"--ckpt_path={_existing(run.checkpoint('last'))}"]
+        configs.append(run.config)
+    elif checkpoint is not None:
+        path = resolve_checkpoint(checkpoint, runs_dir, verb)
+        rest = _replace(rest, "--ckpt_path", str(path))
+        folder = RunFolder.of_checkpoint(path)
+        if folder is not None and not _names_config(rest):
+            configs.append(folder.config)
+    elif not _names_config(rest) and _value(rest, "--data") is None:
+        configs.append(CONFIGS / "phantom.yaml")
+    return [verb, *(f"--config={config}" for config in configs), *rest]
+
+
+def resolve_checkpoint(given: str, runs_dir: str, verb: str) -> Path:
+    """The checkpoint file of a file name, a run folder, or `best` / `last` of the newest run.
+
+    Raises:
+        FileNotFoundError: If there is none: never a silent new start.
+    """
+    preferred = "last" if verb == "fit" else "best"
+    if given in KEYWORDS:
+        return RunFolder.latest(runs_dir, given).checkpoint(given)
+    if Path(given).is_dir():
+        return _existing(_existing_run(given).checkpoint(preferred))
+    return _existing(Path(given))
+
+
+def _existing_run(path: str) -> RunFolder:
+    run = RunFolder(Path(path))
+    if not run.config.is_file():
+        raise FileNotFoundError(f"{path} is no run folder: it has no config.yaml")
+    return run
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    return path
+
+
+def _names_config(args: list[str]) -> bool:
+    return any(arg in {"--config", "-c"} or arg.startswith("--config=") for arg in args)
+
+
+def _value(args: list[str], name: str) -> str | None:
+    """The last value given to an option, in either spelling."""
+    value = None
+    for index, arg in enumerate(args):
+        if arg == name and index + 1 < len(args):
+            value = args[index + 1]
+        elif arg.startswith(f"{name}="):
+            value = arg.partition("=")[2]
+    return value
+
+
+def _replace(args: list[str], name: str, value: str) -> list[str]:
+    """The arguments with the option's value replaced; its last place counts."""
+    kept, skip = [], False
+    for arg in args:
+        if skip:
+            skip = False
+        elif arg == name:
+            skip = True
+        elif not arg.startswith(f"{name}="):
+            kept.append(arg)
+    return [*kept, f"{name}={value}"]

@@ -1,0 +1,221 @@
+"""Pictures of a run: reliability diagrams and overlays, during training and of each evaluated stage."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+import metrics
+from lightning_app.callbacks.evaluation import CaseEvaluation
+from lightning_app.figures import publish, publish_masks, publish_table
+from lightning_app.module import center_crop
+from lightning_app.run_folder import RunFolder
+from metrics import plot
+
+DIAGRAMS = {
+    "all.top_label": "top label, all voxels",
+    "foreground.top_label": "top label, true foreground",
+    "boundary.top_label": "top label, boundary band",
+    "all.foreground": "foreground probability, all voxels",
+    "all.classwise": "each class, all voxels",
+}
+NUM_BINS = 15
+
+
+class TrainingFigures(Callback):
+    """At each validation of `fit`: the reliability diagram, its bins as a table, overlays of the same few cases.
+
+    Args:
+        run: The run's folder; the latest pictures lie in `figures/`.
+        num_cases: How many cases get an overlay, the first ones of the validation part.
+    """
+
+    def __init__(self, run: RunFolder, num_cases: int = 4) -> None:
+        self.run = run
+        self.num_cases = num_cases
+        self.bins: metrics.ReliabilityBins | None = None
+        self.shown: list[dict[str, Any]] = []
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        num_classes = len(pl_module.class_names)  # type: ignore[arg-type]
+        self.bins = metrics.ReliabilityBins(num_classes, num_bins=NUM_BINS).to(pl_module.device)
+        self.shown = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect, unless this is a sanity check or an evaluation of its own."""
+        if not self._training(trainer):
+            return
+        probs = outputs["probs"].float()
+        self.bins.update(probs, center_crop(batch["mask"], probs.shape[2:]))  # type: ignore[union-attr]
+        if trainer.is_global_zero and batch_idx < self.num_cases:
+            self.shown.append(thumbnail(batch, probs))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw on the first process; every process takes part in summing the bins."""
+        if not self._training(trainer):
+            return
+        bins = self.bins.compute()  # type: ignore[union-attr]
+        if not trainer.is_global_zero:
+            return
+        step, folder = trainer.global_step, self.run.path / "figures"
+        figure, _ = plot.reliability_diagram(bins, num_bins=NUM_BINS, title=f"validation, epoch {trainer.current_epoch}")
+        publish(figure, folder / "reliability.png", trainer.loggers, "val/reliability", step)
+        publish_table(trainer.loggers, "val/reliability_bins", *bins_table(bins), step)
+        for shown in self.shown:
+            self._show(trainer, pl_module, shown)
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule, shown: dict[str, Any]) -> None:
+        key, step = f"val_cases/{shown['case']}", trainer.global_step
+        figure, _ = draw(shown)
+        publish(figure, self.run.path / "figures" / f"case_{shown['case']}.png", trainer.loggers, key, step)
+        labels = dict(enumerate(pl_module.class_names))  # type: ignore[arg-type]
+        prediction = shown["probs"].argmax(dim=0).numpy()
+        truth = shown["truth"].numpy()
+        masks = {
+            "prediction": {"mask_data": prediction, "class_labels": labels},
+            "truth": {"mask_data": truth, "class_labels": {**labels, 255: "ignored"}},
+            "error": {
+                "mask_data": ((prediction != truth) & (truth != 255)).astype("uint8"),
+                "class_labels": {0: "right", 1: "wrong"},
+            },
+        }
+        publish_masks(trainer.loggers, f"{key}_masks", picture(shown["image"]), masks, step)
+
+    def _training(self, trainer: Trainer) -> bool:
+        return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+
+
+class StageFigures(Callback):
+    """After `validate` and `test`: reliability diagrams by region and view, and the worst, median and best case.
+
+    Args:
+        run: The run's folder; pictures go to `<stage>/figures/`.
+        evaluation: The callback that scored the cases; it must run before this one.
+    """
+
+    def __init__(self, run: RunFolder, evaluation: CaseEvaluation) -> None:
+        self.run = run
+        self.evaluation = evaluation
+        self.shown: dict[str, dict[str, Any]] = {}
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep a small picture of the case."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._keep(outputs, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep a small picture of the case."""
+        self._keep(outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw, unless this is the validation inside training."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._draw(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        self._draw(trainer, pl_module, "test")
+
+    def _keep(self, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
+        shown = thumbnail(batch, outputs["probs"].float())
+        self.shown[shown["case"]] = shown
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        chosen = self._chosen()
+        if trainer.is_global_zero:
+            folder, step = self.run.stage(stage) / "figures", trainer.global_step
+            for key, title in DIAGRAMS.items():
+                labels = pl_module.class_names if key.endswith("classwise") else None
+                figure, _ = plot.reliability_diagram(
+                    self.evaluation.bins[key], num_bins=NUM_BINS, title=f"{stage}: {title}", labels=labels
+                )
+                name = f"reliability_{key.replace('.', '_')}"
+                publish(figure, folder / f"{name}.png", trainer.loggers, f"{stage}/{name}", step)
+            for rank, shown in chosen.items():
+                figure, _ = draw(shown, title=f"{rank} case, ")
+                publish(figure, folder / f"case_{rank}.png", trainer.loggers, f"{stage}_cases/{rank}", step)
+        self.shown = {}
+
+    def _chosen(self) -> dict[str, dict[str, Any]]:
+        """Pictures of the worst, median and best case by Dice, from whichever process scored them."""
+        order = self.evaluation.cases_by_dice()
+        if not order:
+            return {}
+        names = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
+        found = {case: self.shown[case] for case in names.values() if case in self.shown}
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            shards: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(shards, found)
+            found = {case: shown for shard in shards for case, shown in shard.items()}
+        return {rank: found[case] for rank, case in names.items()}
+
+
+def thumbnail(batch: dict[str, Any], probs: torch.Tensor, size: int = 256) -> dict[str, Any]:
+    """A small 2D picture of the first case of a batch: of a volume the slice with most foreground.
+
+    Args:
+        batch: A batch on the network's grid.
+        probs: Its probabilities, `(1, K, *S)`.
+        size: Longest side kept, in pixels; larger ones are thinned out by whole steps.
+    """
+    image = center_crop(batch["image"], probs.shape[2:])[0].float().cpu()
+    truth = center_crop(batch["mask"], probs.shape[2:])[0].cpu()
+    chances = probs[0].cpu()
+    if truth.ndim == 3:
+        foreground = ((truth > 0) & (truth != 255)).sum(dim=(1, 2))
+        index = int(foreground.argmax()) if foreground.any() else truth.shape[0] // 2
+        image, truth, chances = image[:, index], truth[index], chances[:, index]
+    thin = max(1, -(-max(truth.shape) // size))
+    image, truth, chances = image[:, ::thin, ::thin], truth[::thin, ::thin], chances[:, ::thin, ::thin]
+    return {"case": batch["case"][0], "image": image, "truth": truth, "probs": chances}
+
+
+def draw(shown: dict[str, Any], title: str = "") -> Any:
+    """Overlay figure of a thumbnail."""
+    return plot.overlay(
+        shown["image"], shown["probs"].argmax(dim=0), shown["truth"], shown["probs"], title=f"{title}{shown['case']}"
+    )
+
+
+def picture(image: torch.Tensor) -> Any:
+    """A thumbnail's image `(C, H, W)` as 8-bit grey or RGB array, stretched to its own range."""
+    values = image[:3] if image.shape[0] >= 3 else image[:1]
+    low, high = values.min(), values.max()
+    scaled = ((values - low) / (high - low).clamp_min(1e-12) * 255).to(torch.uint8)
+    return scaled.permute(1, 2, 0).squeeze(-1).numpy()
+
+
+def bins_table(bins: metrics.Bins) -> tuple[list[str], list[list[float]]]:
+    """Columns and rows of a top-label reliability table."""
+    rows = []
+    for index in range(bins.count.shape[1]):
+        count = int(bins.count[0, index])
+        mean = [float(part[0, index]) / count if count else float("nan") for part in (bins.confidence, bins.correct)]
+        rows.append([index, index / bins.count.shape[1], count, *mean])
+    return ["bin", "lower_edge", "count", "mean_confidence", "accuracy"], rows

@@ -1,0 +1,85 @@
+"""Keeps the run folder's own record: split, state, hyper-parameters, and the seed of each epoch."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from lightning_app.callbacks.evaluation import write_csv
+from lightning_app.curves import CurvesLogger
+from lightning_app.run_folder import RunFolder
+
+
+class RunRecord(Callback):
+    """Writes the split and the state of the run, and makes a resumed run equal to an uninterrupted one.
+
+    Each epoch's random numbers (dropout, say) are seeded by the run's seed, the epoch and the process alone.
+
+    Args:
+        run: The run's folder.
+        seed: The run's seed.
+        hyperparameters: What loggers are told of the run.
+    """
+
+    def __init__(self, run: RunFolder, seed: int, hyperparameters: dict[str, Any]) -> None:
+        self.run = run
+        self.seed = seed
+        self.hyperparameters = hyperparameters
+        self.started = time.monotonic()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Agree on the folder, which the first process made."""
+        self.run.path = Path(trainer.strategy.broadcast(str(self.run.path)))
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        self.run.write_state(status="running", error=None, versions=versions())
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.hyperparameters)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write which case is in which part of the split."""
+        if trainer.is_global_zero:
+            write_csv(self.run.split, trainer.datamodule.split_table())  # type: ignore[attr-defined]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drop what an interrupted run logged after its last checkpoint."""
+        for logger in trainer.loggers:
+            if isinstance(logger, CurvesLogger) and trainer.is_global_zero:
+                logger.forget_from(trainer.global_step)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed the epoch."""
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch * 1_009 + trainer.global_rank)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note how long training took, over all sittings."""
+        if trainer.is_global_zero:
+            seconds = self.run.read_state().get("wall_seconds", 0.0) + time.monotonic() - self.started
+            self.run.write_state(status="trained", wall_seconds=round(seconds, 1), epochs=trainer.current_epoch)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the values of the kept checkpoint the summary that a W&B sweep reads."""
+        if trainer.state.fn != "validate" or not trainer.is_global_zero:
+            return
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.summary.update(values)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Note why the run stopped."""
+        if trainer.is_global_zero and self.run.path.is_dir():
+            status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
+            self.run.write_state(status=status, error=f"{type(exception).__name__}: {exception}")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide a run's numbers."""
+    from importlib.metadata import version
+
+    names = ("torch", "lightning", "torchmetrics", "monai", "segmentation-models-pytorch", "albumentations", "numpy")
+    return {"python": sys.version.split()[0], **{name: version(name) for name in names}}

@@ -1,0 +1,99 @@
+"""The front door: one help for all verbs, errors of the user in one line, light verbs without the training program."""
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from lightning_app.training import TrainingCLI
+
+TRAINING_VERBS = {
+    "fit": "train a network, then evaluate its best checkpoint on the validation cases",
+    "validate": "evaluate a checkpoint on the validation cases",
+    "test": "evaluate a checkpoint on the test cases: per_case.csv, intervals, reliability diagrams",
+    "predict": "write masks and probability maps, also of a folder of new images (--data.predict_root)",
+    "calibrate": "fit a post-hoc calibrator on the validation cases and keep it with the checkpoint",
+}
+OTHER_VERBS = {
+    "sweep": ("lightning_app.sweep", "run a sweep file without a server, resumable"),
+    "report": ("lightning_app.report", "make one HTML page that compares runs"),
+    "data": ("lightning_app.data_command", "list the data sets, check a folder before hours are spent"),
+    "dashboard": ("lightning_app.dashboard", "write a W&B workspace for a sweep"),
+}
+
+
+def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None":
+    """Run one command.
+
+    Args:
+        args: The command line without the program's name; the process's own where none is given.
+        run: Run the verb; otherwise only parse and build its objects (training verbs).
+
+    Returns:
+        The training program's objects for `fit`, `validate`, `test`, `predict` and `calibrate`, else None.
+
+    Raises:
+        SystemExit: With code 2 after an error of the user, printed in one line; with a traceback under `--debug`.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    if not args or args[0] in {"-h", "--help"}:
+        sys.stdout.write(overview())
+        return None
+    try:
+        return _dispatch(args, run)
+    except Exception as error:
+        if debug or not _is_users(error):
+            raise
+        _fail(str(error))
+
+
+def overview() -> str:
+    """The help that lists every verb."""
+    verbs = {**TRAINING_VERBS, **{verb: text for verb, (_, text) in OTHER_VERBS.items()}}
+    lines = [
+        "usage: python -m lightning_app VERB [OPTIONS]",
+        "",
+        "Train, calibrate and compare biomedical segmentation networks in 2D and 3D.",
+        "",
+        *(f"  {verb:<10} {text}" for verb, text in verbs.items()),
+        "",
+        "  python -m lightning_app fit                  trains on synthetic images with known probabilities, no data needed",
+        "  python -m lightning_app fit --help           every option of a verb",
+        "  python -m lightning_app fit --model.loss.help losses.DicePlusPlusLoss",
+        "                                               the options of one loss (likewise --model.net.help, --data.help)",
+        "  --debug                                      show the traceback of an error",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _dispatch(args: list[str], run: bool) -> "TrainingCLI | None":
+    verb = args[0]
+    if verb in OTHER_VERBS:
+        code = importlib.import_module(OTHER_VERBS[verb][0]).main(args[1:])
+        if code:
+            raise SystemExit(code)
+        return None
+    if verb not in TRAINING_VERBS:
+        raise ValueError(f"unknown verb {verb!r}; choose from {', '.join([*TRAINING_VERBS, *OTHER_VERBS])}")
+    if "WANDB_MODE" not in os.environ and "WANDB_SWEEP_ID" not in os.environ:
+        os.environ["WANDB_MODE"] = "offline"
+        os.environ.setdefault("WANDB_SILENT", "true")  # the summary says how to upload
+    from lightning_app.training import run_training
+
+    return run_training(args, run)
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether the error speaks of what the user gave; others are ours and keep their traceback."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, ValueError | OSError) or bool(kinds & {"MisconfigurationException", "ArgumentError"})
+
+
+def _fail(message: str) -> NoReturn:
+    """Print one line and end with code 2."""
+    sys.stderr.write(f"lightning_app: error: {' '.join(message.split())} (--debug shows where)\n")
+    raise SystemExit(2)

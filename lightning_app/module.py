@@ -1,0 +1,226 @@
+"""The training module: a network and a loss as objects, metrics by name, evaluation on the original grid."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+import losses
+import metrics
+from models import SlidingWindow
+
+IGNORE_INDEX = 255
+
+
+class SegmentationModule(LightningModule):
+    """Trains and evaluates one network with one loss.
+
+    The numbers of channels and classes come from the data module by argument links. While training, validation scores
+    the network's own grid; `validate`, `test` and the end of `fit` score each case on its original grid.
+
+    Args:
+        net: The network, `(B, C, *S)` to `(B, K, *S)` logits, or a list of them, finest first (deep supervision).
+        loss: The loss of logits and labels.
+        binary: For two-class data, `softmax` over two channels or one `sigmoid` channel.
+        inference: Tiled inference for images larger than the network's window; none runs each image whole.
+        channels_last: Lay tensors out with channels last, faster on recent CPUs and GPUs, mostly with bf16.
+        num_classes: Number of classes, linked from the data.
+        class_names: Names of the classes, background first, linked from the data.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: nn.Module,
+        binary: Literal["softmax", "sigmoid"] = "softmax",
+        inference: SlidingWindow | None = None,
+        channels_last: bool = False,
+        num_classes: int = 2,
+        class_names: Sequence[str] = ("background", "foreground"),
+    ) -> None:
+        super().__init__()
+        if binary == "sigmoid" and num_classes != 2:
+            raise ValueError(f"--model.binary sigmoid needs data with two classes, these have {num_classes}")
+        self.net = net
+        self.loss = loss
+        self.inference = inference
+        self.channels_last = channels_last
+        self.channels = 1 if binary == "sigmoid" else num_classes
+        self.class_names = tuple(class_names)
+        self.strict_loading = False  # the weights are compared in on_load_checkpoint; another loss may be evaluated
+        self.train_dice = metrics.DiceScore(num_classes)
+        self.val_metrics = metrics.build(num_classes, self.class_names)
+        self.test_metrics = metrics.build(num_classes, self.class_names)
+        self.true_calibration = metrics.TrueCalibrationError(num_classes)
+        self.finished_cases: frozenset[str] = frozenset()
+
+    def setup(self, stage: str) -> None:
+        """Choose the memory format once the weights exist."""
+        if self.channels_last:
+            layout = torch.channels_last_3d if self._spatial_rank() == 3 else torch.channels_last
+            self.net.to(memory_format=layout)  # type: ignore[call-overload]
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """Logits of the network; the whole list where it has deep supervision.
+
+        Raises:
+            ValueError: If the network refuses the image, or gives another number of channels than the data have classes.
+        """
+        if self.channels_last:
+            image = image.contiguous(
+                memory_format=torch.channels_last_3d if image.ndim == 5 else torch.channels_last
+            )
+        try:
+            logits = self.net(image)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ValueError(
+                f"network {type(self.net).__name__} cannot take an image batch of shape {tuple(image.shape)}: {error}"
+            ) from error
+        finest = logits[0] if isinstance(logits, list | tuple) else logits
+        if finest.shape[1] != self.channels:
+            raise ValueError(
+                f"network {type(self.net).__name__} gives {finest.shape[1]} channels, the data need {self.channels} "
+                f"({', '.join(self.class_names)}): set the network's number of output channels"
+            )
+        return logits
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Loss of one batch; logs it, its components and the batch's hard Dice.
+
+        Raises:
+            ValueError: If the loss is not finite; the message names the batch's cases.
+        """
+        logits = self(batch["image"])
+        finest = logits[0] if isinstance(logits, list | tuple) else logits
+        mask = center_crop(batch["mask"], finest.shape[2:])
+        parts = self._loss_parts(logits, mask)
+        loss = sum(parts.values())
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss.item()} at step {self.global_step} on cases {', '.join(batch['case'])}: training "
+                f"stopped before the weights changed; try a smaller learning rate, or check these images"
+            )
+        size = len(batch["case"])
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        if len(parts) > 1:
+            self.log_dict({f"train/loss_{name}": part for name, part in parts.items()}, batch_size=size)
+        with torch.no_grad():
+            dice = self.train_dice(to_probabilities(finest.detach()), mask)
+        self.log("train/dice", dice, prog_bar=True, batch_size=size)
+        self.train_dice.reset()
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Evaluate one case: `probs` on the network's grid and, unless training is under way, on the `original` one."""
+        if not self._training():
+            return self._evaluate(batch, self.val_metrics)
+        if self.inference is None:
+            logits = self._finest(batch["image"])
+            probs = to_probabilities(logits)
+        else:
+            # Softmax of log-probabilities gives them back, so losses of probabilities are exact under tiling.
+            probs = self.probabilities(batch["image"])
+            logits = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
+        mask = center_crop(batch["mask"], logits.shape[2:])
+        self.log("val/loss", self.loss(logits, mask), batch_size=1, sync_dist=True)
+        self.val_metrics.update(probs, mask)
+        self._update_true_calibration(probs, batch)
+        return {"probs": probs}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics; only during training do they enter the curves."""
+        self._log_metrics("val", self.val_metrics, logger=self._training())
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Evaluate one case: `probs` on the network's grid and on the `original` one."""
+        return self._evaluate(batch, self.test_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_metrics("test", self.test_metrics, logger=True)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Probabilities of one new case on its original grid; None for a case whose files exist."""
+        if batch["case"][0] in self.finished_cases:
+            return None
+        return batch["geometry"][0].restore(self.probabilities(batch["image"])[0].float())[None]
+
+    def probabilities(self, image: Tensor) -> Tensor:
+        """Class probabilities `(B, K, *S)` float32 of images `(B, C, *S)`, tiled where the module has `inference`."""
+        if self.inference is not None:
+            return self.inference(image, self._finest)
+        return to_probabilities(self._finest(image))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another network in words.
+
+        Raises:
+            ValueError: If names or shapes of the weights differ.
+        """
+        theirs = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("net.")}
+        ours = {key: value for key, value in self.state_dict().items() if key.startswith("net.")}
+        different = [key for key in ours if key not in theirs or theirs[key].shape != ours[key].shape]
+        different += [key for key in theirs if key not in ours]
+        if different:
+            raise ValueError(
+                f"the checkpoint is of another network: {len(different)} weights differ from {type(self.net).__name__} "
+                f"as configured, first {different[0]!r}; give the config it was trained with"
+            )
+
+    def _evaluate(self, batch: dict[str, Any], collection: MetricCollection) -> dict[str, Tensor]:
+        probs = self.probabilities(batch["image"])
+        original = batch["geometry"][0].restore(probs[0])[None]
+        collection.update(original, batch["original_mask"])
+        self._update_true_calibration(probs, batch)
+        return {"probs": probs, "original": original}
+
+    def _update_true_calibration(self, probs: Tensor, batch: dict[str, Any]) -> None:
+        if "true_probs" in batch:
+            self.true_calibration.update(probs, center_crop(batch["true_probs"], probs.shape[2:]))
+
+    def _log_metrics(self, stage: str, collection: MetricCollection, logger: bool) -> None:
+        values = collection.compute()
+        self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, logger=logger)
+        collection.reset()
+        if self.trainer.datamodule.has_true_probs:  # type: ignore[attr-defined]
+            self.log(f"{stage}/ece_true", self.true_calibration.compute(), logger=logger)
+            self.true_calibration.reset()
+
+    def _loss_parts(self, logits: Tensor | list[Tensor], mask: Tensor) -> dict[str, Tensor]:
+        if isinstance(logits, list | tuple):
+            return {"total": losses.DeepSupervisionLoss(self.loss)(logits, mask)}
+        if hasattr(self.loss, "components"):
+            return self.loss.components(logits, mask)  # type: ignore[operator]
+        return {"total": self.loss(logits, mask)}
+
+    def _finest(self, image: Tensor) -> Tensor:
+        logits = self(image)
+        return logits[0] if isinstance(logits, list | tuple) else logits
+
+    def _training(self) -> bool:
+        return self.trainer.state.fn == TrainerFn.FITTING
+
+    def _spatial_rank(self) -> int:
+        return next(weight.ndim - 2 for weight in self.net.parameters() if weight.ndim >= 4)
+
+
+def to_probabilities(logits: Tensor) -> Tensor:
+    """Softmax in float32 of logits `(B, K, *S)`; one channel means a background logit of 0 and becomes two classes."""
+    logits = logits.float()
+    if logits.shape[1] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return logits.softmax(dim=1)
+
+
+def center_crop(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """The centre of the last axes of `tensor`, of the given spatial shape: what valid convolutions leave."""
+    first = tensor.ndim - len(shape)
+    for axis, size in enumerate(shape, start=first):
+        tensor = tensor.narrow(axis, (tensor.shape[axis] - size) // 2, size)
+    return tensor

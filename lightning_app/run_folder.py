@@ -1,0 +1,124 @@
+"""The folder of one run: where each file lies, how the folder is made, and its state."""
+
+import json
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass
+class RunFolder:
+    """Places of the files of one run.
+
+    A run folder holds `config.yaml`, `command.txt`, `split.csv`, `metrics.csv`, `state.json`, `checkpoints/`, and for
+    each evaluated stage `per_case.csv`, `summary.csv`, `bins.npz` and `figures/`.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @classmethod
+    def create(cls, runs_dir: str | Path, name: str | None = None) -> "RunFolder":
+        """Make a new folder; the name is the W&B run's where one is set, else time and a random part.
+
+        Raises:
+            ValueError: If the folder exists, or the name is no plain folder name.
+        """
+        name = name or os.environ.get("WANDB_RUN_ID") or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        if Path(name).name != name or name in {".", ".."}:
+            raise ValueError(f"--run_name {name!r} is no folder name: leave out '/', use --runs_dir for the place")
+        path = Path(runs_dir) / name
+        try:
+            path.mkdir(parents=True, exist_ok=False)
+        except FileExistsError:
+            raise ValueError(
+                f"run folder {path} exists: choose another --run_name, or go on with it by fit --resume {path}"
+            ) from None
+        return cls(path)
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: str | Path) -> "RunFolder | None":
+        """The run folder that a checkpoint lies in, or None for a checkpoint from elsewhere."""
+        folder = cls(Path(checkpoint).absolute().parent.parent)
+        inside = Path(checkpoint).absolute().parent.name == "checkpoints" and folder.config.is_file()
+        return folder if inside else None
+
+    @classmethod
+    def latest(cls, runs_dir: str | Path, checkpoint: str) -> "RunFolder":
+        """The newest run folder that holds `checkpoints/<checkpoint>.ckpt`.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
+        found = sorted(Path(runs_dir).glob(f"*/checkpoints/{checkpoint}.ckpt"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise FileNotFoundError(
+                f"--ckpt_path {checkpoint}: no {checkpoint}.ckpt in any run folder of {runs_dir}/; "
+                f"name a checkpoint file or a run folder"
+            )
+        return cls(found[-1].parent.parent)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, which is the run's name."""
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def curves(self) -> Path:
+        """The curves, a row a logged step."""
+        return self.path / "metrics.csv"
+
+    @property
+    def split(self) -> Path:
+        """Which case is in which part of the split."""
+        return self.path / "split.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of `best.ckpt` and `last.ckpt`."""
+        return self.path / "checkpoints"
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of what `predict` writes."""
+        return self.path / "predictions"
+
+    def checkpoint(self, name: str) -> Path:
+        """Path of the checkpoint `best` or `last`."""
+        return self.checkpoints / f"{name}.ckpt"
+
+    def stage(self, stage: str) -> Path:
+        """Folder of what one evaluation wrote; `stage` is `val` or `test`."""
+        return self.path / stage
+
+    def read_state(self) -> dict[str, Any]:
+        """What `write_state` kept; empty where nothing was."""
+        path = self.path / "state.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def write_state(self, **changes: Any) -> None:
+        """Merge `changes` into `state.json`, atomically."""
+        write_text(self.path / "state.json", json.dumps({**self.read_state(), **changes}, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that a reader or a kill sees the old one or the new one, never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,60 @@
+"""What the terminal shows when a run ends: a short table and the places of its files."""
+
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+from lightning_app.run_folder import RunFolder
+
+LINES = (
+    ("dice", "Dice"),
+    ("ece", "ECE, estimated"),
+    ("ece_true", "ECE, true"),
+    ("nll", "NLL"),
+    ("nll_lowest", "NLL, lowest reachable"),
+    ("brier", "Brier"),
+    ("brier_lowest", "Brier, lowest reachable"),
+)
+
+
+def print_summary(run: RunFolder, stages: Sequence[str], loggers: Iterable[Logger] = ()) -> None:
+    """Print each stage's table, then the paths of its diagram and of the run, and the line that uploads it."""
+    out = sys.stdout
+    for stage in stages:
+        out.write(table(run, stage))
+        out.write(f"\nReliability diagram   {run.stage(stage) / 'figures' / 'reliability_all_top_label.png'}\n")
+        out.write(f"Cases and classes     {run.stage(stage) / 'per_case.csv'}\n")
+    out.write(f"Run folder            {run}\n")
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and logger.experiment.settings.mode == "offline":
+            out.write(f"Upload to W&B         wandb sync {logger.experiment.settings.sync_dir}\n")
+    out.flush()
+
+
+def table(run: RunFolder, stage: str) -> str:
+    """The stage's means over cases with 95 % intervals, beside the pooled values, as text."""
+    with (run.stage(stage) / "summary.csv").open(newline="", encoding="utf-8") as file:
+        rows = {(row["metric"], row["class"]): row for row in csv.DictReader(file)}
+    cases = rows.get(("dice", "all"), {}).get("n", "0")
+    part = {"val": "validation", "test": "test"}[stage]
+    title = f"{part}: {cases} cases"
+    lines = ["", f"{title:<26}{'mean of cases':>14}  {'95 % interval':<19}{'pooled':>9}"]
+    for metric, label in LINES:
+        mean, pooled = rows.get((metric, "all")), rows.get((metric, "pooled"))
+        if mean is None:
+            continue
+        interval = f"{float(mean['low']):.4f} to {float(mean['high']):.4f}" if mean["low"] else ""
+        shown = f"{float(pooled['mean']):.4f}" if pooled else ""
+        lines.append(f"{label:<26}{float(mean['mean']):>14.4f}  {interval:<19}{shown:>9}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def print_predictions(run: RunFolder) -> None:
+    """Say where `predict` wrote."""
+    masks = sorted((run.predictions / "masks").iterdir()) if (run.predictions / "masks").is_dir() else []
+    sys.stdout.write(f"\n{len(masks)} masks in         {run.predictions / 'masks'}\n")
+    if (run.predictions / "probabilities").is_dir():
+        sys.stdout.write(f"Probabilities in      {run.predictions / 'probabilities'}\n")
+    sys.stdout.flush()

@@ -1,0 +1,66 @@
+import pytest
+
+from lightning_app.arguments import CONFIGS, expand
+from lightning_app.run_folder import RunFolder
+
+DEFAULT, PHANTOM = f"--config={CONFIGS / 'default.yaml'}", f"--config={CONFIGS / 'phantom.yaml'}"
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunFolder.create(tmp_path / "runs", "one")
+    run.config.write_text("seed_everything: 3\n")
+    run.checkpoints.mkdir()
+    for name in ("best", "last"):
+        run.checkpoint(name).write_bytes(b"weights")
+    return run
+
+
+def test_no_argument_means_the_phantom_recipe():
+    assert expand(["fit"]) == ["fit", DEFAULT, PHANTOM]
+
+
+@pytest.mark.parametrize("named", [["--config", "mine.yaml"], ["--config=mine.yaml"], ["--data", "datamodules.DRIVE"]])
+def test_a_config_or_data_set_replaces_the_phantom_recipe(named):
+    assert expand(["fit", *named]) == ["fit", DEFAULT, *named]
+
+
+def test_resume_reads_the_runs_config_and_last_checkpoint(run):
+    args = expand(["fit", "--resume", str(run), "--trainer.max_epochs=9"])
+    assert args[2] == f"--config={run.config}"
+    assert args[-1] == f"--ckpt_path={run.checkpoint('last')}"
+    assert "--trainer.max_epochs=9" in args
+
+
+@pytest.mark.parametrize(("verb", "expected"), [("test", "best"), ("fit", "last")])
+def test_a_run_folder_stands_for_its_checkpoint(run, verb, expected):
+    args = expand([verb, f"--ckpt_path={run}"])
+    assert args[-1] == f"--ckpt_path={run.checkpoint(expected)}"
+    assert f"--config={run.config}" in args
+
+
+def test_a_config_of_the_users_wins_over_the_runs(run):
+    args = expand(["test", "--ckpt_path", str(run), "--config", "mine.yaml"])
+    assert f"--config={run.config}" not in args
+
+
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_last_that_finds_nothing_is_an_error(tmp_path, verb):
+    with pytest.raises(FileNotFoundError, match=r"--ckpt_path last: no last.ckpt in any run folder"):
+        expand([verb, "--ckpt_path", "last", "--runs_dir", str(tmp_path)])
+
+
+def test_last_finds_the_newest_run(run):
+    args = expand(["test", "--ckpt_path=last", f"--runs_dir={run.path.parent}"])
+    assert args[-1] == f"--ckpt_path={run.checkpoint('last')}"
+
+
+@pytest.mark.parametrize("given", ["--resume", "--ckpt_path"])
+def test_a_folder_that_is_no_run_is_named(tmp_path, given):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} is no run folder"):
+        expand(["fit", given, str(tmp_path)])
+
+
+def test_resume_goes_with_fit_only(run):
+    with pytest.raises(ValueError, match="goes with fit"):
+        expand(["test", "--resume", str(run)])
