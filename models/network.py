@@ -121,16 +121,22 @@ def center_crop(features: Tensor, size: Sequence[int]) -> Tensor:
     Raises:
         ValueError: if ``size`` is larger than the features.
     """
-    current = features.shape[2:]
+    current = tuple(features.shape[2:])
     if any(small > large for small, large in zip(size, current, strict=True)):
-        raise ValueError(f"cannot crop {tuple(current)} to the larger size {tuple(size)}")
-    starts = [(large - small) // 2 for small, large in zip(size, current, strict=True)]
-    return features[(..., *(slice(a, a + n) for a, n in zip(starts, size, strict=True)))]
+        raise ValueError(f"cannot crop {current} to the larger size {tuple(size)}")
+    return region(features, [(large - small) // 2 for small, large in zip(size, current, strict=True)], size)
 
 
 def crop_border(features: Tensor, border: int) -> Tensor:
     """Cut ``border`` voxels off both ends of every spatial axis."""
-    return features if border == 0 else features[(..., *[slice(border, -border)] * (features.dim() - 2))]
+    return center_crop(features, [n - 2 * border for n in features.shape[2:]]) if border else features
+
+
+def region(features: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
+    """A view on ``size`` voxels from ``start`` on, along the last axes."""
+    for axis, (first, count) in enumerate(zip(start, size, strict=True), start=features.dim() - len(size)):
+        features = features.narrow(axis, first, count)
+    return features
 
 
 def normalisation(kind: str, dims: int, channels: int, eps: float = 1e-5) -> nn.Module:
@@ -156,11 +162,6 @@ def keras_initialisation(net: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def join(upper: Tensor, skip: Tensor) -> Tensor:
-    """Concatenate upsampled features with the centre of the skipped ones."""
-    return torch.cat((upper, center_crop(skip, upper.shape[2:])), dim=1)
 
 
 def nearest(features: Tensor, factor: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.network import choice, positive
+from models.network import choice, positive, region
 
 Predict = Callable[[Tensor], Tensor]
 
@@ -96,7 +96,7 @@ class SlidingWindow:
         padded = _pad(image, [a + b for a, b in zip(low, borders, strict=True)], extent, self.padding)
         total: Tensor | None = None
         for tiles in _batched(tile_grid(grid, returned, self.overlap, self.blend), self.batch_size):
-            crops = torch.cat([padded[(..., *_slices(tile.start, self.window))] for tile in tiles])
+            crops = torch.cat([region(padded, tile.start, self.window) for tile in tiles])
             maps = self._maps(predict(crops), returned)
             if len(tiles) == 1 and grid == returned:
                 total = self._stored(maps) if self.storage != "device" else maps
@@ -104,9 +104,10 @@ class SlidingWindow:
             if total is None:
                 total = self._zeros((1, maps.shape[1], *grid), maps.device)
             for tile, part in zip(tiles, maps, strict=True):
-                _add(total[(0, ..., *_slices(tile.start, returned))], part, tile.weights)
+                _add(region(total[0], tile.start, returned), part, tile.weights)
+        assert total is not None  # there is at least one tile
         probabilities = total if self.average == "probabilities" else _softmax_in_place(total)
-        return probabilities[(..., *_slices(low, size))]
+        return region(probabilities, low, size)
 
     def _maps(self, logits: Tensor, expected: tuple[int, ...]) -> Tensor:
         """What is to be averaged, float32 with at least two classes."""
@@ -175,10 +176,6 @@ def tile_grid(size: Sequence[int], tile: Sequence[int], overlap: float, blend: s
     for index in product(*(range(len(axis)) for axis in starts)):
         place = tuple(axis[i] for axis, i in zip(starts, index, strict=True))
         yield Tile(place, tuple(axis[i] for axis, i in zip(weights, index, strict=True)))
-
-
-def _slices(start: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
 
 
 def _batched(tiles: Iterator[Tile], size: int) -> Iterator[list[Tile]]:

@@ -111,18 +111,27 @@ def parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def receptive_field(net: nn.Module, size: tuple[int, ...]) -> list[tuple[int, int]]:
-    """First and last input voxel, axis by axis, on which the centre output voxel depends, by its gradient.
+def receptive_field(net: nn.Module, size: tuple[int, ...], channels: int = 1) -> int:
+    """Widest span of input voxels on which the central output voxel depends, by its gradient.
 
-    Parameters become positive and the input constant, so that no path is cut by chance.
+    Parameters become positive, the input constant and max-pooling an average, so that no path is cut by chance.
     """
-    net = net.double().eval()
+    net = averaging(copy.deepcopy(net)).double().eval()
     with torch.no_grad():
-        for name, p in net.named_parameters():
-            p.copy_(torch.full_like(p, 0.25 if "norm" in name else 0.05))
-    image = torch.ones(1, net.in_channels, *size, dtype=torch.float64, requires_grad=True)
-    logits = net(image)
-    centre = tuple(n // 2 for n in logits.shape[2:])
-    logits[(0, 0, *centre)].backward()
-    touched = image.grad.abs().sum((0, 1)).nonzero()
-    return list(zip(touched.amin(0).tolist(), touched.amax(0).tolist(), strict=True))
+        for p in net.parameters():
+            p.fill_(0.05)
+    image = torch.ones(1, channels, *size, dtype=torch.float64, requires_grad=True)
+    output = net(image)
+    output[(0, 0, *(n // 2 for n in output.shape[2:]))].backward()
+    touched = image.grad[0, 0].nonzero()
+    return int((touched.amax(0) - touched.amin(0) + 1).max())
+
+
+def averaging(net: nn.Module) -> nn.Module:
+    """Replace max-pooling, whose gradient reaches one voxel of a cell, by the average of the cell."""
+    for name, child in net.named_children():
+        if isinstance(child, nn.MaxPool2d):
+            setattr(net, name, nn.AvgPool2d(child.kernel_size, child.stride))
+        else:
+            averaging(child)
+    return net
