@@ -319,7 +319,9 @@ class SegmentationData(LightningDataModule, ABC):
         splits.check_split(split)
         leaks = splits.leaking_groups(split)
         if leaks:
-            message = f"split={self.split!r} leaks: cases of {len(leaks)} groups (as {leaks[0]!r}) are in several subsets."
+            message = (
+                f"split={self.split!r} leaks: cases of {len(leaks)} groups (as {leaks[0]!r}) are in several subsets."
+            )
             warnings.warn(f"{type(self).__name__}: {message} Prefer split=grouped.", stacklevel=2)
         return split
 

@@ -1,7 +1,6 @@
 """Medical Segmentation Decathlon, any task."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +58,16 @@ class Decathlon(VolumeData):
         classes: list[str] | None = None,
         channels: list[int] | None = None,
         patch_size: list[int] | None = None,
-        **kwargs,  # noqa: ANN003
+        **kwargs: Any,
     ) -> None:
         modality, total, names = _KNOWN.get(task, (_MR, 1, ()))
         if not names and not classes:
             raise DataError(f"task={task!r}: is none of {', '.join(_KNOWN)}. For a task of your own give classes too.")
         if task == "Task04_Hippocampus" and patch_size is None:
             patch_size = [32, 48, 32]
-        if modality == _CT:
-            kwargs = {"clip": [-1000.0, 1000.0], **kwargs}
         super().__init__(patch_size=patch_size, **kwargs)
+        if modality == _CT and self.clip is None:
+            self.clip = (-1000.0, 1000.0)
         self.task = task
         self.class_names = tuple(classes) if classes else ("background", *names)
         self.channels = channels or list(range(total))
@@ -110,4 +109,3 @@ class Decathlon(VolumeData):
         if len(labels) != self.num_classes:
             raise DataError(f"{path}: lists {len(labels)} classes, {self.num_classes} are expected. Give classes.")
         return [folder / "imagesTr" / name for name in sorted(names, key=readers.natural)]
-

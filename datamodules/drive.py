@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from datamodules import readers
 from datamodules.case import Case, DataInfo
@@ -41,7 +42,7 @@ class DRIVE(ImageData):
     default_split = "paper"
     default_size = (512, 512)
 
-    def __init__(self, observer: int = 1, field_of_view: bool = True, **kwargs) -> None:  # noqa: ANN003
+    def __init__(self, observer: int = 1, field_of_view: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if observer not in (1, 2):
             raise DataError(f"observer={observer}: must be 1 or 2.")
@@ -61,7 +62,9 @@ class DRIVE(ImageData):
             for path in (manual, field):
                 if path is not None and not path.exists():
                     raise DataError(f"{image}: {path} is missing. {self.advice(self.root_path())}")
-            cases.append(Case(number, (image,), (manual,), subset="train" if part == "training" else "test", field=field))
+            cases.append(
+                Case(number, (image,), (manual,), subset="train" if part == "training" else "test", field=field)
+            )
         return cases
 
     def paper_names(self, cases: Sequence[Case]) -> dict[str, list[str]]:

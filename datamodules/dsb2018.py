@@ -1,6 +1,7 @@
 """2018 Data Science Bowl: nuclei."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from datamodules import readers
 from datamodules.case import Case, DataInfo
@@ -36,7 +37,7 @@ class DSB2018(ImageData):
     )
     class_names = ("background", "nucleus")
 
-    def __init__(self, **kwargs) -> None:  # noqa: ANN003
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
     def find_cases(self) -> list[Case]:

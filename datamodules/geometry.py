@@ -161,7 +161,7 @@ class Geometry:
         self.affine = affine
         self.steps = tuple(steps)
 
-    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
+    def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(self, name):
             raise AttributeError(f"Geometry is immutable; {name} cannot be set again.")
         super().__setattr__(name, value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from datamodules.geometry import Geometry, Resize, Window, padded, resize_labels
 from datamodules.masks import IGNORE, Binary, MaskCoding
 from datamodules.patches import PatchSampling, Uniform
 from datamodules.sampling import Draw
-from datamodules.transforms import Augmentation, Augment2D, normalise
+from datamodules.transforms import Augment2D, Augmentation, normalise
 
 
 class PreparedImage:
@@ -131,7 +132,9 @@ class ImagePipeline(Pipeline):
         rng = draw.rng(self.seed)
         image, mask = prepared.image, prepared.mask
         if mask is None:
-            raise DataError(f"{case.images[0]}: has no mask, so it cannot be trained on. Add the mask or remove the image.")
+            raise DataError(
+                f"{case.images[0]}: has no mask, so it cannot be trained on. Add the mask or remove the image."
+            )
         if self.patch_size is not None:
             start = self.sampling.start(case.name, mask, self.patch_size, rng)
             window = Window(mask.shape, start, self.patch_size)
@@ -195,7 +198,7 @@ class ImageData(SegmentationData):
         sampling: PatchSampling | None = None,
         augmentation: Augmentation | None = None,
         memory_limit: int = 1 << 30,
-        **kwargs,  # noqa: ANN003 (the parser resolves it to the base class)
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if normalisation not in ("zscore", "channel", "minmax", "none"):

@@ -161,7 +161,7 @@ class Phantom(SegmentationData):
         size: int | None = None,
         num_cases: tuple[int, int, int] = (96, 16, 24),
         smoothness: float | None = None,
-        sharpness: float = 4.0,
+        sharpness: float = 6.0,
         correlation: float = 1.0,
         noise: float = 0.5,
         batch_size: int = 8,
@@ -176,7 +176,10 @@ class Phantom(SegmentationData):
         if min(num_cases) < 1:
             raise DataError(f"num_cases={list(num_cases)}: each subset needs a case.")
         self.spatial_dims, self.in_channels = spatial_dims, num_classes - 1
-        self.class_names = ("background", *(f"class {k}" if num_classes > 2 else "region" for k in range(1, num_classes)))
+        self.class_names = (
+            "background",
+            *(f"class {k}" if num_classes > 2 else "region" for k in range(1, num_classes)),
+        )
         self.size = size or (64 if spatial_dims == 2 else 32)
         self.num_cases, self.smoothness = tuple(num_cases), smoothness or self.size / 10
         self.sharpness, self.correlation, self.noise = sharpness, correlation, noise

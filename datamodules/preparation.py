@@ -87,7 +87,9 @@ class Preparation:
                 for n, s, t in zip(before, now, self.spacing, strict=True)
             ]
             if np.prod(after, dtype=float) > 2e9:
-                raise DataError(f"{raw.name}: would have shape {after} at {self.spacing} mm. Check its spacing {now} mm.")
+                raise DataError(
+                    f"{raw.name}: would have shape {after} at {self.spacing} mm. Check its spacing {now} mm."
+                )
             if tuple(after) != before:
                 geometry = geometry.then(Resize(before, after))
         return geometry

@@ -197,7 +197,9 @@ def volume_spacing(path: Path, affine: np.ndarray) -> tuple[float, float, float]
     spacing = np.linalg.norm(matrix, axis=0)
     low, high = _SPACING_RANGE
     if not np.isfinite(affine).all() or not ((spacing >= low) & (spacing <= high)).all():
-        raise DataError(f"{path}: spacing {spacing.tolist()} mm is absurd ({low:g}..{high:g} expected). Fix its header.")
+        raise DataError(
+            f"{path}: spacing {spacing.tolist()} mm is absurd ({low:g}..{high:g} expected). Fix its header."
+        )
     if abs(np.linalg.det(matrix / spacing)) < 1e-3:
         raise DataError(f"{path}: the affine is singular. Fix the header.")
     return tuple(float(s) for s in spacing)

@@ -32,7 +32,9 @@ def targets(count: int, sizes: Sequence[float]) -> list[int]:
         DataError: If the sizes are not three, negative, or ask for more cases than there are.
     """
     if len(sizes) != 3 or min(sizes) < 0 or sum(sizes) <= 0:
-        raise DataError(f"split_sizes={list(sizes)}: give three numbers for train, val, test, as 0.6 0.2 0.2 or 80 20 30.")
+        raise DataError(
+            f"split_sizes={list(sizes)}: give three numbers for train, val, test, as 0.6 0.2 0.2 or 80 20 30."
+        )
     if sum(sizes) <= 1 + 1e-9 and max(sizes) <= 1:
         numbers = [int(np.floor(count * share + 0.5)) for share in sizes]
         if abs(sum(sizes) - 1) < 1e-9:
@@ -69,7 +71,9 @@ def random_split(cases: Sequence[Case], sizes: Sequence[float], seed: int, group
     return dict(zip(SUBSETS, _fill(groups, targets(len(cases), sizes)), strict=True))
 
 
-def fold_split(cases: Sequence[Case], fold: int, num_folds: int, sizes: Sequence[float], seed: int, grouped: bool) -> Split:
+def fold_split(
+    cases: Sequence[Case], fold: int, num_folds: int, sizes: Sequence[float], seed: int, grouped: bool
+) -> Split:
     """K-fold split: the test set is part `fold` of `num_folds`, validation is drawn from the rest.
 
     Args:
@@ -135,7 +139,9 @@ def named_split(cases: Sequence[Case], names: Mapping[str, Sequence[str]], origi
     for subset, members in names.items():
         for name in members:
             if name in seen:
-                raise DataError(f"{origin}: case {name!r} is in {seen[name]} and in {subset}. A case belongs to one subset.")
+                raise DataError(
+                    f"{origin}: case {name!r} is in {seen[name]} and in {subset}. A case belongs to one subset."
+                )
             seen[name] = subset
     missing = [name for name in seen if name not in by_name]
     if missing:
@@ -159,7 +165,9 @@ def check_split(split: Split) -> None:
         for case in cases:
             for key in (case.name, *(f"{path}#{case.extra}" for path in case.images)):
                 if seen.get(key, (subset,))[0] != subset:
-                    raise DataError(f"case {case.name!r} is in {seen[key][0]} and in {subset}. A case belongs to one subset.")
+                    raise DataError(
+                        f"case {case.name!r} is in {seen[key][0]} and in {subset}. A case belongs to one subset."
+                    )
                 seen[key] = (subset, case.name)
 
 

@@ -136,7 +136,9 @@ class Augment3D:
         if self._compose is None:
             self._compose = self._build()
         self._compose.set_random_state(seed=seed % (1 << 31))
-        result = self._compose({"image": torch.from_numpy(image), "mask": torch.from_numpy(mask[None].astype(np.float32))})
+        result = self._compose(
+            {"image": torch.from_numpy(image), "mask": torch.from_numpy(mask[None].astype(np.float32))}
+        )
         return _plain(result["image"]), _plain(result["mask"])[0].astype(np.uint8)
 
 

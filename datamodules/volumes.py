@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from datamodules.masks import IGNORE, Index, MaskCoding
 from datamodules.patches import PatchSampling, Uniform, cut
 from datamodules.preparation import NORMALISATIONS, Preparation, PreparedVolume, RawVolume
 from datamodules.sampling import Draw
-from datamodules.transforms import Augmentation, Augment3D
+from datamodules.transforms import Augment3D, Augmentation
 
 
 class VolumePipeline(Pipeline):
@@ -62,7 +63,9 @@ class VolumePipeline(Pipeline):
         arrays = [np.moveaxis(v.array, -1, 0) if v.array.ndim == 4 else v.array[None] for v in (first, *others)]
         for path, array in zip(case.images, arrays, strict=True):
             if array.shape[1:] != arrays[0].shape[1:]:
-                raise DataError(f"{path}: shape {array.shape[1:]}, other channels have {arrays[0].shape[1:]}. Register them.")
+                raise DataError(
+                    f"{path}: shape {array.shape[1:]}, other channels have {arrays[0].shape[1:]}. Register them."
+                )
         image = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         if self.channels is not None and len(image) > max(self.channels):
             image = image[list(self.channels)]
@@ -84,7 +87,9 @@ class VolumePipeline(Pipeline):
     def _labels(self, path: Path, shape: Sequence[int]) -> np.ndarray:
         array = readers.read_volume(path, labels=True).array
         if array.shape != tuple(shape):
-            raise DataError(f"{path}: mask of shape {array.shape} for an image of {tuple(shape)}. Use the matching mask.")
+            raise DataError(
+                f"{path}: mask of shape {array.shape} for an image of {tuple(shape)}. Use the matching mask."
+            )
         return array
 
     def prepare(self, case: Case) -> PreparedVolume:
@@ -101,7 +106,9 @@ class VolumePipeline(Pipeline):
         """Augmented patch."""
         volume = self.prepare(case)
         if volume.mask is None:
-            raise DataError(f"{case.images[0]}: has no mask, so it cannot be trained on. Add the mask or remove the image.")
+            raise DataError(
+                f"{case.images[0]}: has no mask, so it cannot be trained on. Add the mask or remove the image."
+            )
         rng = draw.rng(self.seed)
         size = self.patch_size or padded(volume.mask.shape, self.divisor).after
         start = self.sampling.start(case.name, volume.mask, size, rng)
@@ -159,6 +166,7 @@ class VolumeData(SegmentationData):
         sampling: Where training patches lie.
         augmentation: Augmentation of the patches, by default mirroring, rotation, zoom and brightness.
         memory_limit: Bytes of prepared volumes kept in memory.
+        batch_size: Patches in a training batch; whole volumes come one at a time.
         **kwargs: Arguments of `SegmentationData`.
     """
 
@@ -182,16 +190,19 @@ class VolumeData(SegmentationData):
         sampling: PatchSampling | None = None,
         augmentation: Augmentation | None = None,
         memory_limit: int = 1 << 30,
-        **kwargs,  # noqa: ANN003 (the parser resolves it to the base class)
+        batch_size: int = 2,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**{"batch_size": 2, **kwargs})
+        super().__init__(batch_size=batch_size, **kwargs)
         self.patch_size = tuple(patch_size or self.default_patch)
         self.spacing = None if spacing == "native" else spacing or self.default_spacing
         self.clip = clip or self.default_clip
         self.normalisation = normalisation or self.default_normalisation
         if len(self.patch_size) != 3 or min(self.patch_size) < 1:
             raise DataError(f"patch_size={patch_size}: give three sizes (z, y, x), as 96 96 96.")
-        if self.spacing is not None and (isinstance(self.spacing, str) or len(self.spacing) != 3 or min(self.spacing) <= 0):
+        if self.spacing is not None and (
+            isinstance(self.spacing, str) or len(self.spacing) != 3 or min(self.spacing) <= 0
+        ):
             raise DataError(f"spacing={spacing!r}: give three numbers (z, y, x) in mm, or native.")
         if self.normalisation not in NORMALISATIONS:
             raise DataError(f"normalisation={self.normalisation!r}: use one of {', '.join(NORMALISATIONS)}.")

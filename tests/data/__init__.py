@@ -1,0 +1,1 @@
+"""Makers of tiny fakes in the official layouts: same folders, names, types and oddities as the owners' files."""
