@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Literal, NamedTuple
@@ -16,7 +17,30 @@ from models.network import choice, positive, region
 Predict = Callable[[Tensor], Tensor]
 
 
-class SlidingWindow:
+class Inference(ABC):
+    """Base of the ways to get class probabilities of one whole image from a network."""
+
+    @abstractmethod
+    def __call__(self, image: Tensor, predict: Predict) -> Tensor:
+        """Probabilities ``(1, K, *S)`` float32 of one image ``(1, C, *S)``.
+
+        Args:
+            image: one whole case, on the device where it is to be predicted.
+            predict: maps images ``(n, C, *w)`` to logits ``(n, K, *w)``; one channel is the logit of class 1
+                against background.
+        """
+
+
+class WholeImage(Inference):
+    """The network sees each image whole, in one forward pass."""
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, predict: Predict) -> Tensor:
+        """Probabilities of the image; see the base."""
+        return two_class(predict(image).float()).softmax(1)
+
+
+class SlidingWindow(Inference):
     r"""Class probabilities of a whole image from overlapping tiles, blended.
 
     At voxel x, :math:`p(x) = \sum_t w_t(x)\, p_t(x)` over the tiles t that cover it, with :math:`\sum_t w_t(x) = 1`
@@ -31,8 +55,8 @@ class SlidingWindow:
         blend: weight of a tile: falling off as a Gaussian of sigma 1/8 tile, or constant.
         batch_size: tiles that the network sees at once.
         average: average the probabilities or the logits of overlapping tiles.
-        storage: where the result is summed: in main memory, on the image's device, or in a temporary file
-            mapped into memory (for results larger than memory).
+        storage: where the result is summed and stays: on the image's device, in main memory (so that a large
+            volume needs no device memory), or in a temporary file mapped into memory (for results larger than that).
         padding: fill beyond the image with zeros, or with its nearest voxel.
 
     Raises:
@@ -46,7 +70,7 @@ class SlidingWindow:
         blend: Literal["gaussian", "constant"] = "gaussian",
         batch_size: int = 4,
         average: Literal["probabilities", "logits"] = "probabilities",
-        storage: Literal["memory", "device", "disk"] = "memory",
+        storage: Literal["device", "memory", "disk"] = "device",
         padding: Literal["zero", "nearest"] = "zero",
     ) -> None:
         if not 0 <= overlap < 1:
@@ -56,7 +80,7 @@ class SlidingWindow:
         self.blend = choice("blend", blend, ("gaussian", "constant"))
         self.batch_size = positive("batch_size", batch_size)
         self.average = choice("average", average, ("probabilities", "logits"))
-        self.storage = choice("storage", storage, ("memory", "device", "disk"))
+        self.storage = choice("storage", storage, ("device", "memory", "disk"))
         self.padding = choice("padding", padding, ("zero", "nearest"))
         self._returned: tuple[int, ...] = self.window
 

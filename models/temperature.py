@@ -1,0 +1,154 @@
+"""Parametric calibrators that treat every voxel alike: temperature, vector, Dirichlet, ensemble temperature scaling."""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.calibrator import Calibrator, VoxelSample, minimise, weighted_nll
+
+
+class TemperatureScaling(Calibrator):
+    r""":math:`\mathrm{softmax}(z / T)` with one T, fitted by the NLL (Guo et al. 2017). Keeps the argmax.
+
+    Args:
+        num_classes: classes, background included; two for a network with one sigmoid channel.
+        max_voxels: voxels kept for the fit.
+        seed: of the choice of these voxels.
+    """
+
+    def __init__(self, num_classes: int, max_voxels: int = 500_000, seed: int = 0) -> None:
+        super().__init__(num_classes, max_voxels, seed)
+        self.log_temperature = nn.Parameter(torch.zeros(()))
+
+    @property
+    def temperature(self) -> float:
+        """The fitted T; above one where the network was too sure."""
+        return math.exp(float(self.log_temperature.detach()))
+
+    def calibrated(self, log_probs: Tensor) -> Tensor:
+        """Log probabilities at the temperature."""
+        return (log_probs / self.log_temperature.exp()).log_softmax(1)
+
+    def solve(self, sample: VoxelSample) -> None:
+        """Minimise the NLL, which is convex in 1/T."""
+        minimise(self, sample)
+
+
+class VectorScaling(Calibrator):
+    r""":math:`\mathrm{softmax}(a \odot z + b)`, a slope and an offset a class (Guo et al. 2017). May change the argmax.
+
+    Args:
+        num_classes: classes, background included; two for a network with one sigmoid channel.
+        max_voxels: voxels kept for the fit.
+        seed: of the choice of these voxels.
+    """
+
+    keeps_argmax: ClassVar[bool] = False
+
+    def __init__(self, num_classes: int, max_voxels: int = 500_000, seed: int = 0) -> None:
+        super().__init__(num_classes, max_voxels, seed)
+        self.slope = nn.Parameter(torch.ones(num_classes, 1))
+        self.offset = nn.Parameter(torch.zeros(num_classes, 1))
+
+    def calibrated(self, log_probs: Tensor) -> Tensor:
+        """Log probabilities after the affine map of each class."""
+        return (self.slope * log_probs + self.offset).log_softmax(1)
+
+    def solve(self, sample: VoxelSample) -> None:
+        """Minimise the NLL, which is convex."""
+        minimise(self, sample)
+
+
+class DirichletCalibration(Calibrator):
+    r""":math:`\mathrm{softmax}(W \log p + b)` (Kull et al. 2019). May change the argmax.
+
+    Squares of the off-diagonal of W and of b are penalised (ODIR). As logits are :math:`\log p` here, matrix scaling
+    is the same method.
+
+    Args:
+        num_classes: classes, background included; two for a network with one sigmoid channel.
+        strength: weight of the mean square of the off-diagonal and of the offsets.
+        max_voxels: voxels kept for the fit.
+        seed: of the choice of these voxels.
+
+    Raises:
+        ValueError: if ``strength`` is negative.
+    """
+
+    keeps_argmax: ClassVar[bool] = False
+
+    def __init__(self, num_classes: int, strength: float = 0.01, max_voxels: int = 500_000, seed: int = 0) -> None:
+        super().__init__(num_classes, max_voxels, seed)
+        if strength < 0:
+            raise ValueError(f"strength must not be negative, got {strength}")
+        self.strength = strength
+        self.matrix = nn.Parameter(torch.eye(num_classes))
+        self.offset = nn.Parameter(torch.zeros(num_classes, 1))
+
+    def calibrated(self, log_probs: Tensor) -> Tensor:
+        """Log probabilities after the affine map."""
+        return (self.matrix.to(log_probs) @ log_probs + self.offset).log_softmax(1)
+
+    def penalty(self) -> Tensor:
+        """The off-diagonal and intercept regularisation."""
+        classes = self.num_classes
+        off_diagonal = self.matrix.square().sum() - self.matrix.diagonal().square().sum()
+        return self.strength * (off_diagonal / (classes * (classes - 1)) + self.offset.square().mean())
+
+    def solve(self, sample: VoxelSample) -> None:
+        """Minimise the penalised NLL, which is convex."""
+        minimise(self, sample)
+
+
+class EnsembleTemperatureScaling(TemperatureScaling):
+    r""":math:`w_1\, \mathrm{softmax}(z/T) + w_2\, \mathrm{softmax}(z) + w_3 / K` (Zhang et al. 2020). Keeps the argmax.
+
+    T is fitted first, then the weights (positive, sum one) by expectation maximisation of the likelihood.
+
+    Args:
+        num_classes: classes, background included; two for a network with one sigmoid channel.
+        max_voxels: voxels kept for the fit.
+        seed: of the choice of these voxels.
+    """
+
+    mixture: Tensor
+
+    def __init__(self, num_classes: int, max_voxels: int = 500_000, seed: int = 0) -> None:
+        super().__init__(num_classes, max_voxels, seed)
+        self.register_buffer("mixture", torch.tensor([1.0, 0.0, 0.0]))
+
+    def members(self, log_probs: Tensor) -> Tensor:
+        """Log probabilities ``(3, B, K, N)`` of the tempered, the given and the uniform prediction."""
+        uniform = torch.full_like(log_probs, -math.log(self.num_classes))
+        return torch.stack((super().calibrated(log_probs), log_probs.log_softmax(1), uniform))
+
+    def calibrated(self, log_probs: Tensor) -> Tensor:
+        """Log probabilities of the mixture."""
+        weights = self.mixture.to(log_probs).log().view(3, 1, 1, 1)
+        return torch.logsumexp(self.members(log_probs) + weights, dim=0)
+
+    def solve(self, sample: VoxelSample) -> None:
+        """Fit the temperature, then the weights."""
+        self.mixture.copy_(torch.tensor([1.0, 0.0, 0.0]))
+        with torch.no_grad():
+            self.log_temperature.zero_()
+        tempered = TemperatureScaling(self.num_classes)
+        tempered.solve(sample)
+        with torch.no_grad():
+            self.log_temperature.copy_(tempered.log_temperature)
+            logs = self.members(sample.log_probs)
+            likelihood = logs.gather(2, sample.labels.expand(3, -1, -1)[:, :, None])[:, 0, 0].exp()
+            weights = torch.full((3,), 1 / 3, dtype=torch.float64)
+            for _ in range(300):
+                shares = weights[:, None] * likelihood
+                weights = (shares / shares.sum(0).clamp_min(1e-300) * sample.weights).sum(1)
+                weights = weights / weights.sum()
+            better = weighted_nll(self._mixed(logs, weights), sample.labels, sample.weights)
+            if better < weighted_nll(logs[0], sample.labels, sample.weights):
+                self.mixture.copy_(weights.float())
+
+    @staticmethod
+    def _mixed(logs: Tensor, weights: Tensor) -> Tensor:
+        return torch.logsumexp(logs + weights.log().view(3, 1, 1, 1), dim=0)
