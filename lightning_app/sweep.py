@@ -114,9 +114,13 @@ class Runner:
         output.write(f"$ {shlex.join(command)}\n".encode())
         output.flush()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            env=self._environment(device), start_new_session=True,
-        )  # fmt: skip
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=self._environment(device),
+            start_new_session=True,
+        )
         self.jobs.append(Job(claim, folder, device, process, output))
         self.queue.beat(claim, process.pid)
         _say(f"{self._count()} start     {claim.name}" + (f"  (device {device})" if device else ""))
@@ -211,8 +215,8 @@ def read_metric(folder: RunFolder, name: str) -> float | None:
 
     Args:
         folder: The run folder.
-        name: `<stage>/<metric>` or `<stage>/<metric>/<class>`; from `<stage>/summary.csv`, where the kept checkpoint was
-            evaluated, else the last value in `metrics.csv`.
+        name: `<stage>/<metric>` or `<stage>/<metric>/<class>`; from `<stage>/summary.csv`, where the kept checkpoint
+            was evaluated, else the last value in `metrics.csv`.
 
     Returns:
         The value, or None where the run does not have it.
@@ -244,12 +248,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=None, metavar="N", help="trainings at once (default: one a device)")
     add("--devices", default="", help="GPUs to spread the jobs over, e.g. 0,1,2,3; each job sees one of them")
     add("--runs_dir", default="runs", help="run folders go to RUNS_DIR/<name of the file>/ (default: runs)")
-    add("--storage", default=None, help="queue: journal file or database address "
-        "(default: RUNS_DIR/<name>/queue.journal; for example mysql://... where the folder is not shared)")  # fmt: skip
+    add(
+        "--storage",
+        default=None,
+        help="queue: journal file or database address "
+        "(default: RUNS_DIR/<name>/queue.journal; for example mysql://... where the folder is not shared)",
+    )
     add("--max_cells", type=int, default=None, metavar="N", help="take at most N cells, then end (for time limits)")
     add("--retry_failed", action="store_true", help="run the cells again that have failed")
-    add("--stale_after", type=float, default=300.0, metavar="SECONDS",
-        help="another machine's cell counts as lost after so long without a sign of life (default: 300)")  # fmt: skip
+    add(
+        "--stale_after",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="another machine's cell counts as lost after so long without a sign of life (default: 300)",
+    )
     add("--dry-run", "--dry_run", action="store_true", dest="dry_run", help="print the commands and run nothing")
     return parser
 
@@ -302,9 +315,8 @@ def _close(queue: Queue, folder: Path, metric: str) -> int:
     _say(f"\n{'cell':<{width}}  state     {metric or 'metric':>10}  seconds")
     for row in sorted(rows, key=lambda row: row["name"]):
         value = "" if row["value"] is None else f"{row['value']:.4f}"
-        _say(
-            f"{row['name']:<{width}}  {row['state']:<8}  {value:>10}  {row['seconds'] or '':>7}  {row['failure']}".rstrip()
-        )
+        line = f"{row['name']:<{width}}  {row['state']:<8}  {value:>10}  {row['seconds'] or '':>7}  {row['failure']}"
+        _say(line.rstrip())
     states = [row["state"] for row in rows]
     _say("\n" + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)))
     others = queue.elsewhere()

@@ -173,7 +173,7 @@ def _range_problems(spec: dict[str, Any], method: str) -> list[str]:
 def _order_problems(parameters: Mapping[str, Any]) -> list[str]:
     """A class and its arguments on two axes: refused values, and arguments that some of the classes lack."""
     return [
-        f"parameters {outer} and {inner}: put class and arguments on one axis of dicts ({{class_path: ..., init_args: ...}})"
+        f"parameters {outer} and {inner}: put both on one axis of dicts, {{class_path: ..., init_args: ...}}"
         for outer, inner in itertools.permutations(parameters, 2)
         if inner.startswith(outer + ".")
     ]

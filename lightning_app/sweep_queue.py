@@ -1,8 +1,8 @@
 """The queue of a sweep's cells: an Optuna study that any number of processes and machines share.
 
-A trial is one attempt at a cell. Optuna's storage hands a waiting trial to exactly one process; who runs it writes a sign
-of life every few seconds. An attempt whose process is gone is closed, and its cell is queued again. Filling the queue may be
-done by everybody at any time: of two attempts at one cell only the earlier is run.
+A trial is one attempt at a cell. Optuna's storage hands a waiting trial to exactly one process; who runs it writes a
+sign of life every few seconds. An attempt whose process is gone is closed, and its cell is queued again. Filling the
+queue may be done by everybody at any time: of two attempts at one cell only the earlier is run.
 """
 
 import os
@@ -61,7 +61,7 @@ class Queue:
         self.study = optuna.create_study(
             study_name=sweep.name,
             storage=_open_storage(storage),
-            direction=sweep.direction,
+            direction=optuna.study.StudyDirection[sweep.direction.upper()],
             sampler=optuna.samplers.TPESampler() if sweep.method == "bayes" else random,
             load_if_exists=True,
         )
