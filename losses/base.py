@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from losses.inputs import IGNORED
+from losses.inputs import IGNORED, compute_dtype
 
 
 class SegmentationLoss(nn.Module):
@@ -55,6 +55,11 @@ class SegmentationLoss(nn.Module):
         """Show the arguments, so that a printed model says which loss trained it."""
         names = [name for name in vars(self) if not name.startswith("_") and name != "training"]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
+def result(loss: Tensor, logits: Tensor) -> Tensor:
+    """Bring a loss from double precision to that of the computation: single for half, double for double."""
+    return loss.to(compute_dtype(logits))
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -1,50 +1,214 @@
-"""Cross entropy."""
+"""Cross entropy and what reweights it voxel by voxel: focal losses, smoothed labels, an entropy penalty, Brier."""
 
 import math
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from losses.base import SegmentationLoss, in_range
-from losses.inputs import IGNORED
-from losses.statistics import result
-from losses.voxelwise import ratio, voxel_sums
+from losses.base import SegmentationLoss, in_range, one_of, result
+from losses.voxelwise import Voxels, class_rows, ratio, safe_power, voxel_sums
 
 
-def negative_log(logits: Tensor, clip: float = 0.0) -> Tensor:
-    """Negative log probability of each class, ``(G, K, n)``, with the probability held within ``[clip, 1 - clip]``."""
-    nll = -torch.log_softmax(logits, dim=1)
-    return nll.clamp(-math.log1p(-clip), -math.log(clip)) if clip else nll
+def cross_entropy_rows(voxels: Voxels, clip: float = 0.0) -> Tensor:
+    """Sum labels and cross entropy for each class of the label: rows volume, entropy."""
+    nll = -voxels.log_probs
+    if clip:
+        nll = nll.clamp(-math.log1p(-clip), -math.log(clip))
+    return class_rows(voxels.labels, voxels.labels * nll)
 
 
-class CrossEntropyLoss(SegmentationLoss):
-    r"""Cross entropy, the mean of :math:`-\log p_y` over the counted voxels of the batch.
+class VoxelLoss(SegmentationLoss):
+    """Mean of a cost over the counted voxels of the batch, each weighted by its label's class weight.
 
-    With ``class_weights`` the weighted mean, divided by the sum of the weights of the voxels' labels. With soft labels
-    :math:`-\sum_k q_k \log p_k`.
+    Args:
+        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
+    """
+
+    def rows(self, voxels: Voxels) -> Tensor:
+        """Sum labels and cost of a chunk for each class of the label: ``(G, 2, K)``."""
+        raise NotImplementedError
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
+        volume, cost = voxel_sums(logits, target, self.ignore_index, self.rows).sum(0)
+        weights = self.weights_for(logits)
+        return result(ratio((weights * cost).sum(), (weights * volume).sum()), logits)
+
+
+class CrossEntropyLoss(VoxelLoss):
+    r"""Cross entropy, the mean of :math:`-\log p_y`; with soft labels of :math:`-\sum_k q_k \log p_k`.
+
+    With class weights, the sum is divided by that of the weights of the voxels' labels.
 
     Args:
         clip: Probabilities are held within ``[clip, 1 - clip]``, as in the code of the DSC++ paper: a voxel outside has
             no gradient. 0 is the exact cross entropy.
-        class_weights: One weight for each class, background first.
-        ignore_index: Label of voxels that do not count.
+        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
+    """
+
+    def __init__(self, clip: float = 1e-7, **options: Any) -> None:
+        super().__init__(**options)
+        self.clip = in_range("clip", clip, 0, 0.49)
+
+    def rows(self, voxels: Voxels) -> Tensor:
+        """Sum labels and cross entropy."""
+        return cross_entropy_rows(voxels, self.clip)
+
+
+class FocalLoss(VoxelLoss):
+    r"""Focal loss, the mean of :math:`\alpha_y (1 - p_y)^\gamma (-\log p_y)` over softmax probabilities.
+
+    ``gamma`` 0 is the cross entropy. The weights ``alpha`` scale voxels but do not enter the divisor, as in the
+    original. Lin et al., ICCV 2017 (arXiv 1708.02002).
+
+    Args:
+        gamma: Focal exponent.
+        alpha: One factor for each class, or one for all.
+        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
+    """
+
+    alpha: Tensor
+
+    def __init__(self, gamma: float = 3.0, alpha: float | Sequence[float] = 1.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.gamma = float(in_range("gamma", gamma, 0))
+        factors = torch.as_tensor(alpha, dtype=torch.float64).reshape(-1)
+        if not bool((factors >= 0).all()):
+            raise ValueError(f"alpha must be >= 0, got {alpha}")
+        self.register_buffer("alpha", factors)
+
+    def modulation(self, voxels: Voxels) -> Tensor:
+        """Form the factor of each class's cross entropy, ``(G, K, n)``."""
+        return focal_factor(voxels.log_probs, self.gamma)
+
+    def rows(self, voxels: Voxels) -> Tensor:
+        """Sum labels and modulated cross entropy."""
+        if len(self.alpha) not in (1, voxels.labels.shape[1]):
+            raise ValueError(
+                f"alpha has {len(self.alpha)} entries, but the logits have {voxels.labels.shape[1]} classes"
+            )
+        cost = voxels.labels * -voxels.log_probs * self.modulation(voxels)
+        return class_rows(voxels.labels, cost * self.alpha.to(cost.dtype).view(-1, 1))
+
+
+def focal_factor(log_probs: Tensor, gamma: float) -> Tensor:
+    """Form (1 - p)^gamma from log p, exact where p is next to 1."""
+    return torch.ones_like(log_probs) if gamma == 0 else safe_power(-torch.expm1(log_probs), gamma)
+
+
+class SampleDependentFocalLoss(FocalLoss):
+    """Focal loss with a larger exponent where the label's probability is low (FLSD-53).
+
+    Mukhoti et al., Calibrating Deep Neural Networks using Focal Loss, NeurIPS 2020 (arXiv 2002.09437).
+
+    Args:
+        gamma: Exponent at and above the threshold.
+        gamma_low: Exponent below it.
+        threshold: Probability of the label that divides the two.
+        **options: ``alpha`` of :class:`FocalLoss`; ``class_weights`` and ``ignore_index``.
+    """
+
+    def __init__(self, gamma: float = 3.0, gamma_low: float = 5.0, threshold: float = 0.2, **options: Any) -> None:
+        super().__init__(gamma, **options)
+        self.gamma_low = float(in_range("gamma_low", gamma_low, 0))
+        self.threshold = in_range("threshold", threshold, 0, 1)
+
+    def modulation(self, voxels: Voxels) -> Tensor:
+        """Form the factor of each class's cross entropy, ``(G, K, n)``."""
+        low = voxels.log_probs < math.log(self.threshold) if self.threshold else torch.zeros_like(voxels.labels).bool()
+        strong, weak = (focal_factor(voxels.log_probs, gamma) for gamma in (self.gamma_low, self.gamma))
+        return torch.where(low, strong, weak)
+
+
+class DualFocalLoss(FocalLoss):
+    r"""Dual focal loss, the mean of :math:`(1 - p_y + p_j)^\gamma (-\log p_y)`, p_j the largest p below p_y.
+
+    Tao et al., Dual Focal Loss for Calibration, ICML 2023 (arXiv 2305.13665). Integer labels.
+
+    Args:
+        gamma: Focal exponent.
+        **options: ``alpha`` of :class:`FocalLoss`; ``class_weights`` and ``ignore_index``.
+    """
+
+    def __init__(self, gamma: float = 5.0, **options: Any) -> None:
+        super().__init__(gamma, **options)
+
+    def modulation(self, voxels: Voxels) -> Tensor:
+        """Form the factor of each class's cross entropy, ``(G, K, n)``."""
+        if voxels.soft:
+            raise ValueError("target must hold integer labels: the dual focal loss has no form for soft labels")
+        own = (voxels.probs * voxels.labels).sum(1, keepdim=True)
+        below = torch.where(voxels.probs < own, voxels.probs, 0.0).amax(1, keepdim=True)
+        return safe_power(1 - own + below, self.gamma) if self.gamma else torch.ones_like(own)
+
+
+class LabelSmoothingLoss(VoxelLoss):
+    r"""Cross entropy with a share ``alpha`` of each label spread over the classes.
+
+    ``variant="all"``: :math:`(1 - \alpha) y + \alpha / K`, the label's own class included. ``variant="others"``:
+    :math:`(1 - \alpha) y + \alpha (1 - y) / (K - 1)`. Szegedy et al., CVPR 2016 (arXiv 1512.00567).
+
+    Args:
+        alpha: Share that is spread.
+        variant: Over all classes, or over the others only.
+        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
+    """
+
+    def __init__(self, alpha: float = 0.1, variant: Literal["all", "others"] = "all", **options: Any) -> None:
+        super().__init__(**options)
+        self.alpha = in_range("alpha", alpha, 0, 1)
+        self.variant = one_of("variant", variant, ("all", "others"))
+
+    def rows(self, voxels: Voxels) -> Tensor:
+        """Sum labels and cross entropy with smoothed labels, by the class of the label."""
+        classes = voxels.labels.shape[1]
+        share = self.alpha / classes if self.variant == "all" else self.alpha / (classes - 1)
+        keep = 1 - self.alpha if self.variant == "all" else 1 - self.alpha - share
+        everywhere = voxels.log_probs.sum(1, keepdim=True)
+        return class_rows(voxels.labels, -voxels.labels * (keep * voxels.log_probs + share * everywhere))
+
+
+class EntropyPenaltyLoss(VoxelLoss):
+    r"""Cross entropy minus ``alpha`` times the entropy of the prediction (explicit confidence penalty).
+
+    With ``scaling="class_mean"`` the entropy is averaged over the classes too, as in the code of the margin papers: the
+    weight is ``alpha / K`` of that of the formula :math:`CE - \alpha H(p)`, which is ``scaling="sum"``.
+    Pereyra et al., ICLR workshop 2017 (arXiv 1701.06548).
+
+    Args:
+        alpha: Weight of the entropy.
+        scaling: Mean or sum over the classes.
+        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
     """
 
     def __init__(
-        self,
-        clip: float = 1e-7,
-        class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED,
+        self, alpha: float = 0.1, scaling: Literal["class_mean", "sum"] = "class_mean", **options: Any
     ) -> None:
-        super().__init__(ignore_index, class_weights)
-        self.clip = in_range("clip", clip, 0, 0.49)
+        super().__init__(**options)
+        self.alpha = in_range("alpha", alpha, 0)
+        self.scaling = one_of("scaling", scaling, ("class_mean", "sum"))
 
-    def _formula(self, logits: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
-        return torch.stack([labels.sum(-1), (labels * negative_log(logits, self.clip)).sum(-1)], dim=1)
+    def rows(self, voxels: Voxels) -> Tensor:
+        """Sum labels and penalised cross entropy."""
+        weight = self.alpha / voxels.labels.shape[1] if self.scaling == "class_mean" else self.alpha
+        # p log p is 0 where p is: the product of an underflown p and a finite log p.
+        negative_entropy = (voxels.probs * voxels.log_probs).sum(1, keepdim=True)
+        return class_rows(voxels.labels, voxels.labels * (weight * negative_entropy - voxels.log_probs))
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        volume, entropy = voxel_sums(self._formula, logits, target, self.ignore_index).sum(0)
-        weights = self.weights_for(logits)
-        return result(ratio((weights * entropy).sum(), (weights * volume).sum()), logits)
+
+class BrierLoss(VoxelLoss):
+    r"""Brier score, the mean of :math:`\sum_k (p_k - y_k)^2`.
+
+    Args:
+        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    def rows(self, voxels: Voxels) -> Tensor:
+        """Sum labels and squared errors, by the class of the label."""
+        squares = (voxels.probs - voxels.labels).square().sum(1, keepdim=True)
+        return class_rows(voxels.labels, voxels.labels * squares)

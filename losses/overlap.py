@@ -1,14 +1,12 @@
 """Losses of the overlap of prediction and reference: Dice, DSC++, Tversky and Focal Tversky, plain and ++."""
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from losses.base import SegmentationLoss, in_range, one_of, sum_over_processes, weighted_mean
-from losses.inputs import IGNORED
-from losses.statistics import OverlapStatistics, overlap_statistics, result
+from losses.base import SegmentationLoss, in_range, one_of, result, sum_over_processes, weighted_mean
+from losses.statistics import OverlapStatistics, overlap_statistics
 
 Pool = Literal["image", "batch"]
 Absent = Literal["count", "skip"]
@@ -16,15 +14,15 @@ Absent = Literal["count", "skip"]
 
 def dice_loss(s: OverlapStatistics, smooth: float) -> Tensor:
     r"""One minus the soft overlap of each class, :math:`1 - (2T + s) / (2T + N + P + s)`; ``(B, K)``."""
-    return 1 - _ratio(2 * s.overlap + smooth, 2 * s.overlap + s.missed + s.spurious + smooth)
+    return 1 - fraction(2 * s.overlap + smooth, 2 * s.overlap + s.missed + s.spurious + smooth)
 
 
 def tversky_loss(s: OverlapStatistics, fn_weight: float, fp_weight: float, smooth: float) -> Tensor:
     r"""One minus the Tversky index of each class, :math:`1 - (T + s) / (T + \delta N + \phi P + s)`; ``(B, K)``."""
-    return 1 - _ratio(s.overlap + smooth, s.overlap + fn_weight * s.missed + fp_weight * s.spurious + smooth)
+    return 1 - fraction(s.overlap + smooth, s.overlap + fn_weight * s.missed + fp_weight * s.spurious + smooth)
 
 
-def _ratio(top: Tensor, bottom: Tensor) -> Tensor:
+def fraction(top: Tensor, bottom: Tensor) -> Tensor:
     """Divide; where nothing is expected and nothing is found, and no smoothing decides, the overlap is 1."""
     empty = bottom == 0
     return torch.where(empty, 1.0, top / torch.where(empty, 1.0, bottom))
@@ -45,35 +43,36 @@ def pooled(statistics: OverlapStatistics, pool: str) -> OverlapStatistics:
 
 
 class OverlapLoss(SegmentationLoss):
-    """Mean over items and classes of a function of the overlap statistics: the base of this family.
+    """Mean over items and classes of one minus an overlap: what this family shares.
 
-    An item without a counted voxel is left out of the mean. With ``pool="batch"`` the statistics of all items and all
+    An item without a counted voxel is left out of the mean. With ``pool="batch"`` the sums of all items and all
     processes are added first, with gradient, and the mean is over classes.
 
     Args:
         gamma: Exponent on each voxel's missed and spurious probability.
         smooth: Added above and below the fraction.
-        clip: Probabilities and labels are held within ``[clip, 1 - clip]``.
+        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: Whether a class that the reference lacks counts, with a loss near 1 as soon as any of it is predicted,
             or is left out of the mean.
         include_background: Whether class 0 takes part.
-        class_weights: Weights of the classes in the mean, background first.
-        ignore_index: Label of voxels that do not count.
+        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
     """
+
+    #: Whether ``clip`` holds labels as well as probabilities.
+    clip_labels = True
 
     def __init__(
         self,
         gamma: float,
-        smooth: float,
-        clip: float,
+        smooth: float = 1e-7,
+        clip: float = 1e-7,
         pool: Pool = "image",
         absent: Absent = "count",
         include_background: bool = True,
-        class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED,
+        **options: Any,
     ) -> None:
-        super().__init__(ignore_index, class_weights)
+        super().__init__(**options)
         self.gamma = float(in_range("gamma", gamma, 0, open_low=True))
         self.smooth = in_range("smooth", smooth, 0)
         self.clip = in_range("clip", clip, 0, 0.49)
@@ -82,22 +81,22 @@ class OverlapLoss(SegmentationLoss):
         self.include_background = include_background
 
     def per_class(self, statistics: OverlapStatistics) -> Tensor:
-        """Loss of each item and class, ``(B, K)``, from the statistics."""
+        """Compute the loss of each item and class, ``(B, K)``, from the statistics."""
         return dice_loss(statistics, self.smooth)
 
-    def mean(self, values: Tensor, statistics: OverlapStatistics, logits: Tensor) -> Tensor:
-        """Average ``(B, K)`` values over the items and classes that count."""
-        weights = self.weights_for(logits).expand_as(values).clone()
+    def mean(self, statistics: OverlapStatistics, logits: Tensor) -> Tensor:
+        """Average the loss over the items and classes that count."""
+        values = self.per_class(statistics)
+        weights = self.weights_for(logits)
         if not self.include_background:
-            weights[:, 0] = 0
+            weights = weights * (torch.arange(len(weights), device=weights.device) > 0)
         present = statistics.volume > 0 if self.absent == "skip" else statistics.voxels > 0
         return weighted_mean(values, weights * present)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        statistics = overlap_statistics(logits, target, self.gamma, self.ignore_index, self.clip)
-        statistics = pooled(statistics, self.pool)
-        return result(self.mean(self.per_class(statistics), statistics, logits), logits)
+        statistics = overlap_statistics(logits, target, self.gamma, self.ignore_index, self.clip, self.clip_labels)
+        return result(self.mean(pooled(statistics, self.pool), logits), logits)
 
 
 class DiceLoss(OverlapLoss):
@@ -110,58 +109,28 @@ class DiceLoss(OverlapLoss):
         gamma: Exponent on each voxel's missed and spurious probability.
         smooth: Added above and below the fraction.
         clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
-        pool: Form the overlap for each image, or for the whole batch over all processes.
-        absent: Whether a class that the reference lacks counts, or is left out of the mean.
-        include_background: Whether class 0 takes part.
-        class_weights: Weights of the classes in the mean, background first.
-        ignore_index: Label of voxels that do not count.
+        **options: See :class:`OverlapLoss`.
     """
 
-    def __init__(
-        self,
-        gamma: float = 1.0,
-        smooth: float = 1e-5,
-        clip: float = 0.0,
-        pool: Pool = "image",
-        absent: Absent = "count",
-        include_background: bool = True,
-        class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED,
-    ) -> None:
-        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
+    def __init__(self, gamma: float = 1.0, smooth: float = 1e-5, clip: float = 0.0, **options: Any) -> None:
+        super().__init__(gamma, smooth, clip, **options)
 
 
 class DicePlusPlusLoss(OverlapLoss):
     r"""DSC++ loss, :math:`1 - (2T + s) / (2T + N(\gamma) + P(\gamma) + s)` for each class.
 
     An exponent above 1 weakens the penalty of uncertain errors against that of confident ones. With ``gamma`` 1 it is
-    Dice; near 2 a free probability settles at the true one over the overlap reached; above, the background lifts off 0.
+    Dice; at 2 a free probability settles at the true one over the overlap reached; above, the background lifts off 0.
     An absent class has a loss near 1 until its probabilities fall to about ``10 * clip``, see ``absent``.
     Yeung et al., Calibrating the Dice loss, J Digit Imaging 2023 (arXiv 2111.00528).
 
     Args:
         gamma: Exponent on each voxel's missed and spurious probability.
-        smooth: Added above and below the fraction.
-        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
-        pool: Form the overlap for each image, or for the whole batch over all processes.
-        absent: Whether a class that the reference lacks counts, or is left out of the mean.
-        include_background: Whether class 0 takes part.
-        class_weights: Weights of the classes in the mean, background first.
-        ignore_index: Label of voxels that do not count.
+        **options: See :class:`OverlapLoss`.
     """
 
-    def __init__(
-        self,
-        gamma: float = 2.0,
-        smooth: float = 1e-7,
-        clip: float = 1e-7,
-        pool: Pool = "image",
-        absent: Absent = "count",
-        include_background: bool = True,
-        class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED,
-    ) -> None:
-        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
+    def __init__(self, gamma: float = 2.0, **options: Any) -> None:
+        super().__init__(gamma, **options)
 
 
 class TverskyLoss(OverlapLoss):
@@ -173,34 +142,16 @@ class TverskyLoss(OverlapLoss):
         fn_weight: Weight of the missed part.
         fp_weight: Weight of the spurious part.
         gamma: Exponent on each voxel's missed and spurious probability.
-        smooth: Added above and below the fraction.
-        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
-        pool: Form the overlap for each image, or for the whole batch over all processes.
-        absent: Whether a class that the reference lacks counts, or is left out of the mean.
-        include_background: Whether class 0 takes part.
-        class_weights: Weights of the classes in the mean, background first.
-        ignore_index: Label of voxels that do not count.
+        **options: See :class:`OverlapLoss`.
     """
 
-    def __init__(
-        self,
-        fn_weight: float = 0.7,
-        fp_weight: float = 0.3,
-        gamma: float = 1.0,
-        smooth: float = 1e-7,
-        clip: float = 1e-7,
-        pool: Pool = "image",
-        absent: Absent = "count",
-        include_background: bool = True,
-        class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED,
-    ) -> None:
-        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
+    def __init__(self, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 1.0, **options: Any) -> None:
+        super().__init__(gamma, **options)
         self.fn_weight = in_range("fn_weight", fn_weight, 0)
         self.fp_weight = in_range("fp_weight", fp_weight, 0)
 
     def per_class(self, statistics: OverlapStatistics) -> Tensor:
-        """Loss of each item and class, ``(B, K)``, from the statistics."""
+        """Compute the loss of each item and class, ``(B, K)``, from the statistics."""
         return tversky_loss(statistics, self.fn_weight, self.fp_weight, self.smooth)
 
 
@@ -213,31 +164,11 @@ class TverskyPlusPlusLoss(TverskyLoss):
         fn_weight: Weight of the missed part.
         fp_weight: Weight of the spurious part.
         gamma: Exponent on each voxel's missed and spurious probability.
-        smooth: Added above and below the fraction.
-        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
-        pool: Form the overlap for each image, or for the whole batch over all processes.
-        absent: Whether a class that the reference lacks counts, or is left out of the mean.
-        include_background: Whether class 0 takes part.
-        class_weights: Weights of the classes in the mean, background first.
-        ignore_index: Label of voxels that do not count.
+        **options: See :class:`OverlapLoss`.
     """
 
-    def __init__(
-        self,
-        fn_weight: float = 0.7,
-        fp_weight: float = 0.3,
-        gamma: float = 2.0,
-        smooth: float = 1e-7,
-        clip: float = 1e-7,
-        pool: Pool = "image",
-        absent: Absent = "count",
-        include_background: bool = True,
-        class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED,
-    ) -> None:
-        super().__init__(
-            fn_weight, fp_weight, gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index
-        )
+    def __init__(self, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 2.0, **options: Any) -> None:
+        super().__init__(fn_weight, fp_weight, gamma, **options)
 
 
 class FocalTverskyLoss(TverskyLoss):
@@ -250,13 +181,7 @@ class FocalTverskyLoss(TverskyLoss):
         fn_weight: Weight of the missed part.
         fp_weight: Weight of the spurious part.
         gamma: Exponent on each voxel's missed and spurious probability.
-        smooth: Added above and below the fraction.
-        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
-        pool: Form the overlap for each image, or for the whole batch over all processes.
-        absent: Whether a class that the reference lacks counts, or is left out of the mean.
-        include_background: Whether class 0 takes part.
-        class_weights: Weights of the classes in the mean, background first.
-        ignore_index: Label of voxels that do not count.
+        **options: See :class:`OverlapLoss`.
     """
 
     def __init__(
@@ -265,21 +190,13 @@ class FocalTverskyLoss(TverskyLoss):
         fn_weight: float = 0.7,
         fp_weight: float = 0.3,
         gamma: float = 1.0,
-        smooth: float = 1e-7,
-        clip: float = 1e-7,
-        pool: Pool = "image",
-        absent: Absent = "count",
-        include_background: bool = True,
-        class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            fn_weight, fp_weight, gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index
-        )
+        super().__init__(fn_weight, fp_weight, gamma, **options)
         self.exponent = in_range("exponent", exponent, 0, open_low=True)
 
     def per_class(self, statistics: OverlapStatistics) -> Tensor:
-        """Loss of each item and class, ``(B, K)``, from the statistics."""
+        """Compute the loss of each item and class, ``(B, K)``, from the statistics."""
         return powered(super().per_class(statistics), self.exponent)
 
 
@@ -293,13 +210,7 @@ class FocalTverskyPlusPlusLoss(FocalTverskyLoss):
         fn_weight: Weight of the missed part.
         fp_weight: Weight of the spurious part.
         gamma: Exponent on each voxel's missed and spurious probability.
-        smooth: Added above and below the fraction.
-        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
-        pool: Form the overlap for each image, or for the whole batch over all processes.
-        absent: Whether a class that the reference lacks counts, or is left out of the mean.
-        include_background: Whether class 0 takes part.
-        class_weights: Weights of the classes in the mean, background first.
-        ignore_index: Label of voxels that do not count.
+        **options: See :class:`OverlapLoss`.
     """
 
     def __init__(
@@ -308,24 +219,6 @@ class FocalTverskyPlusPlusLoss(FocalTverskyLoss):
         fn_weight: float = 0.7,
         fp_weight: float = 0.3,
         gamma: float = 2.0,
-        smooth: float = 1e-7,
-        clip: float = 1e-7,
-        pool: Pool = "image",
-        absent: Absent = "count",
-        include_background: bool = True,
-        class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            exponent,
-            fn_weight,
-            fp_weight,
-            gamma,
-            smooth,
-            clip,
-            pool,
-            absent,
-            include_background,
-            class_weights,
-            ignore_index,
-        )
+        super().__init__(exponent, fn_weight, fp_weight, gamma, **options)

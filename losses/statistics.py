@@ -6,21 +6,24 @@ With probabilities :math:`p`, one-hot or soft labels :math:`y` and an exponent :
     V = \sum y \quad S = \sum p \quad T = \sum y p \quad
     N = \sum [y (1 - p)]^\gamma \quad P = \sum [(1 - y) p]^\gamma
 
-The exponent acts on each voxel's product, inside the sum. Dice, DSC++, Tversky and their kin are small pure functions of
-these five numbers, see :mod:`losses.overlap`.
+The exponent acts on each voxel's product, inside the sum. Dice, DSC++, Tversky and their kin are small pure functions
+of these five numbers, see :mod:`losses.overlap`.
 
 The fast path (integer labels, exponent 1 or 2) works on the residual :math:`e = p - y`: every sum above follows from
 :math:`\sum e, \sum y e, \sum e^2, \sum (y e)^2`. With two classes one sigmoid carries everything, because the second
 class's residual is the first one's with the other sign.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from losses.chunks import ChunkKernel, chunked_sums
-from losses.inputs import IGNORED, all_counted, compact_labels, compute_dtype, flatten_pair, two_channels
+from losses.inputs import IGNORED, all_counted, compact_labels, flatten_pair
+from losses.voxelwise import VoxelKernel, Voxels, class_rows, one_hot, safe_power
 
 
 class OverlapStatistics(NamedTuple):
@@ -57,20 +60,46 @@ def overlap_statistics(
         The sums; ``volume`` is never clipped.
     """
     flat, labels = flatten_pair(logits, target)
+    if labels.is_floating_point() or gamma not in (1.0, 2.0):
+        formula = partial(overlap_rows, gamma=gamma, clip=clip, clip_labels=clip_labels)
+        rows = chunked_sums(VoxelKernel([formula], max(flat.shape[1], 2), ignore_index), flat, labels)
+        return statistics_of(rows, gamma, clip, clip_labels, labels.is_floating_point())
     classes = max(flat.shape[1], 2)
-    if labels.is_floating_point():
-        kernel: ChunkKernel = SoftKernel(gamma, clip, clip if clip_labels else 0.0)
-        return OverlapStatistics(*chunked_sums(kernel, flat, labels).unbind(1))
-    if gamma in (1.0, 2.0):
-        rows = chunked_sums(ResidualKernel(classes, gamma, ignore_index, clip), flat, labels)
-        statistics = _from_residuals(rows, gamma, two_class=classes == 2)
-    else:
-        rows = chunked_sums(PowerKernel(classes, gamma, ignore_index, clip), flat, labels)
-        statistics = OverlapStatistics(*rows[:, :6].unbind(1))
+    rows = chunked_sums(ResidualKernel(classes, gamma, ignore_index, clip), flat, labels)
+    statistics = _from_residuals(rows, gamma, two_class=classes == 2)
     if not (clip and clip_labels):
         return statistics
-    leaks = rows[:, 6:].unbind(1) if gamma not in (1.0, 2.0) else _leaks(statistics, gamma)
-    return _with_clipped_labels(statistics, gamma, clip, *leaks)
+    return _with_clipped_labels(statistics, gamma, clip, *_leaks(statistics, gamma))
+
+
+#: Rows that :func:`overlap_rows` sums.
+OVERLAP_ROWS = 8
+
+
+def overlap_rows(voxels: Voxels, gamma: float, clip: float, clip_labels: bool) -> Tensor:
+    """Sum the statistics of a chunk for any exponent and any labels, then the two sums that clipped labels leak to."""
+    probs = voxels.probs.clamp(clip, 1 - clip) if clip else voxels.probs
+    if voxels.soft:
+        labels = voxels.labels.clamp(clip, 1 - clip) if clip and clip_labels else voxels.labels
+        missed, spurious = safe_power(labels * (1 - probs), gamma), safe_power((1 - labels) * probs, gamma)
+        parts = [part * voxels.counted for part in (probs, labels * probs, missed, spurious)]
+        return class_rows(voxels.counted, voxels.labels, *parts, *parts[-2:])
+    labels, other = voxels.labels, voxels.counted - voxels.labels
+    # 1 - p of a voxel's own class as the sum of the others: exact where p is next to 1.
+    rest = (voxels.probs * other).sum(1, keepdim=True)
+    rest = rest.clamp(clip, 1 - clip) if clip else rest
+    wrong, miss = safe_power(probs, gamma), safe_power(rest, gamma)
+    parts = [voxels.counted, labels, probs * voxels.counted, probs * labels, miss * labels, wrong * other]
+    leaks = [safe_power(1 - probs, gamma) * other, wrong * labels] if clip and clip_labels else [labels, labels]
+    return class_rows(*parts, *leaks)
+
+
+def statistics_of(rows: Tensor, gamma: float, clip: float, clip_labels: bool, soft: bool) -> OverlapStatistics:
+    """Read the statistics from the rows of :func:`overlap_rows`, ``(B, R, K)``."""
+    statistics = OverlapStatistics(*rows[:, :6].unbind(1))
+    if soft or not (clip and clip_labels):
+        return statistics
+    return _with_clipped_labels(statistics, gamma, clip, rows[:, 6], rows[:, 7])
 
 
 def _from_residuals(rows: Tensor, gamma: float, two_class: bool) -> OverlapStatistics:
@@ -108,22 +137,6 @@ def _with_clipped_labels(
     )
 
 
-def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
-    """Compare compact labels ``(G, n)`` with every class: ``(G, K, n)``, all 0 where a voxel does not count."""
-    classes = torch.arange(num_classes, dtype=torch.uint8, device=labels.device)
-    return (labels.unsqueeze(1) == classes.view(1, -1, 1)).to(dtype)
-
-
-def safe_power(base: Tensor, exponent: float) -> Tensor:
-    """Raise to a power; below 1 the infinite slope at 0 is left out, as the softmax's own zero outweighs it."""
-    if exponent == 1.0:
-        return base
-    if exponent > 1.0:
-        return base.square() if exponent == 2.0 else base.pow(exponent)
-    positive = base > 0
-    return torch.where(positive, base, 1.0).pow(exponent) * positive
-
-
 class ResidualKernel(ChunkKernel):
     """Sums of the residual p - y for integer labels: voxels, volume, e, y e and, for exponent 2, e^2, (y e)^2.
 
@@ -149,9 +162,9 @@ class ResidualKernel(ChunkKernel):
             return torch.sigmoid(score), (labels == 1).to(logits.dtype).unsqueeze(1), mask, labels
         return torch.softmax(logits, dim=1), one_hot(labels, self.num_classes, logits.dtype), mask, labels
 
-    def sums(self, logits: Tensor, target: Tensor) -> Tensor:
+    def sums(self, logits: Tensor, *targets: Tensor) -> Tensor:
         """Sum the residuals, see the class."""
-        probs, hot, mask, labels = self._prepare(logits, target)
+        probs, hot, mask, labels = self._prepare(logits, targets[0])
         if self.clip:
             probs = probs.clamp(self.clip, 1 - self.clip)
         residual = probs - hot
@@ -165,9 +178,9 @@ class ResidualKernel(ChunkKernel):
             rows += [residual.square().sum(-1), own.square().sum(-1)]
         return torch.stack(rows, dim=1)
 
-    def gradient(self, logits: Tensor, target: Tensor, weight: Tensor, out: Tensor) -> None:
+    def gradient(self, logits: Tensor, targets: Sequence[Tensor], weight: Tensor, out: Tensor) -> None:
         """Write the hand-derived gradient; a voxel held by ``clip`` has a slope below ``clip``, which is kept."""
-        probs, hot, mask, _ = self._prepare(logits, target)
+        probs, hot, mask, _ = self._prepare(logits, targets[0])
         columns = weight.unsqueeze(-1).unbind(1)
         slope = (hot * columns[3]).add_(columns[2])
         if self.squared:
@@ -186,74 +199,3 @@ class ResidualKernel(ChunkKernel):
                 out[:, :1].copy_(slope.neg_())
         else:
             out.copy_(slope)
-
-
-class PowerKernel(ChunkKernel):
-    """The statistics of integer labels for any exponent, then the two sums that clipped labels leak to.
-
-    Args:
-        num_classes: Classes K.
-        gamma: Exponent above 0.
-        ignore_index: Label that does not count.
-        clip: Bound of the probabilities.
-    """
-
-    def __init__(self, num_classes: int, gamma: float, ignore_index: int | None, clip: float) -> None:
-        self.num_classes = num_classes
-        self.gamma = gamma
-        self.ignore_index = ignore_index
-        self.clip = clip
-
-    def sums(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Sum voxels, volume, predicted, overlap, missed, spurious and, if clipped, the two leaks."""
-        labels = compact_labels(target, self.num_classes, self.ignore_index)
-        hot = one_hot(labels, self.num_classes, logits.dtype)
-        counted = hot.sum(1, keepdim=True)
-        other = counted - hot
-        probs = torch.softmax(two_channels(logits), dim=1)
-        # 1 - p of a voxel's own class as the sum of the others: exact where p is next to 1.
-        rest = (probs * other).sum(1, keepdim=True)
-        if self.clip:
-            probs = probs.clamp(self.clip, 1 - self.clip)
-            rest = rest.clamp(self.clip, 1 - self.clip)
-        wrong, miss = safe_power(probs, self.gamma), safe_power(rest, self.gamma)
-        volume = hot.sum(-1)
-        rows = [counted.sum(-1).expand_as(volume), volume, (probs * counted).sum(-1), (probs * hot).sum(-1)]
-        rows += [(miss * hot).sum(-1), (wrong * other).sum(-1)]
-        if self.clip:
-            rows += [(safe_power(1 - probs, self.gamma) * other).sum(-1), (wrong * hot).sum(-1)]
-        return torch.stack(rows, dim=1)
-
-
-class SoftKernel(ChunkKernel):
-    """The statistics of soft labels; a voxel whose labels sum to 0 does not count.
-
-    Args:
-        gamma: Exponent above 0.
-        clip: Bound of the probabilities.
-        clip_labels: Bound of the labels.
-    """
-
-    def __init__(self, gamma: float, clip: float, clip_labels: float) -> None:
-        self.gamma = gamma
-        self.clip = clip
-        self.clip_labels = clip_labels
-
-    def sums(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Sum voxels, volume, predicted, overlap, missed, spurious."""
-        target = target.to(logits.dtype)
-        counted = (target.sum(1, keepdim=True) > 0).to(logits.dtype)
-        volume = (target * counted).sum(-1)
-        labels = target.clamp(self.clip_labels, 1 - self.clip_labels) if self.clip_labels else target
-        probs = torch.softmax(two_channels(logits), dim=1)
-        if self.clip:
-            probs = probs.clamp(self.clip, 1 - self.clip)
-        missed = safe_power(labels * (1 - probs), self.gamma)
-        spurious = safe_power((1 - labels) * probs, self.gamma)
-        rows = [(part * counted).sum(-1) for part in (probs, labels * probs, missed, spurious)]
-        return torch.stack([counted.sum(-1).expand_as(volume), volume, *rows], dim=1)
-
-
-def result(loss: Tensor, logits: Tensor) -> Tensor:
-    """Bring a loss from double precision to that of the computation."""
-    return loss.to(compute_dtype(logits))

@@ -1,49 +1,120 @@
-"""Losses that are a mean over voxels: how a formula on one chunk becomes a loss on millions of voxels."""
+"""Formulas on the voxels of one chunk, and how they become sums over millions.
 
-from collections.abc import Callable
+A loss that is a mean over voxels is written as a function of :class:`Voxels`; several functions of one loss share its
+probabilities, so that a compound costs one softmax.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from losses.chunks import ChunkKernel, chunked_sums
 from losses.inputs import compact_labels, flatten_pair, two_channels
-from losses.statistics import one_hot
 
-#: From logits, labels ``(G, K, n)`` (one-hot or soft, 0 where ignored) and the mask of counted voxels ``(G, 1, n)`` to
-#: R sums for each class, ``(G, R, K)``.
-VoxelFormula = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+class Voxels:
+    """A chunk: G items, K classes, n voxels; what is asked for is computed once.
+
+    Args:
+        logits: ``(G, K, n)``, or ``(G, 1, n)`` for a foreground logit against a background logit of 0.
+        target: ``(G, n)`` labels or ``(G, K, n)`` soft labels.
+        num_classes: Classes K.
+        ignore_index: Label that does not count.
+        extra: What else the loss knows of each voxel, ``(G, ..., n)``.
+    """
+
+    def __init__(
+        self, logits: Tensor, target: Tensor, num_classes: int, ignore_index: int | None, extra: Sequence[Tensor] = ()
+    ) -> None:
+        self.extra = extra
+        self.logits = two_channels(logits)
+        self.soft = target.is_floating_point()
+        if self.soft:
+            self.labels = target.to(logits.dtype)
+            self.counted = (self.labels.sum(1, keepdim=True) > 0).to(logits.dtype)
+        else:
+            compact = compact_labels(target, num_classes, ignore_index)
+            self.labels = one_hot(compact, num_classes, logits.dtype)
+            self.counted = self.labels.sum(1, keepdim=True)
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """Log probabilities ``(G, K, n)``."""
+        return torch.log_softmax(self.logits, dim=1)
+
+    @cached_property
+    def probs(self) -> Tensor:
+        """Probabilities ``(G, K, n)``."""
+        return torch.softmax(self.logits, dim=1)
+
+    @cached_property
+    def own_log_prob(self) -> Tensor:
+        """Log probability of the voxel's label, ``(G, 1, n)``; with soft labels its expectation."""
+        return (self.labels * self.log_probs).sum(1, keepdim=True)
+
+    @cached_property
+    def distances(self) -> Tensor:
+        """Distance of each logit from the largest, ``(G, K, n)``; its gradient reaches one of the largest."""
+        return self.logits.max(dim=1, keepdim=True).values - self.logits
+
+
+#: From a chunk to R sums for each class, ``(G, R, K)``.
+VoxelFormula = Callable[[Voxels], Tensor]
 
 
 class VoxelKernel(ChunkKernel):
-    """Apply a formula to each chunk; the gradient is autograd's.
+    """Apply formulas to each chunk, one set of rows below the other; the gradient is autograd's.
 
     Args:
-        formula: What to sum.
+        formulas: What to sum.
         num_classes: Classes K.
         ignore_index: Label that does not count.
     """
 
-    def __init__(self, formula: VoxelFormula, num_classes: int, ignore_index: int | None) -> None:
-        self.formula = formula
+    def __init__(self, formulas: Sequence[VoxelFormula], num_classes: int, ignore_index: int | None) -> None:
+        self.formulas = formulas
         self.num_classes = num_classes
         self.ignore_index = ignore_index
 
-    def sums(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Turn labels into channels and sum the formula."""
-        if target.is_floating_point():
-            labels = target.to(logits.dtype)
-            counted = (labels.sum(1, keepdim=True) > 0).to(logits.dtype)
-        else:
-            compact = compact_labels(target, self.num_classes, self.ignore_index)
-            labels = one_hot(compact, self.num_classes, logits.dtype)
-            counted = labels.sum(1, keepdim=True)
-        return self.formula(two_channels(logits), labels, counted)
+    def sums(self, logits: Tensor, *targets: Tensor) -> Tensor:
+        """Evaluate every formula on the same probabilities."""
+        voxels = Voxels(logits, targets[0], self.num_classes, self.ignore_index, targets[1:])
+        return torch.cat([formula(voxels) for formula in self.formulas], dim=1)
 
 
-def voxel_sums(formula: VoxelFormula, logits: Tensor, target: Tensor, ignore_index: int | None) -> Tensor:
-    """Sum a formula over the counted voxels of each item: ``(B, R, K)`` in double precision."""
+def voxel_sums(
+    logits: Tensor, target: Tensor, ignore_index: int | None, *formulas: VoxelFormula, extra: Sequence[Tensor] = ()
+) -> Tensor:
+    """Sum formulas over the voxels of each item, ``(B, R, K)`` in double precision; ``extra`` is ``(B, ..., *S)``."""
     flat, labels = flatten_pair(logits, target)
-    return chunked_sums(VoxelKernel(formula, max(flat.shape[1], 2), ignore_index), flat, labels)
+    kernel = VoxelKernel(formulas, max(flat.shape[1], 2), ignore_index)
+    grid = logits.ndim - 2
+    return chunked_sums(kernel, flat, labels, *(part.flatten(part.ndim - grid) for part in extra))
+
+
+def class_rows(*parts: Tensor) -> Tensor:
+    """Sum each part ``(G, K, n)``, or ``(G, 1, n)`` for all classes together, over the voxels: ``(G, R, K)``."""
+    sums = [part.sum(-1) for part in parts]
+    classes = max(part.shape[1] for part in sums)
+    return torch.stack([part.expand(-1, classes) for part in sums], dim=1)
+
+
+def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
+    """Compare compact labels ``(G, n)`` with every class: ``(G, K, n)``, all 0 where a voxel does not count."""
+    classes = torch.arange(num_classes, dtype=torch.uint8, device=labels.device)
+    return (labels.unsqueeze(1) == classes.view(1, -1, 1)).to(dtype)
+
+
+def safe_power(base: Tensor, exponent: float) -> Tensor:
+    """Raise to a power; below 1 the infinite slope at 0 is left out, as the softmax's own zero outweighs it."""
+    if exponent == 1.0:
+        return base
+    if exponent > 1.0:
+        return base.square() if exponent == 2.0 else base.pow(exponent)
+    positive = base > 0
+    return torch.where(positive, base, 1.0).pow(exponent) * positive
 
 
 def ratio(total: Tensor, count: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def golden_pair(case: dict) -> tuple[Tensor, Tensor]:
-    """Logits and labels of a golden case: normal logits times a scale, uniform labels, the last class missing or not."""
+    """Logits and labels of a golden case: scaled normal logits, uniform labels, the last class missing or not."""
     rng = np.random.default_rng(case["seed"])
     items, *grid = case["shape"]
     logits = rng.standard_normal((items, case["classes"], *grid)) * case["scale"]

@@ -1,0 +1,212 @@
+"""Margin losses whose multipliers adapt to each class, by an augmented Lagrangian: CALS-ALM and CRaC."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from losses.base import SegmentationLoss, in_range, one_of, result, sum_over_processes
+from losses.cross_entropy import cross_entropy_rows
+from losses.inputs import IGNORED
+from losses.neighbours import neighbour_shares, window_weights
+from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
+
+Lagrangian = Literal["phr", "p2", "p3"]
+
+
+def lagrangian(h: Tensor, multiplier: Tensor, rho: Tensor, kind: str) -> Tensor:
+    r"""Penalty-Lagrangian function of a constraint :math:`h \le 0`.
+
+    ``phr``: with :math:`x = \lambda + \rho h`, :math:`(\max(0, x)^2 - \lambda^2) / 2 \rho`. ``p2`` and ``p3``:
+    :math:`\lambda h + \lambda \rho h^2 (+ \rho^2 h^3 / 6)` above 0 and :math:`\lambda h / (1 - \rho h)` below.
+    """
+    if kind == "phr":
+        return ((multiplier + rho * h).relu().square() - multiplier.square()) / (2 * rho)
+    above = h.clamp_min(0)
+    value = multiplier * above * (1 + rho * above) + (rho.square() * above**3 / 6 if kind == "p2" else 0)
+    below = h.clamp_max(0)
+    return value + multiplier * below / (1 - rho * below)
+
+
+class AdaptiveMultiplierLoss(SegmentationLoss):
+    """Cross entropy plus the mean of a penalty-Lagrangian, with a multiplier for each class and group of voxels.
+
+    Multipliers are buffers, saved with the model. They change only through :meth:`update_multipliers`, from what
+    :meth:`observe` gathered (on the validation data of an epoch); the callback
+    ``lightning_app.callbacks.schedules.MultiplierUpdate`` calls both.
+
+    Args:
+        margin: Margin of the constraint.
+        penalty: Penalty-Lagrangian function.
+        multiplier: First value of every multiplier.
+        rho: First value of every penalty parameter.
+        growth: Factor on a penalty parameter whose constraint has not come down enough.
+        decrease: Share of the previous violation above which it has not.
+        rho_every: Updates between two looks at the penalty parameters.
+        **options: ``class_weights`` (of the cross entropy) and ``ignore_index``.
+    """
+
+    multipliers: Tensor
+    rho: Tensor
+    violation: Tensor
+    updates: Tensor
+    observed: Tensor
+
+    #: Groups of voxels with multipliers of their own.
+    groups = 1
+    #: Bounds of the multipliers, and the largest penalty parameter.
+    multiplier_range = (1e-6, 1e6)
+    largest_rho = 10.0
+
+    def __init__(
+        self,
+        margin: float,
+        penalty: Lagrangian = "phr",
+        multiplier: float = 1e-6,
+        rho: float = 1.0,
+        growth: float = 1.2,
+        decrease: float = 0.9,
+        rho_every: int = 10,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.margin = in_range("margin", margin, 0)
+        self.penalty = one_of("penalty", penalty, ("phr", "p2", "p3"))
+        self.growth = in_range("growth", growth, 1)
+        self.decrease = in_range("decrease", decrease, 0)
+        self.rho_every = int(in_range("rho_every", rho_every, 1))
+        start = in_range("multiplier", multiplier, *self.multiplier_range)
+        # One column for every class a label can name: the number of classes is known only from the first logits.
+        shape = (self.groups, IGNORED)
+        self.register_buffer("multipliers", torch.full(shape, start, dtype=torch.float64))
+        self.register_buffer("rho", torch.full(shape, in_range("rho", rho, 0, open_low=True), dtype=torch.float64))
+        self.register_buffer("violation", torch.full(shape, torch.inf, dtype=torch.float64))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("observed", torch.zeros((3, *shape), dtype=torch.float64), persistent=False)
+
+    def constraints(self, voxels: Voxels) -> list[tuple[Tensor, Tensor]]:
+        """Form each group's constraint ``(G, K, n)``, which should not be above 0, and its mask ``(G, 1, n)``."""
+        raise NotImplementedError
+
+    def extra(self, logits: Tensor, target: Tensor) -> list[Tensor]:
+        """What else the constraints need to know of each voxel."""
+        return []
+
+    def _terms(self, voxels: Voxels) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Each group's constraint, mask, multipliers and penalty parameters."""
+        classes, dtype = voxels.logits.shape[1], voxels.logits.dtype
+        numbers = (part[:, :classes, None].to(dtype) for part in (self.multipliers, self.rho))
+        return [(h, mask, m, r) for (h, mask), m, r in zip(self.constraints(voxels), *numbers, strict=True)]
+
+    def rows(self, voxels: Voxels) -> Tensor:
+        """Sum labels, cross entropy and the groups' penalties of a chunk: ``(G, 3, K)``."""
+        parts = [lagrangian(h, m, rho, self.penalty) * mask for h, mask, m, rho in self._terms(voxels)]
+        return torch.cat([cross_entropy_rows(voxels), class_rows(torch.stack(parts).sum(0))], dim=1)
+
+    def _observed_rows(self, voxels: Voxels) -> Tensor:
+        """Sum voxels, slope of the penalty and constraint of each group: ``(G, 3 * groups, K)``."""
+        parts: list[list[Tensor]] = [[], [], []]
+        for h, mask, m, rho in self._terms(voxels):
+            point = h.detach().requires_grad_()
+            with torch.enable_grad():
+                value = lagrangian(point, m, rho, self.penalty)
+            slope = torch.autograd.grad(value.sum(), point)[0]
+            for rows, part in zip(parts, (mask.expand_as(h), slope * mask, h * mask), strict=True):
+                rows.append(part)
+        return class_rows(*(part for rows in parts for part in rows))
+
+    @torch.no_grad()
+    def observe(self, logits: Tensor, target: Tensor) -> None:
+        """Gather the constraints of a batch for the next update; no gradient."""
+        extra = self.extra(logits, target)
+        rows = voxel_sums(logits.detach(), target, self.ignore_index, self._observed_rows, extra=extra).sum(0)
+        self.observed[..., : rows.shape[-1]] += rows.view(3, self.groups, -1)
+
+    @torch.no_grad()
+    def update_multipliers(self) -> None:
+        """Set the multipliers to the mean slopes observed, on all processes together, and forget what was observed.
+
+        Every ``rho_every`` updates, the penalty parameter of a constraint that is still above ``decrease`` times its
+        previous violation grows. What was never observed stays.
+        """
+        count, slope, constraint = sum_over_processes(self.observed)
+        seen = count > 0
+        safe = torch.where(seen, count, 1.0)
+        low, high = self.multiplier_range
+        self.multipliers.copy_(torch.where(seen, (slope / safe).clamp(low, high), self.multipliers))
+        self.updates += 1
+        if int(self.updates) % self.rho_every == 0:
+            violation = (constraint / safe).clamp_min(0)
+            stuck = seen & (violation > self.decrease * self.violation)
+            self.rho.copy_(torch.where(stuck, (self.growth * self.rho).clamp_max(self.largest_rho), self.rho))
+            self.violation.copy_(torch.where(seen, violation, self.violation))
+        self.observed.zero_()
+
+    def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Compute the cross entropy and the penalty."""
+        extra = self.extra(logits, target)
+        volume, entropy, penalty = voxel_sums(logits, target, self.ignore_index, self.rows, extra=extra).sum(0)
+        weights = self.weights_for(logits)
+        parts = {
+            "cross_entropy": ratio((weights * entropy).sum(), (weights * volume).sum()),
+            "penalty": ratio(penalty.mean(), volume.sum()),
+        }
+        return {name: result(value, logits) for name, value in parts.items()}
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
+        return torch.stack(list(self.components(logits, target).values())).sum()
+
+
+class ClassAdaptiveMarginLoss(AdaptiveMultiplierLoss):
+    r"""Cross entropy plus a margin on logit distances that is enforced class by class (CALS-ALM).
+
+    The constraint is :math:`\max_j z_j - z_k - m \le 0`, the mean of its penalty is over voxels and classes.
+    Liu et al., Class Adaptive Network Calibration, CVPR 2023 (arXiv 2211.15088).
+
+    Args:
+        margin: Distance between logits that costs nothing.
+        **options: See :class:`AdaptiveMultiplierLoss`.
+    """
+
+    def __init__(self, margin: float = 10.0, **options: Any) -> None:
+        super().__init__(margin, **options)
+
+    def constraints(self, voxels: Voxels) -> list[tuple[Tensor, Tensor]]:
+        """Form the constraint of every counted voxel."""
+        return [(voxels.distances - self.margin, voxels.counted)]
+
+
+class ConstrainedRegionLoss(AdaptiveMultiplierLoss):
+    r"""Cross entropy plus class- and region-wise constraints on the logits (CRaC).
+
+    The constraint is :math:`|\tau_{ik} - z_{ik}|` at boundaries and :math:`|m \tau_{ik} - z_{ik}|` inside, with the
+    share :math:`\tau` of each class in a window of 3 voxels; a voxel is at a boundary if its window holds more than one
+    label (the published test of the window's mean misses some by rounding).
+    Murugesan et al., MICCAI 2024 (arXiv 2403.12364).
+
+    Args:
+        margin: Target of the logit of the class inside a region.
+        rho: First value of every penalty parameter.
+        **options: See :class:`AdaptiveMultiplierLoss`.
+    """
+
+    groups = 2
+
+    def __init__(self, margin: float = 5.0, rho: float = 0.1, **options: Any) -> None:
+        super().__init__(margin, rho=rho, **options)
+
+    def extra(self, logits: Tensor, target: Tensor) -> list[Tensor]:
+        """Share of each class around each voxel."""
+        weights = window_weights("mean", 3, 1.0, logits.ndim - 2)
+        return [neighbour_shares(target, logits, self.ignore_index, weights, "zero")]
+
+    def constraints(self, voxels: Voxels) -> list[tuple[Tensor, Tensor]]:
+        """Form the constraint at boundaries and inside regions."""
+        shares = voxels.extra[0]
+        boundary = (shares.amax(1, keepdim=True) < 1 - 1e-4).to(voxels.counted.dtype) * voxels.counted
+        inside = voxels.counted - boundary
+        return [
+            ((shares - voxels.logits).abs(), boundary),
+            ((self.margin * shares - voxels.logits).abs(), inside),
+        ]
