@@ -1,7 +1,7 @@
 """What all data sets share: finding the folder, splitting, loaders, the batch.
 
-A data set is a subclass of `ImageData` or `VolumeData` (both subclasses of `SegmentationData`) that says where its files
-lie (`find_cases`) and how its masks are coded (`coding`).
+A data set is a subclass of `ImageData` or `VolumeData` (themselves of `SegmentationData`) that says where its files lie
+(`find_cases`) and how its masks are coded (`coding`).
 """
 
 import os
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules import splits
 from datamodules.case import Case, DataInfo
+from datamodules.download import Archive, fetch
 from datamodules.errors import DataError
 from datamodules.sampling import Draw, EpochSampler, ShardSampler
 
@@ -76,10 +77,9 @@ class CaseDataset(Dataset):
         return len(self.cases)
 
     def __getitem__(self, key: int | Draw) -> Sample:
-        if not self.train:
-            return self.pipeline.whole_item(self.cases[int(key)])
-        draw = key if isinstance(key, Draw) else Draw(0, key, key)
-        return self.pipeline.train_item(self.cases[draw.index], draw)
+        draw = key if isinstance(key, Draw) else Draw(0, int(key), int(key))
+        case = self.cases[draw.number]
+        return self.pipeline.train_item(case, draw) if self.train else self.pipeline.whole_item(case)
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
@@ -122,8 +122,8 @@ class SegmentationData(LightningDataModule, ABC):
         root: Folder of the data set; by default `$SEGMENTATION_DATA/<name>`.
         batch_size: Images or patches in a training batch; whole cases come one at a time.
         num_workers: Loader processes.
-        split: "grouped" (what belongs together stays together), "random", "paper" (the published split), "official" (the
-            owner's test set), or the path of a file of names (.csv with columns case,subset, or .json).
+        split: "grouped" (what belongs together stays together), "random", "paper" (the published split), "official"
+            (the owner's test set), or the path of a file of names (.csv with columns case,subset, or .json).
         split_sizes: Shares or counts of training, validation and test cases, as 0.64 0.16 0.2 or 80 20 30.
         fold: Number of the test part for k-fold cross-validation, from 0.
         num_folds: Number of parts for cross-validation.
@@ -137,6 +137,7 @@ class SegmentationData(LightningDataModule, ABC):
     info: ClassVar[DataInfo]
     folder: ClassVar[str] = ""
     default_split: ClassVar[str] = "grouped"
+    archives: Sequence[Archive] = ()
     spatial_dims: int = 2
     in_channels: int = 3
     class_names: Sequence[str] = ("background", "foreground")
@@ -188,8 +189,14 @@ class SegmentationData(LightningDataModule, ABC):
         raise DataError(f"{type(self).__name__}: predict_root={folder} is not supported. Leave it out.")
 
     def fetch(self, root: Path) -> None:
-        """Download the data set into the root folder."""
-        raise DataError(f"{type(self).__name__}: cannot be downloaded without an account. {self.advice(root)}")
+        """Download the data set into the root folder.
+
+        Raises:
+            DataError: If its owner does not serve it openly, or the download fails.
+        """
+        if not self.archives:
+            raise DataError(f"{type(self).__name__}: its owner does not serve it openly. {self.advice(root)}")
+        fetch(self.archives, root)
 
     # Folder
 

@@ -15,8 +15,9 @@ class Case:
         masks: Mask files; how several are combined is the data set's `MaskCoding`.
         group: What must stay in one subset (patient, video sequence); the case's own name if empty.
         subset: The owner's own subset ("train", "test") where there is one.
-        field: Mask of the valid field of view; outside it the reference is ignored.
-        extra: Whatever else a data set needs to read the case (a slice number, a tissue mask).
+        field: Mask of the valid field of view, outside of which the reference is ignored; for volumes a tissue mask.
+        page: Number of the page in multi-page files.
+        extra: Whatever else a data set needs to make the case.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Case:
     group: str = ""
     subset: str = ""
     field: Path | None = None
+    page: int | None = None
     extra: Any = None
 
     @property

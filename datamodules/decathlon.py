@@ -6,6 +6,7 @@ from typing import Any
 
 from datamodules import readers
 from datamodules.case import Case, DataInfo
+from datamodules.download import Archive
 from datamodules.errors import DataError
 from datamodules.masks import Index
 from datamodules.volumes import VolumeData
@@ -23,13 +24,27 @@ _KNOWN: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "Task09_Spleen": (_CT, 1, ("spleen",)),
     "Task10_Colon": (_CT, 1, ("tumour",)),
 }
+# The open mirror that the organisers name, with the checksums published for it.
+_SERVER = "https://msd-for-monai.s3-us-west-2.amazonaws.com/"
+_MD5 = {
+    "Task01_BrainTumour": "240a19d752f0d9e9101544901065d872",
+    "Task02_Heart": "06ee59366e1e5124267b774dbd654057",
+    "Task03_Liver": "a90ec6c4aa7f6a3d087205e23d4e6397",
+    "Task04_Hippocampus": "9d24dba78a72977dbd1d2e110310f31b",
+    "Task05_Prostate": "35138f08b1efaef89d7424d2bcc928db",
+    "Task06_Lung": "8afd997733c7fc0432f71255ba4e52dc",
+    "Task07_Pancreas": "4f7080cfca169fa8066d17ce6eb061e4",
+    "Task08_HepaticVessel": "641d79e80ec66453921d997fbf12a29c",
+    "Task09_Spleen": "410d4a301da4e5b2f6f86ec3ddba524e",
+    "Task10_Colon": "bad7a188931dc2f6acf72b08eb6202d0",
+}
 
 
 class Decathlon(VolumeData):
     """Medical Segmentation Decathlon: ten tasks in CT and MR, one format.
 
-    Layout: `<task>/imagesTr/<case>.nii.gz`, `<task>/labelsTr/<case>.nii.gz`, with or without the official `dataset.json`, which
-    lists cases, channels and classes. Licence: CC-BY-SA 4.0. Citation: Antonelli et al., Nature Communications 2022.
+    Layout: `<task>/imagesTr/<case>.nii.gz`, `<task>/labelsTr/<case>.nii.gz`, with or without the official
+    `dataset.json`, which lists the cases. Licence: CC-BY-SA 4.0. Citation: Antonelli et al., Nature Comms 2022.
 
     Args:
         task: Folder of the task, as Task04_Hippocampus.
@@ -73,6 +88,8 @@ class Decathlon(VolumeData):
         self.channels = channels or list(range(total))
         self.in_channels = len(self.channels)
         self.coding = Index(self.num_classes)
+        if task in _MD5:
+            self.archives = (Archive(f"{_SERVER}{task}.tar", f"md5:{_MD5[task]}"),)
 
     def find_cases(self) -> list[Case]:
         """The labelled cases: those of `dataset.json` where there is one, else all files of `imagesTr`."""

@@ -68,6 +68,6 @@ class DRIVE(ImageData):
         return cases
 
     def paper_names(self, cases: Sequence[Case]) -> dict[str, list[str]]:
-        """16 / 4 / 20. Assumption: the paper's ids 0-19 are the training images 21-40 in order, 20-39 the test images."""
+        """16 / 4 / 20. Assumption: the paper's ids 0-19 are the training images 21-40, 20-39 the test images 01-20."""
         order = [case.name for case in sorted(cases, key=lambda case: (case.subset == "test", case.name))]
         return by_position(order, 40, DRIVE_VAL, DRIVE_TEST, first=0)

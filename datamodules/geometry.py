@@ -1,6 +1,6 @@
 """Where an array came from, and the way back to its original grid.
 
-Preparation is a list of small steps (orient, crop, resize, pad). Each step knows how to do and to undo itself and what it
+Preparation is a list of small steps (orient, crop, resize, pad). Each knows how to do and to undo itself and what it
 does to the affine, so that there is one definition of the way there and back.
 """
 
@@ -216,7 +216,7 @@ def _interpolate(array: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def resize_labels(labels: Tensor, shape: Sequence[int], num_classes: int) -> Tensor:
-    """Resample a label map `(*S)` by linear interpolation of each class and argmax; ignored voxels (255) stay ignored."""
+    """Resample a label map `(*S)` linearly for each class and take the argmax; 255 is treated like a class."""
     if tuple(labels.shape) == tuple(shape):
         return labels
     best = torch.full(tuple(shape), -1.0)

@@ -79,7 +79,7 @@ class ImagePipeline(Pipeline):
     def read_image(self, case: Case) -> np.ndarray:
         """Image as stored, `(H, W, C)`."""
         if len(case.images) == 1:
-            return readers.read_image(case.images[0], self.channels)
+            return readers.read_image(case.images[0], self.channels, case.page)
         planes = [readers.read_image(path, 1) for path in case.images]
         if len({plane.shape for plane in planes}) > 1:
             raise DataError(f"{case.images[0]}: the channel files differ in size. Export them on one grid.")
@@ -93,14 +93,14 @@ class ImagePipeline(Pipeline):
         """
         if not case.masks:
             return None
-        arrays = [self._sized(path, shape, self.coding.raw) for path in case.masks]
+        arrays = [self._sized(path, shape, self.coding.raw, case.page) for path in case.masks]
         labels = self.coding.decode(arrays, case.masks)
         if case.field is not None:
             labels[self._sized(case.field, shape, False) <= 127] = IGNORE
         return labels
 
-    def _sized(self, path: Path, shape: Sequence[int], raw: bool) -> np.ndarray:
-        array = readers.read_mask(path, raw)
+    def _sized(self, path: Path, shape: Sequence[int], raw: bool, page: int | None = None) -> np.ndarray:
+        array = readers.read_mask(path, raw, page)
         if tuple(array.shape[:2]) != tuple(shape):
             raise DataError(
                 f"{path}: mask of {array.shape[1]}x{array.shape[0]} pixels for an image of {shape[1]}x{shape[0]}. "
@@ -188,6 +188,7 @@ class ImageData(SegmentationData):
 
     coding: MaskCoding = Binary()
     default_size: Sequence[int] | None = (256, 256)
+    default_patch: Sequence[int] | None = None
 
     def __init__(
         self,
@@ -204,7 +205,7 @@ class ImageData(SegmentationData):
         if normalisation not in ("zscore", "channel", "minmax", "none"):
             raise DataError(f"normalisation={normalisation!r}: use zscore, channel, minmax or none.")
         self.size = None if size == "native" else _pair("size", size or self.default_size)
-        self.patch_size = _pair("patch_size", patch_size)
+        self.patch_size = _pair("patch_size", patch_size or self.default_patch)
         self.divisor, self.normalisation, self.memory_limit = divisor, normalisation, memory_limit
         self.sampling, self.augmentation = sampling, augmentation
 

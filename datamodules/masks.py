@@ -17,14 +17,17 @@ class Binary:
 
     Args:
         threshold: Grey value; 127 is right for masks with interpolated edges.
+        invert: Foreground is where it is not above.
     """
 
     threshold: int = 127
+    invert: bool = False
     raw: bool = False
 
     def decode(self, arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
         """Label map (0, 1) of the grey arrays `(*S)`."""
-        return np.any([array > self.threshold for array in arrays], axis=0).astype(np.uint8)
+        above = np.any([array > self.threshold for array in arrays], axis=0)
+        return (~above if self.invert else above).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Index:
     def decode(self, arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
         """Label map of one array of labels, which may be stored as float."""
         array = arrays[0]
-        if not np.isfinite(array).all() if array.dtype.kind == "f" else False:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(f"{paths[0]}: the mask holds values that are not finite. Repair the file or leave it out.")
         values = np.unique(array)
         labels = np.full(array.shape, IGNORE, np.uint8)
@@ -102,8 +105,8 @@ class Colour:
             here = (array[..., :3] == np.array(colour)).all(-1)
             labels[here], known = value, known | here
         if not known.all():
-            colour = tuple(int(v) for v in array[~known][0][:3])
-            raise DataError(f"{paths[0]}: colour {colour} belongs to no class. List it, or store masks without loss.")
+            stray = tuple(int(v) for v in array[~known][0][:3])
+            raise DataError(f"{paths[0]}: colour {stray} belongs to no class. List it, or store masks without loss.")
         return labels
 
 

@@ -70,7 +70,7 @@ class Foreground(PatchSampling):
         if not len(index):
             return _uniform(mask.shape, size, rng)
         centre = np.unravel_index(int(index[rng.integers(len(index))]), mask.shape)
-        return around(centre, mask.shape, size)
+        return around([int(position) for position in centre], mask.shape, size)
 
 
 def around(centre: Sequence[int], shape: Sequence[int], size: Sequence[int]) -> list[int]:

@@ -40,9 +40,9 @@ def smooth_field(shape: Sequence[int], length: float, rng: np.random.Generator) 
 def draw_labels(probs: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
     """Labels with exactly the marginals `probs`, correlated in space through a Gaussian copula.
 
-    A smooth field with standard normal marginals becomes uniform by its distribution function, and the class is where it
-    falls among the cumulated probabilities. The correlation length changes how labels go together, never how often each
-    occurs.
+    A smooth field with standard normal marginals becomes uniform by its distribution function, and the class is where
+    it falls among the cumulated probabilities. The correlation length changes how labels go together, never how often
+    each occurs.
 
     Args:
         probs: `(K, *S)`.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from datamodules.errors import DataError
-from datamodules.geometry import Geometry, Orient, Resize, resize_labels
+from datamodules.geometry import Geometry, Orient, Resize, Step, resize_labels
 
 NORMALISATIONS = ("zscore", "nonzero", "tissue", "minmax", "none")
 
@@ -59,8 +59,8 @@ class Preparation:
     Args:
         spacing: Target spacing (z, y, x) in mm, or None to keep each volume's own.
         clip: Lower and upper bound of the intensities, or None.
-        normalisation: Per channel: "zscore" over all voxels, "nonzero" over those not 0, "tissue" over the data set's tissue mask,
-            "minmax" or "none".
+        normalisation: Per channel: "zscore" over all voxels, "nonzero" over those not 0, "tissue" over the data set's
+            tissue mask, "minmax" or "none".
         mean: Fixed mean instead of each volume's, with `deviation`.
         deviation: Fixed standard deviation.
         order: Order of the spline for images (1 linear, 3 cubic); labels are resampled linearly per class.
@@ -76,7 +76,7 @@ class Preparation:
     num_classes: int = 2
 
     def geometry(self, raw: RawVolume) -> Geometry:
-        """Steps from the stored grid to the network's: axes (z, y, x) pointing to superior, anterior, right; spacing."""
+        """Steps from the stored grid to the network's: axes (superior, anterior, right), then spacing."""
         shape = raw.image.shape[1:]
         geometry = Geometry("volume", shape, raw.spacing, raw.affine, [_orientation(raw.affine, shape)])
         if self.spacing is not None:
@@ -154,8 +154,9 @@ def _orientation(affine: np.ndarray, shape: Sequence[int]) -> Orient:
     return Orient(order, [bool(axes[axis, 1] < 0) for axis in order], shape)
 
 
-def _move(array: np.ndarray, orient: Orient) -> np.ndarray:
+def _move(array: np.ndarray, orient: Step) -> np.ndarray:
     """The orientation step for numpy arrays of any type, without a copy."""
+    assert isinstance(orient, Orient)
     moved = np.transpose(array, (0, *(axis + 1 for axis in orient.order)))
     return moved[(slice(None), *(slice(None, None, -1 if flip else 1) for flip in orient.flip))]
 

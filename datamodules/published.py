@@ -117,7 +117,7 @@ def by_position(names: Sequence[str], total: int, val: str, test: str, first: in
 
 
 def by_name(names: dict[int, str], val: str, test: str) -> dict[str, list[str]]:
-    """Published numbers as keys of a dictionary of names; training is what is left, numbers that are absent are dropped."""
+    """Published numbers as keys of a dictionary of names; training is what is left, absent numbers are dropped."""
     chosen = {"val": set(numbers(val)), "test": set(numbers(test))}
     split: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for number, name in names.items():

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,13 +50,13 @@ def _pillow(path: Path, mode: str | None) -> np.ndarray:
         return np.asarray(image.convert(mode or ("L" if image.mode == "1" else "RGB")))
 
 
-def _decode(path: Path, mode: str | None) -> np.ndarray:
+def _decode(path: Path, mode: str | None, page: int | None = None) -> np.ndarray:
     _present(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
             if path.suffix.lower() in (".tif", ".tiff"):
-                return _tiff(path, mode)
+                return _tiff(path, mode, page)
             return _pillow(path, mode)
         except DataError:
             raise
@@ -63,12 +64,12 @@ def _decode(path: Path, mode: str | None) -> np.ndarray:
             raise DataError(f"{path}: cannot be read ({error}). Copy or download the file again.") from error
 
 
-def _tiff(path: Path, mode: str | None) -> np.ndarray:
+def _tiff(path: Path, mode: str | None, page: int | None) -> np.ndarray:
     """Read by tifffile, because Pillow refuses RGB files with a grey photometric tag; compressed ones go to Pillow."""
     import tifffile
 
     try:
-        array = tifffile.imread(path)
+        array = tifffile.imread(path, key=page)
     except (tifffile.TiffFileError, ValueError) as error:
         if "imagecodecs" not in str(error):
             raise OSError(str(error)) from error
@@ -88,13 +89,13 @@ def _grey(array: np.ndarray) -> np.ndarray:
     return np.rint(grey).astype(array.dtype) if array.dtype.kind in "ui" else grey
 
 
-def read_image(path: Path, channels: int) -> np.ndarray:
+def read_image(path: Path, channels: int, page: int | None = None) -> np.ndarray:
     """Image as `(H, W, channels)`, 8-bit as uint8, deeper ones in their own type; alpha is dropped, grey repeated.
 
     Raises:
         DataError: If the file is absent, broken or holds values that are not finite.
     """
-    array = _decode(path, "L" if channels == 1 else None)
+    array = _decode(path, "L" if channels == 1 else None, page)
     if array.ndim == 2 and _is_palette(path):
         array = _pillow(path, "RGB") if channels > 1 else _pillow(path, "L")
     if array.ndim == 2:
@@ -121,17 +122,18 @@ def _is_palette(path: Path) -> bool:
         return image.mode == "P"
 
 
-def read_mask(path: Path, raw: bool) -> np.ndarray:
+def read_mask(path: Path, raw: bool, page: int | None = None) -> np.ndarray:
     """Mask file as an array.
 
     Args:
         path: The file.
         raw: Keep palette indices, label numbers and colours as stored; otherwise give grey values 0..255 `(H, W)`.
+        page: Page of a multi-page TIFF.
 
     Raises:
         DataError: If the file is absent or broken.
     """
-    return _decode(path, None if raw else "L")
+    return _decode(path, None if raw else "L", page)
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def read_volume(path: Path, labels: bool = False) -> Volume:
     return Volume(array, np.asarray(image.affine, float), volume_spacing(path, image.affine))
 
 
-def open_volume(path: Path):  # noqa: ANN201 (nibabel has no type stubs)
+def open_volume(path: Path) -> Any:
     """Open a NIfTI file without reading its voxels."""
     import nibabel
     from nibabel.filebasedimages import ImageFileError
@@ -202,7 +204,8 @@ def volume_spacing(path: Path, affine: np.ndarray) -> tuple[float, float, float]
         )
     if abs(np.linalg.det(matrix / spacing)) < 1e-3:
         raise DataError(f"{path}: the affine is singular. Fix the header.")
-    return tuple(float(s) for s in spacing)
+    x, y, z = (float(s) for s in spacing)
+    return x, y, z
 
 
 def files(folder: Path, endings: Iterable[str]) -> list[Path]:
@@ -217,3 +220,19 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     import re
 
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", name) if part]
+
+
+def pages(path: Path) -> int:
+    """Number of pages of a multi-page TIFF.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    import tifffile
+
+    _present(path)
+    try:
+        with tifffile.TiffFile(path) as file:
+            return len(file.pages)
+    except _BROKEN as error:
+        raise DataError(f"{path}: cannot be read ({error}). Copy or download it again.") from error

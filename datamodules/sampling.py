@@ -13,12 +13,12 @@ class Draw(NamedTuple):
     Args:
         epoch: Epoch number.
         position: Position in the epoch, counted over all processes.
-        index: Number of the case.
+        number: Number of the case.
     """
 
     epoch: int
     position: int
-    index: int
+    number: int
 
     def rng(self, seed: int) -> np.random.Generator:
         """Random generator of this draw; independent of worker, process and batch size."""

@@ -32,9 +32,7 @@ def targets(count: int, sizes: Sequence[float]) -> list[int]:
         DataError: If the sizes are not three, negative, or ask for more cases than there are.
     """
     if len(sizes) != 3 or min(sizes) < 0 or sum(sizes) <= 0:
-        raise DataError(
-            f"split_sizes={list(sizes)}: give three numbers for train, val, test, as 0.6 0.2 0.2 or 80 20 30."
-        )
+        raise DataError(f"split_sizes={list(sizes)}: three numbers for train, val, test are needed, as 0.6 0.2 0.2.")
     if sum(sizes) <= 1 + 1e-9 and max(sizes) <= 1:
         numbers = [int(np.floor(count * share + 0.5)) for share in sizes]
         if abs(sum(sizes) - 1) < 1e-9:
@@ -66,7 +64,7 @@ def _fill(groups: Sequence[list[Case]], numbers: Sequence[int]) -> list[list[Cas
 
 
 def random_split(cases: Sequence[Case], sizes: Sequence[float], seed: int, grouped: bool) -> Split:
-    """Seeded split by shares or counts; `grouped` keeps groups together (counts are then met as nearly as groups allow)."""
+    """Seeded split by shares or counts; with `grouped`, groups stay whole, counts are met as nearly as they allow."""
     groups = _groups(cases, grouped, np.random.default_rng([seed, 0]))
     return dict(zip(SUBSETS, _fill(groups, targets(len(cases), sizes)), strict=True))
 
@@ -163,7 +161,7 @@ def check_split(split: Split) -> None:
     seen: dict[object, tuple[str, str]] = {}
     for subset, cases in split.items():
         for case in cases:
-            for key in (case.name, *(f"{path}#{case.extra}" for path in case.images)):
+            for key in (case.name, *(f"{path}#{case.page}" for path in case.images)):
                 if seen.get(key, (subset,))[0] != subset:
                     raise DataError(
                         f"case {case.name!r} is in {seen[key][0]} and in {subset}. A case belongs to one subset."

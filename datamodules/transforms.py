@@ -1,7 +1,7 @@
 """Augmentation, behind one seam: `augment(image, mask, seed)`.
 
-albumentations does images, MONAI volumes; both are seeded anew for every draw, so that a draw looks the same in whichever
-worker or process it is made.
+albumentations does images, MONAI volumes; both are seeded anew for every draw, so that a draw looks the same in any
+worker or process.
 """
 
 import os
@@ -109,7 +109,7 @@ class Augment3D:
         keys, modes = ["image", "mask"], ["bilinear", "nearest"]
         angle = float(np.deg2rad(self.rotation))
         zoom = tuple((1 / self.scale[1] - 1, 1 / self.scale[0] - 1) for _ in range(3))
-        steps = [mt.RandFlipd(keys, prob=self.mirror, spatial_axis=axis) for axis in range(3)]
+        steps: list[Any] = [mt.RandFlipd(keys, prob=self.mirror, spatial_axis=axis) for axis in range(3)]
         steps.append(
             mt.RandAffined(
                 keys,

@@ -159,8 +159,8 @@ class VolumeData(SegmentationData):
         patch_size: Shape of training patches (z, y, x).
         spacing: Spacing (z, y, x) in mm to which volumes are resampled; `native` keeps each volume's own.
         clip: Lower and upper bound of the intensities.
-        normalisation: Per channel: "zscore", "nonzero" (z-score over voxels not 0), "tissue" (over the tissue mask, where the
-            data set has one), "minmax" or "none".
+        normalisation: Per channel: "zscore", "nonzero" (z-score over voxels not 0), "tissue" (over the tissue mask,
+            where the data set has one), "minmax" or "none".
         divisor: Whole volumes are padded to multiples of this.
         patches_per_case: Patches drawn from each training volume in an epoch.
         sampling: Where training patches lie.

@@ -10,8 +10,8 @@ import numpy as np
 def elastic_field(shape: tuple[int, int], strength: float, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """Displacement `(2, H, W)` float32 like uniform noise smoothed by a Gaussian and multiplied by `strength`.
 
-    The noise is drawn and smoothed on a grid coarser by about sigma / 3 and enlarged: the field has no detail finer than
-    sigma, and this is many times faster.
+    The noise is drawn and smoothed on a grid coarser by about sigma / 3 and enlarged: the field has no detail finer
+    than sigma, and this is many times faster.
     """
     step = max(1, int(sigma / 3))
     coarse = tuple(-(-size // step) + 1 for size in shape)
@@ -77,7 +77,7 @@ class ComposedWarp(albumentations.DualTransform):
             coordinates[0] = (width - 1) - coordinates[0]
         if mirror[0]:
             coordinates[1] = (height - 1) - coordinates[1]
-        return {"mirror": mirror, "coordinates": cv2.convertMaps(*coordinates, cv2.CV_16SC2)}
+        return {"mirror": mirror, "coordinates": cv2.convertMaps(coordinates[0], coordinates[1], cv2.CV_16SC2)}
 
     def _warp(self, array: np.ndarray, mirror: np.ndarray, coordinates: Any, nearest: bool) -> np.ndarray:
         if coordinates is None:
@@ -85,7 +85,9 @@ class ComposedWarp(albumentations.DualTransform):
             return np.ascontiguousarray(array[flips])
         method = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
         fill = self.fill_mask if nearest else 0
-        result = cv2.remap(array, *coordinates, method, borderMode=cv2.BORDER_CONSTANT, borderValue=(fill,) * 4)
+        result = cv2.remap(
+            array, coordinates[0], coordinates[1], method, borderMode=cv2.BORDER_CONSTANT, borderValue=[fill] * 4
+        )
         return result[..., None] if result.ndim < array.ndim else result
 
     def apply(self, img: np.ndarray, mirror: np.ndarray, coordinates: Any, **params: Any) -> np.ndarray:

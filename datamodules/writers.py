@@ -27,7 +27,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def write_mask(stem: Path, mask: np.ndarray, geometry: Geometry) -> Path:
-    """Write a label map `(*original_shape)`: a palette PNG whose indices are the labels, or NIfTI with the input's affine.
+    """Write a label map `(*original_shape)`: a palette PNG with labels as indices, or NIfTI with the input's affine.
 
     Args:
         stem: Target without ending.

@@ -46,8 +46,7 @@ def test_broken_cases_are_named(root, broken):
         save_image(masks[0], np.zeros((5, 5), np.uint8))
     data = DSB2018(root=str(root), split_sizes=[6, 0, 0])
     with pytest.raises(DataError, match=f"{folder.name}.*(does not exist|no mask|mask of 5x5)"):
-        for sample in (data.setup(), *data.dataset("train"))[1:]:
-            assert sample
+        list(data.dataset("train"))
 
 
 def test_augmentation_repeats_and_differs_between_epochs_and_workers(root):

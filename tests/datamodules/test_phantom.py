@@ -74,6 +74,6 @@ def test_split_table_lists_every_case_once():
 def test_plot_shows_image_and_mask():
     data = Phantom(spatial_dims=3, size=8, num_cases=(1, 1, 1))
     data.setup()
-    figure, axes = data.plot(data.dataset("test")[0])
+    _, axes = data.plot(data.dataset("test")[0])
     assert [ax.get_title() for ax in axes] == ["test_0000", "mask (white: ignored)"]
     assert axes[0].images[0].get_array().shape == (8, 8)

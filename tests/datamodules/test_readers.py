@@ -104,7 +104,7 @@ def test_truncated_and_foreign_volumes_name_the_file(tmp_path):
     path = save_volume(tmp_path / "a.nii.gz", noise)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match="a.nii.gz: cannot be read"):
+    with pytest.raises(DataError, match=r"a\.nii\.gz: cannot be read"):
         readers.read_volume(path)
     path.write_bytes(b"not NIfTI at all")
     with pytest.raises(DataError, match="is no readable NIfTI"):

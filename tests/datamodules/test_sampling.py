@@ -14,10 +14,10 @@ from datamodules.sampling import Draw, EpochSampler, ShardSampler
 def test_an_epoch_is_a_permutation_that_differs_between_epochs_and_repeats():
     sampler = EpochSampler(10, seed=1)
     first = list(sampler)
-    assert sorted(draw.index for draw in first) == list(range(10))
+    assert sorted(draw.number for draw in first) == list(range(10))
     sampler.set_epoch(1)
     second = list(sampler)
-    assert [d.index for d in second] != [d.index for d in first]
+    assert [d.number for d in second] != [d.number for d in first]
     sampler.set_epoch(0)
     assert list(sampler) == first
 
@@ -34,7 +34,7 @@ def test_processes_share_one_sequence(draws):
 @pytest.mark.parametrize(("cases", "world"), [(5, 2), (1, 2), (7, 3)])
 def test_evaluation_shards_hold_every_case_once(cases, world):
     shards = [list(ShardSampler(cases, rank, world)) for rank in range(world)]
-    assert sorted(sum(shards, [])) == list(range(cases))
+    assert sorted(number for shard in shards for number in shard) == list(range(cases))
 
 
 def test_workers_and_persistence_do_not_change_the_batches():
