@@ -60,10 +60,10 @@ def overview() -> str:
         "",
         *(f"  {verb:<10} {text}" for verb, text in verbs.items()),
         "",
-        "  python -m lightning_app fit                  trains on synthetic images with known probabilities, no data needed",
+        "  python -m lightning_app fit                  train on synthetic images, no data needed",
         "  python -m lightning_app fit --help           every option of a verb",
         "  python -m lightning_app fit --model.loss.help losses.DicePlusPlusLoss",
-        "                                               the options of one loss (likewise --model.net.help, --data.help)",
+        "                                               the options of one loss; also --model.net.help, --data.help",
         "  --debug                                      show the traceback of an error",
         "",
     ]

@@ -68,12 +68,10 @@ class SegmentationModule(LightningModule):
         """Logits of the network; the whole list where it has deep supervision.
 
         Raises:
-            ValueError: If the network refuses the image, or gives another number of channels than the data have classes.
+            ValueError: If the network refuses the image, or gives a number of channels that is not that of the classes.
         """
         if self.channels_last:
-            image = image.contiguous(
-                memory_format=torch.channels_last_3d if image.ndim == 5 else torch.channels_last
-            )
+            image = image.contiguous(memory_format=torch.channels_last_3d if image.ndim == 5 else torch.channels_last)
         try:
             logits = self.net(image)
         except torch.OutOfMemoryError:
@@ -99,8 +97,7 @@ class SegmentationModule(LightningModule):
         logits = self(batch["image"])
         finest = logits[0] if isinstance(logits, list | tuple) else logits
         mask = center_crop(batch["mask"], finest.shape[2:])
-        parts = self._loss_parts(logits, mask)
-        loss = sum(parts.values())
+        loss = self._loss(logits, mask)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"the loss is {loss.item()} at step {self.global_step} on cases {', '.join(batch['case'])}: training "
@@ -108,10 +105,11 @@ class SegmentationModule(LightningModule):
             )
         size = len(batch["case"])
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
-        if len(parts) > 1:
-            self.log_dict({f"train/loss_{name}": part for name, part in parts.items()}, batch_size=size)
         with torch.no_grad():
             dice = self.train_dice(to_probabilities(finest.detach()), mask)
+            if hasattr(self.loss, "components") and (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+                parts = self.loss.components(finest.detach(), mask)  # type: ignore[operator]
+                self.log_dict({f"train/loss_{name}": part for name, part in parts.items()}, batch_size=size)
         self.log("train/dice", dice, prog_bar=True, batch_size=size)
         self.train_dice.reset()
         return loss
@@ -192,12 +190,10 @@ class SegmentationModule(LightningModule):
             self.log(f"{stage}/ece_true", self.true_calibration.compute(), logger=logger)
             self.true_calibration.reset()
 
-    def _loss_parts(self, logits: Tensor | list[Tensor], mask: Tensor) -> dict[str, Tensor]:
+    def _loss(self, logits: Tensor | list[Tensor], mask: Tensor) -> Tensor:
         if isinstance(logits, list | tuple):
-            return {"total": losses.DeepSupervisionLoss(self.loss)(logits, mask)}
-        if hasattr(self.loss, "components"):
-            return self.loss.components(logits, mask)  # type: ignore[operator]
-        return {"total": self.loss(logits, mask)}
+            return losses.DeepSupervisionLoss(self.loss)(logits, mask)
+        return self.loss(logits, mask)
 
     def _finest(self, image: Tensor) -> Tensor:
         logits = self(image)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 
 @dataclass
 class RunFolder:
@@ -28,23 +26,29 @@ class RunFolder:
         return str(self.path)
 
     @classmethod
-    def create(cls, runs_dir: str | Path, name: str | None = None) -> "RunFolder":
-        """Make a new folder; the name is the W&B run's where one is set, else time and a random part.
+    def named(cls, runs_dir: str | Path, name: str | None = None) -> "RunFolder":
+        """A new run's folder, not made yet; named like the W&B run where one is set, else by time and a random part.
 
         Raises:
-            ValueError: If the folder exists, or the name is no plain folder name.
+            ValueError: If the name is no plain folder name.
         """
         name = name or os.environ.get("WANDB_RUN_ID") or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         if Path(name).name != name or name in {".", ".."}:
             raise ValueError(f"--run_name {name!r} is no folder name: leave out '/', use --runs_dir for the place")
-        path = Path(runs_dir) / name
+        return cls(Path(runs_dir) / name)
+
+    def make(self) -> None:
+        """Make the folder, exclusively.
+
+        Raises:
+            ValueError: If it exists.
+        """
         try:
-            path.mkdir(parents=True, exist_ok=False)
+            self.path.mkdir(parents=True, exist_ok=False)
         except FileExistsError:
             raise ValueError(
-                f"run folder {path} exists: choose another --run_name, or go on with it by fit --resume {path}"
+                f"run folder {self} exists: choose another --run_name, or go on with it by fit --resume {self}"
             ) from None
-        return cls(path)
 
     @classmethod
     def of_checkpoint(cls, checkpoint: str | Path) -> "RunFolder | None":

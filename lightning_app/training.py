@@ -31,6 +31,7 @@ class TrainingCLI(LightningCLI):
     """LightningCLI for `fit`, `validate`, `test`, `predict` and `calibrate`."""
 
     run_folder: RunFolder
+    is_new: bool
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Our own options, the links from the data to the network, and the two checkpoints."""
@@ -68,10 +69,10 @@ class TrainingCLI(LightningCLI):
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
-        """Make or find the run folder and point checkpoints and loggers at it."""
+        """Name or find the run folder and point checkpoints and loggers at it."""
         config = self.config[self.subcommand] if self.subcommand else self.config
         self._check_device(config)
-        self.run_folder = self._find_run_folder(config)
+        self.run_folder, self.is_new = self._find_run_folder(config)
         config.checkpoint.dirpath = str(self.run_folder.checkpoints)
         loggers = config.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
@@ -85,6 +86,8 @@ class TrainingCLI(LightningCLI):
         """Add what every run has: curves, record, evaluation, figures, predictions and the last checkpoint."""
         config = self._get(self.config_init, "trainer")
         run, seed = self.run_folder, self._get(self.config_init, "seed_everything") or 0
+        if self.is_new:
+            run.make()
         given = config.get("logger") or []
         loggers = given if isinstance(given, list) else [given]
         if self.subcommand == "fit":
@@ -107,7 +110,11 @@ class TrainingCLI(LightningCLI):
         """What loggers get: the nested config, and flat columns such as `loss/name` and `loss/gamma`."""
         config = self.kept_config()
         columns: dict[str, Any] = {"seed": config["seed_everything"]}
-        for name, part in (("loss", config["model"]["loss"]), ("net", config["model"]["net"]), ("data", config["data"])):
+        for name, part in (
+            ("loss", config["model"]["loss"]),
+            ("net", config["model"]["net"]),
+            ("data", config["data"]),
+        ):
             columns[f"{name}/name"] = part["class_path"].rpartition(".")[2]
             options = (part.get("init_args") or {}).items()
             columns |= {f"{name}/{key}": value for key, value in options if isinstance(value, int | float | str)}
@@ -123,7 +130,9 @@ class TrainingCLI(LightningCLI):
         """Keep configuration and command, so that the run can be repeated from its folder."""
         if self.subcommand == "fit" and rank_zero_only.rank == 0:
             write_text(self.run_folder.config, yaml.safe_dump(self.kept_config(), sort_keys=False))
-            write_text(self.run_folder.path / "command.txt", shlex.join(["python", "-m", "lightning_app", *sys.argv[1:]]))
+            write_text(
+                self.run_folder.path / "command.txt", shlex.join(["python", "-m", "lightning_app", *sys.argv[1:]])
+            )
 
     def after_fit(self) -> None:
         """Evaluate the kept checkpoint, on the test cases too where asked, and say where everything lies."""
@@ -161,15 +170,16 @@ class TrainingCLI(LightningCLI):
         """Output channels of the network: one for two classes under `--model.binary sigmoid`."""
         return 1 if self._get(self.config, "model.binary") == "sigmoid" and num_classes == 2 else num_classes
 
-    def _find_run_folder(self, config: Any) -> RunFolder:
+    def _find_run_folder(self, config: Any) -> tuple[RunFolder, bool]:
+        """The run's folder, and whether it is to be made."""
         if self.subcommand is None or rank_zero_only.rank != 0:
-            return RunFolder(Path(config.runs_dir) / "unnamed")  # the first process tells the name, see RunRecord
+            return RunFolder(Path(config.runs_dir) / "unnamed"), False  # the first process tells the name, see RunRecord
         if config.resume:
-            return RunFolder(Path(config.resume))
+            return RunFolder(Path(config.resume)), False
         folder = RunFolder.of_checkpoint(config.ckpt_path) if config.get("ckpt_path") else None
         if folder is not None and self.subcommand != "fit":
-            return folder
-        return RunFolder.create(config.runs_dir, config.run_name)
+            return folder, False
+        return RunFolder.named(config.runs_dir, config.run_name), True
 
     def _configure_logger(self, logger: Any) -> None:
         """Point a logger of the config at the run folder, unless the user chose a place."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -68,7 +69,9 @@ class TrainingFigures(Callback):
         if not trainer.is_global_zero:
             return
         step, folder = trainer.global_step, self.run.path / "figures"
-        figure, _ = plot.reliability_diagram(bins, num_bins=NUM_BINS, title=f"validation, epoch {trainer.current_epoch}")
+        figure, _ = plot.reliability_diagram(
+            bins, num_bins=NUM_BINS, title=f"validation, epoch {trainer.current_epoch}"
+        )
         publish(figure, folder / "reliability.png", trainer.loggers, "val/reliability", step)
         publish_table(trainer.loggers, "val/reliability_bins", *bins_table(bins), step)
         for shown in self.shown:
@@ -160,6 +163,8 @@ class StageFigures(Callback):
             for rank, shown in chosen.items():
                 figure, _ = draw(shown, title=f"{rank} case, ")
                 publish(figure, folder / f"case_{rank}.png", trainer.loggers, f"{stage}_cases/{rank}", step)
+                if shown["volume"] is not None:
+                    np.savez_compressed(folder / f"case_{rank}.npz", case=shown["case"], **shown["volume"])
         self.shown = {}
 
     def _chosen(self) -> dict[str, dict[str, Any]]:
@@ -187,13 +192,37 @@ def thumbnail(batch: dict[str, Any], probs: torch.Tensor, size: int = 256) -> di
     image = center_crop(batch["image"], probs.shape[2:])[0].float().cpu()
     truth = center_crop(batch["mask"], probs.shape[2:])[0].cpu()
     chances = probs[0].cpu()
+    volume = thin_volume(image, truth, chances) if truth.ndim == 3 else None
     if truth.ndim == 3:
         foreground = ((truth > 0) & (truth != 255)).sum(dim=(1, 2))
         index = int(foreground.argmax()) if foreground.any() else truth.shape[0] // 2
         image, truth, chances = image[:, index], truth[index], chances[:, index]
     thin = max(1, -(-max(truth.shape) // size))
     image, truth, chances = image[:, ::thin, ::thin], truth[::thin, ::thin], chances[:, ::thin, ::thin]
-    return {"case": batch["case"][0], "image": image, "truth": truth, "probs": chances}
+    return {"case": batch["case"][0], "image": image, "truth": truth, "probs": chances, "volume": volume}
+
+
+def thin_volume(
+    image: torch.Tensor, truth: torch.Tensor, probs: torch.Tensor, slices: int = 64, size: int = 96
+) -> dict[str, np.ndarray]:
+    """8-bit arrays `(D, H, W)` of a volume, thinned out by whole steps, for leafing through its slices.
+
+    Args:
+        image: `(C, D, H, W)`; the first channel is kept.
+        truth: `(D, H, W)`.
+        probs: `(K, D, H, W)`.
+        slices: Most slices kept.
+        size: Most rows and columns kept.
+    """
+    depth, plane = -(-truth.shape[0] // slices), -(-max(truth.shape[1:]) // size)
+    thin = (..., slice(None, None, depth), slice(None, None, plane), slice(None, None, plane))
+    confidence, prediction = probs[thin].max(dim=0)
+    return {
+        "image": grey(image[0][thin]).numpy(),
+        "truth": truth[thin].numpy().astype(np.uint8),
+        "prediction": prediction.numpy().astype(np.uint8),
+        "confidence": (confidence * 255).round().numpy().astype(np.uint8),
+    }
 
 
 def draw(shown: dict[str, Any], title: str = "") -> Any:
@@ -203,12 +232,15 @@ def draw(shown: dict[str, Any], title: str = "") -> Any:
     )
 
 
-def picture(image: torch.Tensor) -> Any:
+def picture(image: torch.Tensor) -> np.ndarray:
     """A thumbnail's image `(C, H, W)` as 8-bit grey or RGB array, stretched to its own range."""
-    values = image[:3] if image.shape[0] >= 3 else image[:1]
+    return grey(image[:3] if image.shape[0] >= 3 else image[:1]).permute(1, 2, 0).squeeze(-1).numpy()
+
+
+def grey(values: torch.Tensor) -> torch.Tensor:
+    """Values stretched to 0 to 255, as uint8."""
     low, high = values.min(), values.max()
-    scaled = ((values - low) / (high - low).clamp_min(1e-12) * 255).to(torch.uint8)
-    return scaled.permute(1, 2, 0).squeeze(-1).numpy()
+    return ((values - low) / (high - low).clamp_min(1e-12) * 255).to(torch.uint8)
 
 
 def bins_table(bins: metrics.Bins) -> tuple[list[str], list[list[float]]]:

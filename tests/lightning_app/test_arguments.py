@@ -8,7 +8,8 @@ DEFAULT, PHANTOM = f"--config={CONFIGS / 'default.yaml'}", f"--config={CONFIGS /
 
 @pytest.fixture
 def run(tmp_path):
-    run = RunFolder.create(tmp_path / "runs", "one")
+    run = RunFolder.named(tmp_path / "runs", "one")
+    run.make()
     run.config.write_text("seed_everything: 3\n")
     run.checkpoints.mkdir()
     for name in ("best", "last"):

@@ -5,29 +5,29 @@ from lightning_app.run_folder import RunFolder
 
 
 def test_a_run_is_never_made_twice(tmp_path):
-    RunFolder.create(tmp_path, "one")
+    RunFolder.named(tmp_path, "one").make()
     with pytest.raises(ValueError, match="one exists: choose another --run_name"):
-        RunFolder.create(tmp_path, "one")
+        RunFolder.named(tmp_path, "one").make()
 
 
 def test_the_name_is_the_wandb_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "abc123")
-    assert RunFolder.create(tmp_path).name == "abc123"
+    assert RunFolder.named(tmp_path).name == "abc123"
 
 
 def test_names_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_RUN_ID", raising=False)
-    assert len({RunFolder.create(tmp_path).name for _ in range(20)}) == 20
+    assert len({RunFolder.named(tmp_path).name for _ in range(20)}) == 20
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "../x"])
 def test_a_name_stays_inside_runs_dir(tmp_path, name):
     with pytest.raises(ValueError, match="no folder name"):
-        RunFolder.create(tmp_path, name)
+        RunFolder.named(tmp_path, name)
 
 
 def test_state_is_merged(tmp_path):
-    run = RunFolder.create(tmp_path, "one")
+    run = RunFolder.named(tmp_path, "one")
     run.write_state(status="running", wall_seconds=1.0)
     run.write_state(status="finished")
     assert run.read_state() == {"status": "finished", "wall_seconds": 1.0}
