@@ -241,8 +241,10 @@ def command_line(config: Mapping[str, Any], cell: Cell) -> list[str]:
         cell: The values of its parameters.
 
     Returns:
-        Program and arguments, one item each; `${envvar:NAME}` is read from the environment.
+        Program and arguments, one item each; `${envvar:NAME}` is read from the environment. The cell's arguments come in
+        the order of their names, as W&B hands them out, whatever their order in the file.
     """
+    cell = dict(sorted(cell.items()))
     macros = {
         "env": [] if platform.system() == "Windows" else ["/usr/bin/env"],
         "interpreter": ["python"],

@@ -51,7 +51,7 @@ def test_the_command_is_the_one_that_the_agent_runs(cell, macro):
         "program": "lightning_app",
         "command": ["${env}", "${interpreter}", "${program}", f"${{{macro}}}"],
     }
-    assert command_line(config, cell) == of_the_agent(config, cell)
+    assert command_line(config, cell) == of_the_agent(config, dict(sorted(cell.items())))
 
 
 def test_environment_variables_are_read_as_the_agent_reads_them(monkeypatch):
