@@ -7,6 +7,7 @@ from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result, sum_over_processes
 from losses.cross_entropy import cross_entropy_rows
+from losses.inputs import IGNORED
 from losses.overlap import Pool, fraction, pooled
 from losses.statistics import OverlapStatistics, overlap_statistics
 from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
@@ -189,11 +190,17 @@ class TwoClassDiceLoss(SegmentationLoss):
         epsilon: Added to the divisors.
         printed: Whether the numerators get the whole epsilon, as printed.
         pool: Form the sums for each image, or for the whole batch over all processes.
-        **options: ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
+        ignore_index: Label of voxels that do not count.
     """
 
-    def __init__(self, epsilon: float = 1e-5, printed: bool = False, pool: Pool = "image", **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        epsilon: float = 1e-5,
+        printed: bool = False,
+        pool: Pool = "image",
+        ignore_index: int | None = IGNORED,
+    ) -> None:
+        super().__init__(ignore_index)
         self.epsilon = in_range("epsilon", epsilon, 0)
         self.printed = printed
         self.pool = one_of("pool", pool, ("image", "batch"))

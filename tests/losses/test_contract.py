@@ -1,0 +1,325 @@
+"""What every loss promises, whatever its formula: precision, ignored voxels, absent classes, extremes, gradients."""
+
+import inspect
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import losses
+from tests.losses.cases import random_pair, value_and_gradient
+
+#: Losses that the user builds from others.
+WRAPPERS = {"DeepSupervisionLoss", "WeightedSumLoss"}
+BASIC = sorted(set(losses.__all__) - WRAPPERS)
+#: Variants whose formulas differ from the defaults'.
+VARIANTS = {
+    "DicePlusPlusLoss(0.5)": lambda: losses.DicePlusPlusLoss(gamma=0.5),
+    "DicePlusPlusLoss(1.5)": lambda: losses.DicePlusPlusLoss(gamma=1.5),
+    "DicePlusPlusLoss(3)": lambda: losses.DicePlusPlusLoss(gamma=3),
+    "DicePlusPlusLoss(batch)": lambda: losses.DicePlusPlusLoss(pool="batch"),
+    "DiceLoss(foreground, skip)": lambda: losses.DiceLoss(include_background=False, absent="skip"),
+    "DiceLoss(smooth 0)": lambda: losses.DiceLoss(smooth=0.0),
+    "TverskyLoss(0.6)": lambda: losses.TverskyLoss(gamma=0.6),
+    "FocalLoss(0.5)": lambda: losses.FocalLoss(gamma=0.5),
+    "FocalLoss(0)": lambda: losses.FocalLoss(gamma=0),
+    "LabelSmoothingLoss(others)": lambda: losses.LabelSmoothingLoss(variant="others"),
+    "CrossEntropyLoss(exact)": lambda: losses.CrossEntropyLoss(clip=0),
+    "EntropyPenaltyLoss(sum)": lambda: losses.EntropyPenaltyLoss(scaling="sum"),
+    "MarginLabelSmoothingLoss(squared_hinge)": lambda: losses.MarginLabelSmoothingLoss(1.0, penalty="squared_hinge"),
+    "MarginLabelSmoothingLoss(equality)": lambda: losses.MarginLabelSmoothingLoss(1.0, penalty="equality"),
+    "MarginDiceLoss(1)": lambda: losses.MarginDiceLoss(margin=1.0),
+    "GeneralizedDiceLoss(zero)": lambda: losses.GeneralizedDiceLoss(absent="zero"),
+    "GeneralizedDiceLoss(simple, foreground)": lambda: losses.GeneralizedDiceLoss("simple", include_background=False),
+    "WeightedCrossEntropyLoss(target)": lambda: losses.WeightedCrossEntropyLoss("target"),
+    "WeightedCrossEntropyLoss(attached)": lambda: losses.WeightedCrossEntropyLoss(detach=False, largest=100),
+    "SensitivitySpecificityLoss(all)": lambda: losses.SensitivitySpecificityLoss(channels="all"),
+    "NeighborAwareCalibrationLoss(gaussian, l2)": lambda: losses.NeighborAwareCalibrationLoss(
+        kernel="gaussian", distance="l2", kernel_size=5
+    ),
+    "AverageCalibrationLoss(soft)": lambda: losses.AverageCalibrationLoss("soft"),
+    "ClassAdaptiveMarginLoss(p2)": lambda: losses.ClassAdaptiveMarginLoss(1.0, penalty="p2", multiplier=0.5),
+    "ClassAdaptiveMarginLoss(p3)": lambda: losses.ClassAdaptiveMarginLoss(1.0, penalty="p3", multiplier=0.5),
+}
+ALL = {name: getattr(losses, name) for name in BASIC} | VARIANTS
+#: With its weight taken as a constant, this one's gradient is not that of its value.
+DETACHED = {"WeightedCrossEntropyLoss"}
+every_loss = pytest.mark.parametrize("make", ALL.values(), ids=ALL.keys())
+
+
+smooth_loss = pytest.mark.parametrize(
+    "make", [make for name, make in ALL.items() if name not in DETACHED], ids=[n for n in ALL if n not in DETACHED]
+)
+
+
+def looks_around(loss: nn.Module) -> bool:
+    return hasattr(loss, "shares") or isinstance(loss, losses.ConstrainedRegionLoss)
+
+
+@smooth_loss
+@pytest.mark.parametrize("grid", [(4, 5), (3, 4, 2)], ids=["2d", "3d"])
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_gradient_is_that_of_finite_differences(make, grid, classes):
+    logits, labels = random_pair(classes, grid, scale=1.0)
+    labels[0, 0] = 255
+    loss = make()
+    assert torch.autograd.gradcheck(lambda z: loss(z, labels), logits, eps=1e-6, atol=1e-6, fast_mode=True)
+
+
+@smooth_loss
+def test_soft_labels_have_the_gradient_of_finite_differences(make):
+    loss = make()
+    if isinstance(loss, losses.DualFocalLoss):
+        pytest.skip("has no form for soft labels, and says so")
+    logits, _ = random_pair(3, (4, 5), scale=1.0)
+    soft = torch.softmax(random_pair(3, (4, 5), seed=1)[0].detach(), dim=1)
+    soft[0, :, 0] = 0
+    assert torch.autograd.gradcheck(lambda z: loss(z, soft), logits, eps=1e-6, atol=1e-6, fast_mode=True)
+
+
+@every_loss
+def test_one_hot_soft_labels_equal_integer_labels(make):
+    loss = make()
+    if isinstance(loss, losses.DualFocalLoss):
+        pytest.skip("has no form for soft labels, and says so")
+    logits, labels = random_pair()
+    soft = nn.functional.one_hot(labels, 3).movedim(-1, 1).double()
+    torch.testing.assert_close(value_and_gradient(loss, logits, soft), value_and_gradient(loss, logits, labels))
+
+
+@every_loss
+def test_label_types_agree(make):
+    logits, labels = random_pair()
+    labels[0, 0] = 255
+    expected = value_and_gradient(make(), logits, labels)
+    for dtype in (torch.uint8, torch.int16, torch.int32):
+        torch.testing.assert_close(value_and_gradient(make(), logits, labels.to(dtype)), expected, rtol=0, atol=0)
+
+
+@every_loss
+@pytest.mark.parametrize("grid", [(64,), (7, 9), (3, 4, 5)])
+def test_ignored_voxels_have_no_gradient_and_no_influence(make, grid):
+    logits, labels = random_pair(3, grid)
+    labels[torch.rand(labels.shape, generator=torch.Generator().manual_seed(3)) < 0.3] = 255
+    value, gradient = value_and_gradient(make(), logits, labels)
+    ignored = (labels == 255).unsqueeze(1).expand_as(logits)
+    assert (gradient[ignored] == 0).all()
+    changed = torch.where(ignored, logits.detach() * -3 + 1, logits.detach())
+    assert make()(changed, labels) == pytest.approx(value.item(), rel=1e-12)
+
+
+@every_loss
+def test_ignoring_equals_cropping(make):
+    loss = make()
+    if looks_around(loss):
+        pytest.skip("labels beyond the crop are part of the window: see test_neighbours")
+    logits, labels = random_pair(3, (8, 6))
+    cropped = logits.detach()[:, :, 2:].requires_grad_()
+    value, gradient = value_and_gradient(loss, cropped, labels[:, 2:])
+    labels[:, :2] = 255
+    ignored_value, ignored_gradient = value_and_gradient(loss, logits, labels)
+    torch.testing.assert_close((ignored_value, ignored_gradient[:, :, 2:]), (value, gradient))
+
+
+@every_loss
+def test_all_ignored_is_zero_with_zero_gradient(make):
+    logits, labels = random_pair()
+    value, gradient = value_and_gradient(make(), logits, torch.full_like(labels, 255))
+    assert value == 0
+    assert (gradient == 0).all()
+
+
+@every_loss
+@pytest.mark.parametrize("ignore_index", [0, -100, 2, 77])
+def test_any_ignore_index(make, ignore_index):
+    logits, labels = random_pair()
+    expected = value_and_gradient(make(), logits, torch.where(labels == 1, 255, labels))
+    if ignore_index in (0, 2):
+        labels = torch.where(labels == ignore_index, 255, labels)
+        expected = value_and_gradient(make(), logits, labels)
+        labels = torch.where(labels == 255, ignore_index, labels)
+    else:
+        labels = torch.where(labels == 1, ignore_index, labels)
+    loss = make()
+    loss.ignore_index = ignore_index
+    torch.testing.assert_close(value_and_gradient(loss, logits, labels), expected)
+
+
+@every_loss
+@pytest.mark.parametrize("scale", [1.0, 1e4], ids=["moderate", "1e4"])
+@pytest.mark.parametrize("sign", [1, -1], ids=["perfect", "wrong"])
+def test_extremes_are_finite_for_every_subset_of_classes(make, scale, sign):
+    for present in ([0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]):
+        _, draws = random_pair(len(present), (6, 6))
+        labels = torch.tensor(present)[draws % len(present)]
+        hot = nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
+        logits = (sign * scale * hot).requires_grad_()
+        value, gradient = value_and_gradient(make(), logits, labels)
+        assert torch.isfinite(value), present
+        assert torch.isfinite(gradient).all(), present
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_single(make, dtype):
+    logits, labels = random_pair(3, (9, 7))
+    half = logits.detach().to(dtype).requires_grad_()
+    single = half.detach().float().requires_grad_()
+    value, gradient = value_and_gradient(make(), half, labels)
+    expected, expected_gradient = value_and_gradient(make(), single, labels)
+    assert value.dtype == torch.float32
+    assert value == expected
+    assert gradient.dtype == dtype
+    torch.testing.assert_close(gradient, expected_gradient.to(dtype), rtol=0, atol=1e-6)
+
+
+@every_loss
+def test_autocast_changes_nothing(make):
+    logits, labels = random_pair(3, (9, 7))
+    single = logits.detach().float().requires_grad_()
+    expected = value_and_gradient(make(), single, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(value_and_gradient(make(), single, labels), expected, rtol=0, atol=0)
+
+
+@every_loss
+def test_double_stays_double_and_single_agrees(make):
+    logits, labels = random_pair(3, (9, 7))
+    value, gradient = value_and_gradient(make(), logits, labels)
+    single, single_gradient = value_and_gradient(make(), logits.detach().float().requires_grad_(), labels)
+    assert value.dtype == gradient.dtype == torch.float64
+    assert single.dtype == single_gradient.dtype == torch.float32
+    torch.testing.assert_close(single.double(), value, rtol=2e-6, atol=1e-7)
+    torch.testing.assert_close(single_gradient.double(), gradient, rtol=1e-4, atol=1e-6)
+
+
+@every_loss
+def test_memory_layout_does_not_matter(make):
+    logits, labels = random_pair(3, (6, 5))
+    strided = logits.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    torch.testing.assert_close(value_and_gradient(make(), strided, labels), value_and_gradient(make(), logits, labels))
+
+
+@every_loss
+def test_one_channel_means_a_background_logit_of_zero(make):
+    logits, labels = random_pair(1, (6, 5))
+    two = torch.cat([torch.zeros_like(logits), logits], dim=1).detach().requires_grad_()
+    value, gradient = value_and_gradient(make(), logits, labels)
+    expected, expected_gradient = value_and_gradient(make(), two, labels)
+    torch.testing.assert_close((value, gradient), (expected, expected_gradient[:, 1:]))
+
+
+@every_loss
+def test_class_weights_are_saved_and_used(make):
+    loss = make()
+    if isinstance(loss, losses.TwoClassDiceLoss):
+        pytest.skip("its halves weigh alike by definition: it takes no class weights")
+    weights = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    loss.register_buffer("class_weights", weights)
+    logits, labels = random_pair()
+    heavy = loss(logits, labels)
+    assert "class_weights" in loss.state_dict()
+    assert heavy != make()(logits, labels)
+
+
+@every_loss
+def test_class_weights_of_the_wrong_number_are_refused(make):
+    loss = make()
+    if isinstance(loss, losses.TwoClassDiceLoss):
+        pytest.skip("its halves weigh alike by definition: it takes no class weights")
+    loss.register_buffer("class_weights", torch.ones(5))
+    with pytest.raises(ValueError, match="class_weights has 5 entries, but the logits have 3 classes"):
+        loss(*random_pair())
+
+
+@every_loss
+def test_wrong_inputs_are_named(make):
+    logits, labels = random_pair()
+    with pytest.raises(ValueError, match="target"):
+        make()(logits, labels[:, :-1])
+    with pytest.raises(ValueError, match="target holds the label 7"):
+        make()(logits, torch.full_like(labels, 7))
+    with pytest.raises(ValueError, match="target holds the label -1"):
+        make()(logits, labels - 1)
+    with pytest.raises(ValueError, match="logits"):
+        make()(labels, labels)
+
+
+@every_loss
+def test_components_add_up_to_what_can_be_logged(make):
+    loss = make()
+    if not hasattr(loss, "components"):
+        pytest.skip("a single term")
+    parts = loss.components(*random_pair())
+    assert len(parts) > 1
+    assert all(part.ndim == 0 and torch.isfinite(part) for part in parts.values())
+
+
+@every_loss
+def test_repr_and_state_survive(make):
+    loss = make()
+    assert type(loss).__name__ in repr(loss)
+    copy = make()
+    copy.load_state_dict(loss.state_dict())
+
+
+@pytest.mark.parametrize("name", losses.__all__)
+def test_every_argument_is_documented(name):
+    cls = getattr(losses, name)
+    arguments = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+    assert len(arguments) <= 8
+    for argument in arguments:
+        assert f"{argument}:" in cls.__doc__, argument
+
+
+def test_defaults_of_the_design():
+    expected = {
+        "DiceLoss": {"gamma": 1.0},
+        "DicePlusPlusLoss": {"gamma": 2.0},
+        "TverskyLoss": {"fn_weight": 0.7, "fp_weight": 0.3, "gamma": 1.0},
+        "TverskyPlusPlusLoss": {"fn_weight": 0.7, "fp_weight": 0.3, "gamma": 2.0},
+        "FocalTverskyLoss": {"exponent": 0.75, "gamma": 1.0},
+        "FocalTverskyPlusPlusLoss": {"exponent": 0.75, "gamma": 2.0},
+        "UnifiedFocalLoss": {"weight": 0.5, "delta": 0.6, "exponent": 0.5, "gamma": 1.0},
+        "UnifiedFocalPlusPlusLoss": {"weight": 0.5, "delta": 0.6, "exponent": 0.5, "gamma": 2.0},
+        "GeneralizedDiceLoss": {"weighting": "square", "absent": "max"},
+        "MarginLabelSmoothingLoss": {"margin": 10.0, "alpha": 0.1, "penalty": "l1"},
+        "NeighborAwareCalibrationLoss": {"alpha": 0.1, "kernel": "mean"},
+        "AverageCalibrationLoss": {"binning": "hard", "num_bins": 20},
+    }
+    for name, values in expected.items():
+        loss = getattr(losses, name)()
+        assert {key: getattr(loss, key) for key in values} == values
+        assert loss.ignore_index == 255
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: losses.DicePlusPlusLoss(gamma=0), "gamma must be in"),
+        (lambda: losses.DicePlusPlusLoss(gamma=float("nan")), "gamma must be in"),
+        (lambda: losses.DiceLoss(pool="volume"), "pool must be one of image, batch, got 'volume'"),
+        (lambda: losses.DiceLoss(absent="no"), "absent must be one of"),
+        (lambda: losses.DiceLoss(class_weights=[-1.0, 2.0]), "class_weights"),
+        (lambda: losses.GeneralizedDiceLoss("cubic"), "weighting must be one of"),
+        (lambda: losses.FocalLoss(-1), "gamma must be in"),
+        (lambda: losses.FocalLoss(alpha=[-1.0, 1.0]), "alpha"),
+        (lambda: losses.MarginLabelSmoothingLoss(penalty="l3"), "penalty must be one of"),
+        (lambda: losses.SpatiallyVaryingLabelSmoothingLoss(kernel_size=2), "kernel_size must be odd"),
+        (lambda: losses.AverageCalibrationLoss(num_bins=0), "num_bins must be in"),
+        (lambda: losses.WeightedSumLoss({}), "losses must name"),
+        (lambda: losses.WeightedSumLoss({"a": losses.DiceLoss()}, {"b": 1.0}), "weights names"),
+        (lambda: losses.DeepSupervisionLoss(losses.DiceLoss(), []), "weights must be"),
+    ],
+)
+def test_arguments_are_validated(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_no_loss_warns():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for make in ALL.values():
+            value_and_gradient(make(), *random_pair())
