@@ -32,6 +32,7 @@ class TrainingCLI(LightningCLI):
 
     run_folder: RunFolder
     is_new: bool
+    kept_config: dict[str, Any]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Our own options, the links from the data to the network, and the two checkpoints."""
@@ -72,6 +73,7 @@ class TrainingCLI(LightningCLI):
         """Name or find the run folder and point checkpoints and loggers at it."""
         config = self.config[self.subcommand] if self.subcommand else self.config
         self._check_device(config)
+        self.kept_config = self._keep(config)  # before this run's places enter it
         self.run_folder, self.is_new = self._find_run_folder(config)
         config.checkpoint.dirpath = str(self.run_folder.checkpoints)
         loggers = config.trainer.logger
@@ -108,7 +110,7 @@ class TrainingCLI(LightningCLI):
 
     def hyperparameters(self) -> dict[str, Any]:
         """What loggers get: the nested config, and flat columns such as `loss/name` and `loss/gamma`."""
-        config = self.kept_config()
+        config = self.kept_config
         columns: dict[str, Any] = {"seed": config["seed_everything"]}
         for name, part in (
             ("loss", config["model"]["loss"]),
@@ -120,16 +122,10 @@ class TrainingCLI(LightningCLI):
             columns |= {f"{name}/{key}": value for key, value in options if isinstance(value, int | float | str)}
         return {"cfg": config, **columns}
 
-    def kept_config(self) -> dict[str, Any]:
-        """The resolved configuration as plain data, less what belongs to one call of the program."""
-        config = self.config[self.subcommand] if self.subcommand else self.config
-        text = self._parser(self.subcommand).dump(config, skip_none=False)
-        return {key: value for key, value in yaml.safe_load(text).items() if key not in NOT_KEPT}
-
     def after_instantiate_classes(self) -> None:
         """Keep configuration and command, so that the run can be repeated from its folder."""
         if self.subcommand == "fit" and rank_zero_only.rank == 0:
-            write_text(self.run_folder.config, yaml.safe_dump(self.kept_config(), sort_keys=False))
+            write_text(self.run_folder.config, yaml.safe_dump(self.kept_config, sort_keys=False))
             write_text(
                 self.run_folder.path / "command.txt", shlex.join(["python", "-m", "lightning_app", *sys.argv[1:]])
             )
@@ -169,6 +165,11 @@ class TrainingCLI(LightningCLI):
     def _channels(self, num_classes: int) -> int:
         """Output channels of the network: one for two classes under `--model.binary sigmoid`."""
         return 1 if self._get(self.config, "model.binary") == "sigmoid" and num_classes == 2 else num_classes
+
+    def _keep(self, config: Any) -> dict[str, Any]:
+        """The resolved configuration as plain data, less what belongs to one call of the program."""
+        text = self._parser(self.subcommand).dump(config, skip_none=False)
+        return {key: value for key, value in yaml.safe_load(text).items() if key not in NOT_KEPT}
 
     def _find_run_folder(self, config: Any) -> tuple[RunFolder, bool]:
         """The run's folder, and whether it is to be made."""
