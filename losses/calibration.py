@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result, weighted_mean
-from losses.cross_entropy import FocalLoss, cross_entropy_rows
+from losses.cross_entropy import FocalLoss, cross_entropy_rows, weighted_cost
+from losses.statistics import Terms, joint_sums
 from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
 
 
@@ -155,17 +156,14 @@ class ClasswiseConfidenceAccuracyLoss(FocalLoss):
         super().__init__(gamma, **options)
         self.beta = in_range("beta", beta, 0)
 
-    def rows(self, voxels: Voxels) -> Tensor:
-        """Sum labels, focal cost and probabilities of a chunk: ``(G, 3, K)``."""
-        return torch.cat([super().rows(voxels), class_rows(voxels.probs * voxels.counted)], dim=1)
-
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the focal loss and the unweighted distance."""
-        volume, cost, predicted = voxel_sums(logits, target, self.ignore_index, self.rows).sum(0)
-        weights = self.weights_for(logits)
+        sums = joint_sums(logits, target, self.ignore_index, Terms(gamma=1.0, own=self.own_cost()))
+        volume, predicted = sums.statistics.volume, sums.statistics.predicted
+        cost = sums.cost * self.factors(logits)
         parts = {
-            "focal": ratio((weights * cost).sum(), (weights * volume).sum()),
-            "confidence_accuracy": ratio((predicted - volume).abs().mean(), volume.sum()),
+            "focal": weighted_cost(cost, volume, self.weights_for(logits)),
+            "confidence_accuracy": ratio((predicted - volume).sum(0).abs().mean(), volume.sum()),
         }
         return {name: result(value, logits) for name, value in parts.items()}
 

@@ -29,6 +29,9 @@ GPU_ELEMENTS = 2**26
 class ChunkKernel(ABC):
     """What is summed over the voxels of a chunk, and its gradient."""
 
+    def release(self) -> None:  # noqa: B027
+        """Forget what was kept from chunk to chunk; called after each pass."""
+
     @abstractmethod
     def sums(self, logits: Tensor, *targets: Tensor) -> Tensor:
         """Sum over the chunk.
@@ -103,6 +106,7 @@ class _ChunkedSums(torch.autograd.Function):
             else:
                 totals.append(part)
                 last = rows
+        kernel.release()
         return torch.cat(totals) if len(totals) != 1 else totals[0]
 
     @staticmethod
@@ -117,4 +121,5 @@ class _ChunkedSums(torch.autograd.Function):
             chunk = logits[rows, :, columns].to(dtype)
             out = gradient[rows, :, columns]
             ctx.kernel.gradient(chunk, [target[rows, ..., columns] for target in targets], weight[rows], out)
+        ctx.kernel.release()
         return gradient, None, *(None for _ in targets)

@@ -1,17 +1,15 @@
 """Compounds of an overlap loss and a cross entropy that share one pass over the voxels."""
 
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from losses.base import in_range, one_of, result, sum_over_processes
-from losses.cross_entropy import cross_entropy_rows
-from losses.margin import Penalty, margin_penalty
-from losses.overlap import OverlapLoss
-from losses.statistics import OVERLAP_ROWS, OverlapStatistics, overlap_rows, statistics_of
-from losses.voxelwise import VoxelFormula, Voxels, class_rows, ratio, voxel_sums
+from losses.base import in_range, result
+from losses.cross_entropy import cross_entropy_cost, weighted_cost
+from losses.fast_path import OwnCost
+from losses.overlap import OverlapLoss, pool_batch
+from losses.statistics import JointSums, OverlapStatistics, Terms, joint_sums
+from losses.voxelwise import ratio
 
 
 class CompoundLoss(OverlapLoss):
@@ -25,19 +23,14 @@ class CompoundLoss(OverlapLoss):
     def __init__(self, gamma: float, **options: Any) -> None:
         super().__init__(gamma, **options)
 
-    def joint_sums(self, logits: Tensor, target: Tensor, *formulas: VoxelFormula) -> tuple[OverlapStatistics, Tensor]:
-        """Form the overlap statistics and the rows ``(R, K)`` of further formulas, summed over the batch.
-
-        With ``pool="batch"`` both are summed over the processes too.
-        """
-        overlap = partial(overlap_rows, gamma=self.gamma, clip=self.clip, clip_labels=self.clip_labels)
-        rows = voxel_sums(logits, target, self.ignore_index, overlap, *formulas)
-        if self.pool == "batch":
-            rows = sum_over_processes(rows.sum(0, keepdim=True))
-        statistics = statistics_of(
-            rows[:, :OVERLAP_ROWS], self.gamma, self.clip, self.clip_labels, target.is_floating_point()
-        )
-        return statistics, rows[:, OVERLAP_ROWS:].sum(0)
+    def pooled_sums(self, logits: Tensor, target: Tensor, own: OwnCost, margin: float | None = None) -> JointSums:
+        """Form the overlap statistics, a cost and a hinge in one pass; over the whole batch if it is pooled."""
+        terms = Terms(self.gamma, self.clip, self.clip_labels, own, margin)
+        sums = joint_sums(logits, target, self.ignore_index, terms)
+        if self.pool == "image":
+            return sums
+        *statistics, cost, hinge = pool_batch([*sums.statistics, sums.cost, sums.hinge])
+        return JointSums(OverlapStatistics(*statistics), cost, hinge)
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the unweighted terms by name."""
@@ -66,12 +59,10 @@ class ComboLoss(CompoundLoss):
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the overlap loss and the cross entropy."""
-        entropy_rows = partial(cross_entropy_rows, clip=self.clip)
-        statistics, (volume, entropy) = self.joint_sums(logits, target, entropy_rows)
-        weights = self.weights_for(logits)
+        statistics, cost, _ = self.pooled_sums(logits, target, cross_entropy_cost(self.clip))
         parts = {
             "overlap": self.mean(statistics, logits),
-            "cross_entropy": ratio((weights * entropy).sum(), (weights * volume).sum()),
+            "cross_entropy": weighted_cost(cost, statistics.volume, self.weights_for(logits)),
         }
         return {name: result(value, logits) for name, value in parts.items()}
 
@@ -131,7 +122,6 @@ class MarginDiceLoss(CompoundLoss):
         margin: Distance between logits that costs nothing.
         alpha: Weight of the penalty; may be scheduled.
         overlap_weight: Weight of the Dice term.
-        penalty: Form of the penalty, see :class:`~losses.margin.MarginLabelSmoothingLoss`.
         include_background: Whether class 0 takes part in the Dice term.
         **options: See :class:`~losses.overlap.OverlapLoss`.
     """
@@ -141,7 +131,6 @@ class MarginDiceLoss(CompoundLoss):
         margin: float = 10.0,
         alpha: float = 0.1,
         overlap_weight: float = 1.0,
-        penalty: Penalty = "l1",
         include_background: bool = False,
         **options: Any,
     ) -> None:
@@ -150,20 +139,14 @@ class MarginDiceLoss(CompoundLoss):
         self.margin = in_range("margin", margin, 0)
         self.alpha = in_range("alpha", alpha, 0)
         self.overlap_weight = in_range("overlap_weight", overlap_weight, 0)
-        self.penalty = one_of("penalty", penalty, ("l1", "squared_hinge", "equality"))
-
-    def _voxel_rows(self, voxels: Voxels) -> Tensor:
-        penalty = margin_penalty(voxels.distances, self.margin, self.penalty) * voxels.counted
-        return torch.cat([cross_entropy_rows(voxels), class_rows(penalty)], dim=1)
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the overlap loss, the cross entropy and the unweighted penalty."""
-        statistics, (volume, entropy, penalty) = self.joint_sums(logits, target, self._voxel_rows)
-        weights = self.weights_for(logits)
+        statistics, cost, hinge = self.pooled_sums(logits, target, cross_entropy_cost(), self.margin)
         parts = {
             "overlap": self.mean(statistics, logits),
-            "cross_entropy": ratio((weights * entropy).sum(), (weights * volume).sum()),
-            "margin": ratio(penalty.mean(), volume.sum()),
+            "cross_entropy": weighted_cost(cost, statistics.volume, self.weights_for(logits)),
+            "margin": ratio(hinge.sum(0).mean(), statistics.volume.sum()),
         }
         return {name: result(value, logits) for name, value in parts.items()}
 

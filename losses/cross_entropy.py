@@ -8,15 +8,48 @@ import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result
+from losses.fast_path import OwnCost
+from losses.statistics import Terms, joint_sums
 from losses.voxelwise import Voxels, class_rows, ratio, safe_power, voxel_sums
 
 
-def cross_entropy_rows(voxels: Voxels, clip: float = 0.0) -> Tensor:
-    """Sum labels and cross entropy for each class of the label: rows volume, entropy."""
-    nll = -voxels.log_probs
-    if clip:
-        nll = nll.clamp(-math.log1p(-clip), -math.log(clip))
-    return class_rows(voxels.labels, voxels.labels * nll)
+def cross_entropy_cost(clip: float = 0.0) -> OwnCost:
+    """Cross entropy with the probability held within ``[clip, 1 - clip]``, where it has a slope."""
+    return focal_cost(0.0, clip)
+
+
+def focal_cost(gamma: float, clip: float = 0.0) -> OwnCost:
+    """Focal cost (1 - p)^gamma (-log p) with the probability held within ``[clip, 1 - clip]``."""
+    low, high = (math.log(clip), math.log1p(-clip)) if clip else (-math.inf, 0.0)
+
+    def value(log_prob: Tensor, background: Tensor) -> Tensor:
+        held = log_prob.clamp(low, high) if clip else log_prob
+        return -held * focal_factor(held, gamma) if gamma else -held
+
+    def slope(log_prob: Tensor, background: Tensor) -> Tensor:
+        inside = ((log_prob >= low) & (log_prob <= high)).to(log_prob.dtype) if clip else torch.ones_like(log_prob)
+        if not gamma:
+            return -inside
+        # (1 - p)^(gamma - 1) p may be unbounded times 0 at p = 1: the power is taken where 1 - p is above 0.
+        steep = gamma * safe_power(-torch.expm1(log_prob), gamma - 1) * log_prob.exp() * log_prob
+        return inside * (steep - focal_factor(log_prob, gamma))
+
+    return OwnCost(value, slope)
+
+
+def focal_factor(log_prob: Tensor, gamma: float) -> Tensor:
+    """Form (1 - p)^gamma from log p, exact where p is next to 1."""
+    return safe_power(-torch.expm1(log_prob), gamma)
+
+
+def weighted_cost(cost: Tensor, volume: Tensor, weights: Tensor) -> Tensor:
+    """Mean of a cost from its sums by class ``(B, K)`` or ``(K,)``, weighted by the class of the label."""
+    return ratio((weights * cost).sum(), (weights * volume).sum())
+
+
+def cross_entropy_rows(voxels: Voxels) -> Tensor:
+    """Sum labels and exact cross entropy for each class of the label: rows volume, entropy."""
+    return class_rows(voxels.labels, -voxels.labels * voxels.log_probs)
 
 
 class VoxelLoss(SegmentationLoss):
@@ -32,12 +65,28 @@ class VoxelLoss(SegmentationLoss):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        volume, cost = voxel_sums(logits, target, self.ignore_index, self.rows).sum(0)
-        weights = self.weights_for(logits)
-        return result(ratio((weights * cost).sum(), (weights * volume).sum()), logits)
+        volume, cost = voxel_sums(logits, target, self.ignore_index, self.rows).unbind(1)
+        return result(weighted_cost(cost, volume, self.weights_for(logits)), logits)
 
 
-class CrossEntropyLoss(VoxelLoss):
+class OwnCostLoss(SegmentationLoss):
+    """Mean of a cost of each voxel's own log probability, weighted by its label's class weight.
+
+    Args:
+        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
+    """
+
+    def own_cost(self) -> OwnCost:
+        """Give the cost and its slope."""
+        raise NotImplementedError
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
+        sums = joint_sums(logits, target, self.ignore_index, Terms(own=self.own_cost()))
+        return result(weighted_cost(sums.cost, sums.statistics.volume, self.weights_for(logits)), logits)
+
+
+class CrossEntropyLoss(OwnCostLoss):
     r"""Cross entropy, the mean of :math:`-\log p_y`; with soft labels of :math:`-\sum_k q_k \log p_k`.
 
     With class weights, the sum is divided by that of the weights of the voxels' labels.
@@ -52,12 +101,12 @@ class CrossEntropyLoss(VoxelLoss):
         super().__init__(**options)
         self.clip = in_range("clip", clip, 0, 0.49)
 
-    def rows(self, voxels: Voxels) -> Tensor:
-        """Sum labels and cross entropy."""
-        return cross_entropy_rows(voxels, self.clip)
+    def own_cost(self) -> OwnCost:
+        """Give the cross entropy and its slope."""
+        return cross_entropy_cost(self.clip)
 
 
-class FocalLoss(VoxelLoss):
+class FocalLoss(OwnCostLoss):
     r"""Focal loss, the mean of :math:`\alpha_y (1 - p_y)^\gamma (-\log p_y)` over softmax probabilities.
 
     ``gamma`` 0 is the cross entropy. The weights ``alpha`` scale voxels but do not enter the divisor, as in the
@@ -79,23 +128,26 @@ class FocalLoss(VoxelLoss):
             raise ValueError(f"alpha must be >= 0, got {alpha}")
         self.register_buffer("alpha", factors)
 
-    def modulation(self, voxels: Voxels) -> Tensor:
-        """Form the factor of each class's cross entropy, ``(G, K, n)``."""
-        return focal_factor(voxels.log_probs, self.gamma)
+    def factors(self, logits: Tensor) -> Tensor:
+        """Factor of each class, in double precision.
 
-    def rows(self, voxels: Voxels) -> Tensor:
-        """Sum labels and modulated cross entropy."""
-        if len(self.alpha) not in (1, voxels.labels.shape[1]):
-            raise ValueError(
-                f"alpha has {len(self.alpha)} entries, but the logits have {voxels.labels.shape[1]} classes"
-            )
-        cost = voxels.labels * -voxels.log_probs * self.modulation(voxels)
-        return class_rows(voxels.labels, cost * self.alpha.to(cost.dtype).view(-1, 1))
+        Raises:
+            ValueError: If their number is not that of the classes.
+        """
+        classes = max(logits.shape[1], 2)
+        if len(self.alpha) not in (1, classes):
+            raise ValueError(f"alpha has {len(self.alpha)} entries, but the logits have {classes} classes")
+        return self.alpha.double()
 
+    def own_cost(self) -> OwnCost:
+        """Give the focal cost and its slope."""
+        return focal_cost(self.gamma)
 
-def focal_factor(log_probs: Tensor, gamma: float) -> Tensor:
-    """Form (1 - p)^gamma from log p, exact where p is next to 1."""
-    return torch.ones_like(log_probs) if gamma == 0 else safe_power(-torch.expm1(log_probs), gamma)
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
+        sums = joint_sums(logits, target, self.ignore_index, Terms(own=self.own_cost()))
+        cost = sums.cost * self.factors(logits)
+        return result(weighted_cost(cost, sums.statistics.volume, self.weights_for(logits)), logits)
 
 
 class SampleDependentFocalLoss(FocalLoss):
@@ -113,13 +165,21 @@ class SampleDependentFocalLoss(FocalLoss):
     def __init__(self, gamma: float = 3.0, gamma_low: float = 5.0, threshold: float = 0.2, **options: Any) -> None:
         super().__init__(gamma, **options)
         self.gamma_low = float(in_range("gamma_low", gamma_low, 0))
-        self.threshold = in_range("threshold", threshold, 0, 1)
+        self.threshold = in_range("threshold", threshold, 0, 1, open_low=True)
 
-    def modulation(self, voxels: Voxels) -> Tensor:
-        """Form the factor of each class's cross entropy, ``(G, K, n)``."""
-        low = voxels.log_probs < math.log(self.threshold) if self.threshold else torch.zeros_like(voxels.labels).bool()
-        strong, weak = (focal_factor(voxels.log_probs, gamma) for gamma in (self.gamma_low, self.gamma))
-        return torch.where(low, strong, weak)
+    def own_cost(self) -> OwnCost:
+        """Give the focal cost on both sides of the threshold, and its slope."""
+        high, low, edge = focal_cost(self.gamma), focal_cost(self.gamma_low), math.log(self.threshold)
+
+        def value(log_prob: Tensor, background: Tensor) -> Tensor:
+            below = log_prob < edge
+            return torch.where(below, low.value(log_prob, background), high.value(log_prob, background))
+
+        def slope(log_prob: Tensor, background: Tensor) -> Tensor:
+            below = log_prob < edge
+            return torch.where(below, low.slope(log_prob, background), high.slope(log_prob, background))
+
+        return OwnCost(value, slope)
 
 
 class DualFocalLoss(FocalLoss):
@@ -135,13 +195,19 @@ class DualFocalLoss(FocalLoss):
     def __init__(self, gamma: float = 5.0, **options: Any) -> None:
         super().__init__(gamma, **options)
 
-    def modulation(self, voxels: Voxels) -> Tensor:
-        """Form the factor of each class's cross entropy, ``(G, K, n)``."""
-        if voxels.soft:
-            raise ValueError("target must hold integer labels: the dual focal loss has no form for soft labels")
+    def rows(self, voxels: Voxels) -> Tensor:
+        """Sum labels and cost of a chunk for each class of the label: ``(G, 2, K)``."""
         own = (voxels.probs * voxels.labels).sum(1, keepdim=True)
         below = torch.where(voxels.probs < own, voxels.probs, 0.0).amax(1, keepdim=True)
-        return safe_power(1 - own + below, self.gamma) if self.gamma else torch.ones_like(own)
+        factor = safe_power(1 - own + below, self.gamma) if self.gamma else torch.ones_like(own)
+        return class_rows(voxels.labels, -voxels.labels * voxels.log_probs * factor)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` integer labels."""
+        if target.is_floating_point():
+            raise ValueError("target must hold integer labels: the dual focal loss has no form for soft labels")
+        volume, cost = voxel_sums(logits, target, self.ignore_index, self.rows).unbind(1)
+        return result(weighted_cost(cost * self.factors(logits), volume, self.weights_for(logits)), logits)
 
 
 class LabelSmoothingLoss(VoxelLoss):

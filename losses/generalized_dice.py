@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result, sum_over_processes
-from losses.cross_entropy import cross_entropy_rows
+from losses.cross_entropy import cross_entropy_cost
 from losses.inputs import IGNORED
-from losses.overlap import Pool, fraction, pooled
-from losses.statistics import OverlapStatistics, overlap_statistics
+from losses.overlap import Pool, fraction, pool_batch, pooled
+from losses.statistics import OverlapStatistics, Terms, joint_sums, overlap_statistics
 from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
 
 WEIGHT_POWERS = {"square": 2, "simple": 1, "uniform": 0}
@@ -100,16 +100,13 @@ class WeightedCrossEntropyLoss(SegmentationLoss):
         self.largest = in_range("largest", largest, 0, open_low=True)
         self.pool = one_of("pool", pool, ("image", "batch"))
 
-    def rows(self, voxels: Voxels) -> Tensor:
-        """Sum labels, cross entropy and probabilities of a chunk: ``(G, 3, K)``."""
-        return torch.cat([cross_entropy_rows(voxels), class_rows(voxels.probs * voxels.counted)], dim=1)
-
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        rows = voxel_sums(logits, target, self.ignore_index, self.rows)
-        if self.pool == "batch":
-            rows = sum_over_processes(rows.sum(0, keepdim=True))
-        volume, entropy, predicted = rows.unbind(1)
+        # The weight from the prediction needs the predicted volume, an overlap statistic.
+        terms = Terms(gamma=1.0 if self.weight_from == "prediction" else 0.0, own=cross_entropy_cost())
+        sums = joint_sums(logits, target, self.ignore_index, terms)
+        rows = [sums.statistics.volume, sums.cost, sums.statistics.predicted]
+        volume, entropy, predicted = pool_batch(rows) if self.pool == "batch" else rows
         voxels = volume.sum(-1, keepdim=True)
         mass = predicted if self.weight_from == "prediction" else volume
         mass = mass.detach() if self.detach else mass

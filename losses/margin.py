@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result
-from losses.cross_entropy import cross_entropy_rows
+from losses.cross_entropy import cross_entropy_cost, cross_entropy_rows, weighted_cost
+from losses.statistics import Terms, joint_sums
 from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
 
 Penalty = Literal["l1", "squared_hinge", "equality"]
@@ -49,11 +50,15 @@ class MarginLabelSmoothingLoss(SegmentationLoss):
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the cross entropy and the unweighted penalty."""
-        volume, entropy, penalty = voxel_sums(logits, target, self.ignore_index, self.rows).sum(0)
-        weights = self.weights_for(logits)
-        cross_entropy = ratio((weights * entropy).sum(), (weights * volume).sum())
-        voxels = volume.sum()
-        parts = {"cross_entropy": cross_entropy, "margin": ratio(penalty.mean(), voxels)}
+        if self.penalty == "l1":
+            terms = Terms(own=cross_entropy_cost(), margin=self.margin)
+            (_, volume, *_), cost, penalty = joint_sums(logits, target, self.ignore_index, terms)
+        else:
+            volume, cost, penalty = voxel_sums(logits, target, self.ignore_index, self.rows).unbind(1)
+        parts = {
+            "cross_entropy": weighted_cost(cost, volume, self.weights_for(logits)),
+            "margin": ratio(penalty.sum(0).mean(), volume.sum()),
+        }
         return {name: result(value, logits) for name, value in parts.items()}
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """Losses of the overlap of prediction and reference: Dice, DSC++, Tversky and Focal Tversky, plain and ++."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result, sum_over_processes, weighted_mean
-from losses.statistics import OverlapStatistics, overlap_statistics
+from losses.statistics import OverlapStatistics, Terms, joint_sums
 
 Pool = Literal["image", "batch"]
 Absent = Literal["count", "skip"]
@@ -34,12 +35,16 @@ def powered(loss: Tensor, exponent: float) -> Tensor:
     return torch.where(positive, torch.where(positive, loss, 1.0) ** exponent, 0.0)
 
 
+def pool_batch(sums: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Add up each of some ``(B, K)`` sums over the batch and over all processes, in one exchange: ``(1, K)``."""
+    return sum_over_processes(torch.stack(tuple(sums)).sum(1, keepdim=True)).unbind(0)
+
+
 def pooled(statistics: OverlapStatistics, pool: str) -> OverlapStatistics:
     """Keep items apart, or add up the batch and all processes into one item."""
     if pool == "image":
         return statistics
-    whole = torch.stack(statistics).sum(1, keepdim=True)
-    return OverlapStatistics(*sum_over_processes(whole).unbind(0))
+    return OverlapStatistics(*pool_batch(statistics))
 
 
 class OverlapLoss(SegmentationLoss):
@@ -95,7 +100,8 @@ class OverlapLoss(SegmentationLoss):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        statistics = overlap_statistics(logits, target, self.gamma, self.ignore_index, self.clip, self.clip_labels)
+        terms = Terms(self.gamma, self.clip, self.clip_labels)
+        statistics = joint_sums(logits, target, self.ignore_index, terms).statistics
         return result(self.mean(pooled(statistics, self.pool), logits), logits)
 
 

@@ -1,7 +1,5 @@
 """The asymmetric focal family of the Unified Focal loss, for any number of classes."""
 
-import math
-from functools import partial
 from typing import Any
 
 import torch
@@ -9,10 +7,10 @@ from torch import Tensor
 
 from losses.base import in_range, result
 from losses.compound import CompoundLoss
-from losses.cross_entropy import VoxelLoss
+from losses.cross_entropy import OwnCostLoss, focal_cost, weighted_cost
+from losses.fast_path import OwnCost
 from losses.overlap import OverlapLoss, powered, tversky_loss
 from losses.statistics import OverlapStatistics
-from losses.voxelwise import Voxels, class_rows, ratio, safe_power
 
 
 def asymmetric_tversky(statistics: OverlapStatistics, delta: float, power: float, smooth: float) -> Tensor:
@@ -21,18 +19,22 @@ def asymmetric_tversky(statistics: OverlapStatistics, delta: float, power: float
     return torch.cat([values[:, :1], powered(values[:, 1:], power)], dim=1)
 
 
-def asymmetric_focal_rows(voxels: Voxels, delta: float, exponent: float, clip: float) -> Tensor:
-    """Sum labels and cost: cross entropy, weighted by ``delta`` in the foreground, focal in the background."""
-    nll = -voxels.log_probs
-    if clip:
-        nll = nll.clamp(-math.log1p(-clip), -math.log(clip))
-    background, foreground = nll[:, :1], nll[:, 1:]
-    focal = background * safe_power(-torch.expm1(-background), exponent) if exponent else background
-    cost = torch.cat([(1 - delta) * focal, delta * foreground], dim=1)
-    return class_rows(voxels.labels, voxels.labels * cost)
+def asymmetric_focal_cost(delta: float, exponent: float, clip: float) -> OwnCost:
+    """Cross entropy weighted by ``delta`` in the foreground, and focal, weighted by the rest, in the background."""
+    focal, plain = focal_cost(exponent, clip), focal_cost(0.0, clip)
+
+    def value(log_prob: Tensor, background: Tensor) -> Tensor:
+        inside, outside = focal.value(log_prob, background), plain.value(log_prob, background)
+        return (1 - delta) * background * inside + delta * (1 - background) * outside
+
+    def slope(log_prob: Tensor, background: Tensor) -> Tensor:
+        inside, outside = focal.slope(log_prob, background), plain.slope(log_prob, background)
+        return (1 - delta) * background * inside + delta * (1 - background) * outside
+
+    return OwnCost(value, slope)
 
 
-class AsymmetricFocalLoss(VoxelLoss):
+class AsymmetricFocalLoss(OwnCostLoss):
     r"""Cross entropy weighted by ``delta`` in the foreground, and focal in the background.
 
     The mean over voxels of :math:`(1 - \delta)(1 - p_0)^g CE_0 + \delta \sum_{k > 0} CE_k`.
@@ -51,9 +53,9 @@ class AsymmetricFocalLoss(VoxelLoss):
         self.exponent = float(in_range("exponent", exponent, 0))
         self.clip = in_range("clip", clip, 0, 0.49)
 
-    def rows(self, voxels: Voxels) -> Tensor:
-        """Sum labels and cost of a chunk: ``(G, 2, K)``."""
-        return asymmetric_focal_rows(voxels, self.delta, self.exponent, self.clip)
+    def own_cost(self) -> OwnCost:
+        """Give the cost and its slope."""
+        return asymmetric_focal_cost(self.delta, self.exponent, self.clip)
 
 
 class AsymmetricFocalTverskyLoss(OverlapLoss):
@@ -112,12 +114,11 @@ class UnifiedFocalLoss(CompoundLoss):
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute AFT and AF."""
-        focal_rows = partial(asymmetric_focal_rows, delta=self.delta, exponent=self.exponent, clip=self.clip)
-        statistics, (volume, cost) = self.joint_sums(logits, target, focal_rows)
-        weights = self.weights_for(logits)
+        own = asymmetric_focal_cost(self.delta, self.exponent, self.clip)
+        statistics, cost, _ = self.pooled_sums(logits, target, own)
         parts = {
             "focal_tversky": self.mean(statistics, logits),
-            "focal": ratio((weights * cost).sum(), (weights * volume).sum()),
+            "focal": weighted_cost(cost, statistics.volume, self.weights_for(logits)),
         }
         return {name: result(value, logits) for name, value in parts.items()}
 

@@ -50,11 +50,6 @@ class Voxels:
         return torch.softmax(self.logits, dim=1)
 
     @cached_property
-    def own_log_prob(self) -> Tensor:
-        """Log probability of the voxel's label, ``(G, 1, n)``; with soft labels its expectation."""
-        return (self.labels * self.log_probs).sum(1, keepdim=True)
-
-    @cached_property
     def distances(self) -> Tensor:
         """Distance of each logit from the largest, ``(G, K, n)``; its gradient reaches one of the largest."""
         return self.logits.max(dim=1, keepdim=True).values - self.logits
@@ -111,6 +106,8 @@ def safe_power(base: Tensor, exponent: float) -> Tensor:
     """Raise to a power; below 1 the infinite slope at 0 is left out, as the softmax's own zero outweighs it."""
     if exponent == 1.0:
         return base
+    if exponent == 0.0:
+        return torch.ones_like(base)
     if exponent > 1.0:
         return base.square() if exponent == 2.0 else base.pow(exponent)
     positive = base > 0
