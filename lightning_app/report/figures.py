@@ -1,0 +1,292 @@
+"""Drawings that compare methods, from a `Comparison`; every one is an SVG picture with words."""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightning_app.report.compare import Comparison, higher_is_better
+from lightning_app.report.page import Picture
+from lightning_app.report.tables import main_metrics, number, title_of
+from metrics.plot import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_DIAGRAMS = 12
+
+
+def picture(figure: "Figure", title: str, caption: str, alt: str) -> Picture:
+    """A matplotlib figure as a picture of the page; the same figure gives the same bytes."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": title, "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    width = round(figure.get_size_inches()[0] * 88)
+    return Picture(title, caption, alt, buffer.getvalue(), width=width)
+
+
+def overview(comparison: Comparison) -> list[Picture]:
+    """Means with their intervals: a panel a metric, a row a method, a colour a data set."""
+    metrics = [m for m in main_metrics(comparison) if not m.endswith("_lowest")][:8]
+    columns = min(4, len(metrics))
+    lines = -(-len(metrics) // columns)
+    height = lines * (0.9 + 0.26 * len(comparison.methods) * max(1, len(comparison.data) ** 0.5))
+    figure, axes = style.new_figure(lines, columns, size=(3.0 * columns + 0.8, height), squeeze=False, sharey=True)
+    for ax, metric in zip(axes.flat, metrics, strict=False):
+        _intervals(ax, comparison, metric)
+    for ax in axes.flat[len(metrics) :]:
+        ax.remove()
+    if len(comparison.data) > 1:
+        figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
+    caption = "Mean over cases and its 95 % bootstrap interval. Arrows in the titles point to the better side."
+    return [picture(figure, "Overview", caption, "Dots with intervals; the numbers are in the table above.")]
+
+
+def _intervals(ax: Any, comparison: Comparison, metric: str) -> None:
+    rows = np.arange(len(comparison.methods))[::-1]
+    for index, data in enumerate(comparison.data):
+        shift = (index - (len(comparison.data) - 1) / 2) * -0.7 / max(1, len(comparison.data))
+        cells = [
+            (row, comparison.cell(data, method, metric)) for row, method in zip(rows, comparison.methods, strict=True)
+        ]
+        known = [(row, cell) for row, cell in cells if cell]
+        means = np.array([cell.mean for _, cell in known])
+        ends = np.array([[cell.low, cell.high] for _, cell in known]).reshape(-1, 2)
+        look = {k: v for k, v in style.series_style(index).items() if k in ("color", "marker")}
+        spread = np.abs(np.nan_to_num(ends - means[:, None])).T
+        where = [row + shift for row, _ in known]
+        ax.errorbar(
+            means, where, xerr=spread, linestyle="none", capsize=2, markersize=4, linewidth=1, label=data, **look
+        )
+    ax.set_yticks(rows, comparison.methods)
+    style.finish(ax, title_of(metric))
+    ax.margins(y=0.08)
+
+
+def parameter_curves(comparison: Comparison) -> list[Picture]:
+    """Metrics against each numeric parameter with three values or more (gamma, margin, ...), a line a data set."""
+    return [drawn for name in comparison.numeric_factors() if (drawn := _curve(comparison, name))]
+
+
+def _curve(comparison: Comparison, name: str) -> Picture | None:
+    series = dict(_series(comparison, name))
+    if not series:
+        return None
+    metrics = [m for m in main_metrics(comparison) if not m.endswith("_lowest")][:8]
+    columns = min(4, len(metrics))
+    lines = -(-len(metrics) // columns)
+    figure, axes = style.new_figure(lines, columns, size=(2.9 * columns + 0.3, 2.5 * lines + 0.4), squeeze=False)
+    for ax, metric in zip(axes.flat, metrics, strict=False):
+        for index, ((data, rest), points) in enumerate(series.items()):
+            cells = [(value, comparison.cell(data, method, metric)) for value, method in points]
+            known = [(value, cell) for value, cell in cells if cell]
+            values = [value for value, _ in known]
+            ax.fill_between(
+                values,
+                [c.low for _, c in known],
+                [c.high for _, c in known],
+                alpha=0.15,
+                color=style.series_style(index)["color"],
+                linewidth=0,
+            )
+            ax.plot(values, [c.mean for _, c in known], label=f"{data}: {rest}", **style.series_style(index))
+        style.finish(ax, title_of(metric), xlabel=name)
+    for ax in axes.flat[len(metrics) :]:
+        ax.remove()
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    alt = "; ".join(f"{data} {rest}: {len(points)} values of {name}" for (data, rest), points in series.items())
+    caption = f"Mean over cases against {name}, with 95 % bootstrap bands over cases."
+    return picture(figure, f"Results against {name}", caption, alt)
+
+
+def _series(comparison: Comparison, name: str) -> Iterator[tuple[tuple[str, str], list[tuple[float, str]]]]:
+    """(data set, the other factors) -> [(value, method)] for every line with three points or more."""
+    lines: dict[tuple[str, str], dict[float, str]] = {}
+    for run in comparison.runs:
+        factors = comparison.factors[id(run)]
+        if name in factors:
+            rest = " ".join(str(v) if k in ("loss", "net") else f"{k}={v}" for k, v in factors.items() if k != name)
+            lines.setdefault((run.data, rest), {})[float(factors[name])] = comparison.method(run)
+    for key, points in lines.items():
+        if len(points) > 2:
+            yield key, sorted(points.items())
+
+
+def isolines(comparison: Comparison, metric: str = "dice") -> list[Picture]:
+    """A metric over two numeric parameters (learning rate and patch size, say): the GDL paper's figures 1 and 2."""
+    names = _grid_factors(comparison)
+    if names is None:
+        return []
+    drawn = []
+    for data in comparison.data:
+        grids = dict(_grids(comparison, data, names, metric))
+        if grids:
+            drawn.append(_isoline_figure(grids, names, data, metric))
+    return drawn
+
+
+def _isoline_figure(grids: dict[str, Any], names: tuple[str, str], data: str, metric: str) -> Picture:
+    columns = min(4, len(grids))
+    lines = -(-len(grids) // columns)
+    figure, axes = style.new_figure(lines, columns, size=(2.7 * columns + 0.6, 2.6 * lines), squeeze=False)
+    flat = np.concatenate([grid[2].ravel() for grid in grids.values()])
+    low, high = np.nanmin(flat), max(np.nanmax(flat), np.nanmin(flat) + 1e-6)
+    for ax, (label, (x, y, z)) in zip(axes.flat, grids.items(), strict=False):
+        filled = ax.contourf(x, y, z, levels=np.linspace(low, high, 13), cmap="cividis")
+        ax.clabel(ax.contour(x, y, z, levels=6, colors="white", linewidths=0.7), fontsize=6)
+        ax.plot(*np.meshgrid(x, y), "k.", markersize=3)
+        ax.set_xticks(x, [f"{10**v:g}" if names[0] == "lr" else f"{v:g}" for v in x])
+        ax.set_yticks(y)
+        style.finish(ax, label, names[0], names[1])
+    for ax in axes.flat[len(grids) :]:
+        ax.remove()
+    figure.colorbar(filled, ax=axes, shrink=0.7).ax.tick_params(labelsize=7)
+    caption = f"{title_of(metric)} on {data} over {names[0]} and {names[1]}; one colour scale, dots are the runs."
+    return picture(figure, f"Isolines, {data}", caption, "Contour maps, one a loss; the numbers are in the table.")
+
+
+def _grid_factors(comparison: Comparison) -> tuple[str, str] | None:
+    """The two numeric factors with most values, learning rate first."""
+    values: dict[str, set[float]] = {}
+    for factors in comparison.factors.values():
+        for name, value in factors.items():
+            if (size := _size(value)) is not None:
+                values.setdefault(name, set()).add(size)
+    several = sorted((n for n, seen in values.items() if len(seen) > 1), key=lambda n: (n != "lr", -len(values[n])))
+    return (several[0], several[1]) if len(several) > 1 and "lr" in several else None
+
+
+def _size(value: Any) -> float | None:
+    """A number, or the side of a patch given as a list."""
+    if isinstance(value, int | float):
+        return float(value)
+    text = str(value).strip("[] ")
+    first = text.split(",")[0]
+    return float(first) if first.replace(".", "", 1).isdigit() else None
+
+
+def _grids(comparison: Comparison, data: str, names: tuple[str, str], metric: str) -> Iterator[tuple[str, Any]]:
+    points: dict[str, dict[tuple[float, float], float]] = {}
+    for run in comparison.runs:
+        factors = comparison.factors[id(run)]
+        x, y = (_size(factors.get(name)) for name in names)
+        cell = comparison.cell(data, comparison.method(run), metric) if run.data == data else None
+        if x is not None and y is not None and cell:
+            rest = " ".join(
+                str(v) if k in ("loss", "net") else f"{k}={v}" for k, v in factors.items() if k not in names
+            )
+            points.setdefault(rest, {})[np.log10(x) if names[0] == "lr" else x, y] = cell.mean
+    for label, found in points.items():
+        xs, ys = (np.array(sorted({key[axis] for key in found})) for axis in (0, 1))
+        if len(xs) > 1 and len(ys) > 1:
+            yield label, (xs, ys, np.array([[found.get((x, y), np.nan) for x in xs] for y in ys]))
+
+
+def critical_difference(comparison: Comparison, metric: str) -> Picture | None:
+    """Mean ranks of the methods over data sets (over cases, where there is one), with the Nemenyi distance."""
+    from metrics import statistics
+
+    blocks, what = _blocks(comparison, metric)
+    if len(comparison.methods) < 3 or len(blocks) < 3:
+        return None
+    result = statistics.friedman_nemenyi(blocks if not higher_is_better(metric) else -blocks)
+    ranks, distance = np.asarray(result.mean_ranks), float(result.critical_difference)
+    figure, ax = style.new_figure(size=(7.2, 0.9 + 0.24 * len(ranks)))
+    order = np.argsort(ranks)
+    for row, index in enumerate(order):
+        ax.plot([ranks[index]], [-row], "o", color=style.BLUE, markersize=5)
+        ax.annotate(
+            f" {comparison.methods[index]} ({ranks[index]:.2f})",
+            (ranks[index], -row),
+            fontsize=8,
+            va="center",
+            xytext=(4, 0),
+            textcoords="offset points",
+        )
+    for level, (first, last) in enumerate(_cliques(ranks[order], distance)):
+        ax.plot([ranks[order][first], ranks[order][last]], [0.5 + 0.3 * level] * 2, color=style.GREY, linewidth=3)
+    ax.set(yticks=[], xlim=(0.8, len(ranks) + 1.6))
+    style.finish(ax, f"{title_of(metric)}: critical difference {distance:.2f}", xlabel="mean rank (1 is best)")
+    caption = (
+        f"Mean ranks over {len(blocks)} {what}. Methods under one grey bar are not told apart by the Nemenyi test at "
+        f"5 % (Friedman p = {float(result.p_value):.2g})."
+    )
+    alt = ", ".join(f"{comparison.methods[i]} {ranks[i]:.2f}" for i in order)
+    return picture(figure, f"Ranks by {title_of(metric).strip(' ↑↓')}", caption, alt)
+
+
+def _blocks(comparison: Comparison, metric: str) -> tuple[np.ndarray, str]:
+    """Values (blocks, methods): a block is a data set, or a case where there are fewer than three data sets."""
+    cells = [[comparison.cell(data, method, metric) for method in comparison.methods] for data in comparison.data]
+    if len(cells) >= 3:
+        full = [[cell.mean for cell in row if cell] for row in cells if all(row)]
+        return np.array(full), "data sets"
+    rows = []
+    for data in comparison.data:
+        values = [comparison.values(data, method, metric) for method in comparison.methods]
+        common = sorted(set.intersection(*(set(v) for v in values))) if values else []
+        rows += [[v[case] for v in values] for case in common]
+    return np.array(rows), "cases"
+
+
+def _cliques(ranks: Sequence[float], distance: float) -> list[tuple[int, int]]:
+    """Longest stretches of sorted ranks that span less than the distance."""
+    reach = [max(j for j in range(len(ranks)) if ranks[j] - ranks[i] < distance) for i in range(len(ranks))]
+    return [(i, j) for i, j in enumerate(reach) if j > i and (i == 0 or reach[i - 1] < j)]
+
+
+def training_curves(comparison: Comparison) -> list[Picture]:
+    """Training loss and validation Dice against the step, a thin line a run, a colour a method."""
+    names = [
+        name
+        for name in ("train/loss", "train/dice", "val/dice", "val/ece")
+        if any(name in run.curves for run in comparison.runs)
+    ]
+    drawn = []
+    for data in comparison.data if names else []:
+        figure, axes = style.new_figure(1, len(names), size=(3.0 * len(names) + 0.4, 2.9), squeeze=False)
+        for ax, name in zip(axes.flat, names, strict=True):
+            for index, method in enumerate(comparison.methods):
+                for number_, run in enumerate(comparison.of(data, method)):
+                    if name in run.curves:
+                        steps, values = run.curves[name]
+                        label = method if number_ == 0 else None
+                        ax.plot(
+                            steps,
+                            _smooth(values),
+                            color=style.series_style(index)["color"],
+                            linewidth=0.9,
+                            label=label,
+                            linestyle=style.LINES[index // len(style.COLOURS) % len(style.LINES)],
+                        )
+            style.finish(ax, name, xlabel="step")
+        figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7)
+        drawn.append(
+            picture(
+                figure,
+                f"Training, {data}",
+                "A line a run, smoothed over 20 points where there are many.",
+                f"Curves of {', '.join(names)}.",
+            )
+        )
+    return drawn
+
+
+def _smooth(values: np.ndarray, width: int = 20) -> np.ndarray:
+    if len(values) < 5 * width:
+        return values
+    kernel = np.ones(width)
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+
+
+def best_value(comparison: Comparison, data: str, metric: str) -> str:
+    """A sentence on the best method of a data set, for the introduction."""
+    marks = comparison.marks(data, metric)
+    if not marks:
+        return ""
+    shown = ", ".join(f"{m} ({number(c.mean)})" for m in marks if (c := comparison.cell(data, m, metric)))
+    verdict = "is best" if len(marks) == 1 else "are not told apart at the top"
+    return f"{title_of(metric).strip(' ↑↓')} on {data}: {shown} {verdict}."

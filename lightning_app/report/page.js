@@ -1,0 +1,59 @@
+"use strict";
+// Sorting: a click on a column's title; numbers by value, empty cells last whichever the direction.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  const original = [...body.rows];
+  const heads = [...table.tHead.rows[0].cells];
+  const key = (row, column) => row.cells[column].dataset.key;
+  heads.forEach((head, column) => head.firstElementChild.addEventListener("click", () => {
+    const next = { none: "ascending", ascending: "descending", descending: "none" }[head.getAttribute("aria-sort")];
+    heads.forEach((other) => other.setAttribute("aria-sort", "none"));
+    head.setAttribute("aria-sort", next);
+    const numeric = original.every((row) => key(row, column) === "" || Number.isFinite(Number(key(row, column))));
+    const sign = next === "descending" ? -1 : 1;
+    const order = next === "none" ? original : [...original].sort((a, b) => {
+      const [x, y] = [key(a, column), key(b, column)];
+      if (x === "" || y === "") return (x === "") - (y === "");
+      return sign * (numeric ? Number(x) - Number(y) : x.localeCompare(y));
+    });
+    body.append(...order);
+    announce(next === "none" ? "original order" : `sorted by ${head.textContent}, ${next}`);
+  }));
+}
+// Filtering: all words must occur in a row; a choice of data set narrows further.
+for (const tools of document.querySelectorAll(".tools")) {
+  const table = document.getElementById(tools.dataset.table);
+  const text = tools.querySelector("input");
+  const choice = tools.querySelector("select");
+  const column = choice ? Number(choice.dataset.column) : -1;
+  const filter = () => {
+    const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of table.tBodies[0].rows) {
+      const content = row.textContent.toLowerCase();
+      row.hidden = !(words.every((word) => content.includes(word))
+        && (!choice || !choice.value || row.cells[column].dataset.key === choice.value));
+      shown += !row.hidden;
+    }
+    tools.querySelector("output").textContent = `${shown} of ${table.tBodies[0].rows.length} rows`;
+  };
+  text.addEventListener("input", filter);
+  if (choice) choice.addEventListener("change", filter);
+  filter();
+}
+// Slices of a volume: one tall strip of pictures, a window over it.
+for (const browser of document.querySelectorAll(".slices")) {
+  const slider = browser.querySelector("input");
+  const picture = browser.querySelector("img");
+  const show = () => {
+    picture.style.objectPosition = `0 ${-Number(slider.value) * picture.height}px`;
+    browser.querySelector("output").textContent = `slice ${Number(slider.value) + 1} of ${Number(slider.max) + 1}`;
+  };
+  slider.addEventListener("input", show);
+  show();
+}
+function announce(message) {
+  document.getElementById("status").textContent = message;
+}
+// A printed page holds what the screen holds: open what is folded.
+window.addEventListener("beforeprint", () => document.querySelectorAll("details.print").forEach((item) => { item.open = true; }));

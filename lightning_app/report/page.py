@@ -1,0 +1,132 @@
+"""The page: sections of tables and pictures in one HTML file that needs nothing else."""
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from string import Template
+
+from lightning_app.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its words.
+
+    Args:
+        title: Names it.
+        caption: What it shows and how to read it.
+        alt: What a reader who cannot see it should know.
+        data: The file's bytes.
+        kind: Media type.
+        width: Width on the screen in CSS pixels.
+    """
+
+    title: str
+    caption: str
+    alt: str
+    data: bytes
+    kind: str = "image/svg+xml"
+    width: int = 560
+
+    def to_html(self) -> str:
+        """A figure with the picture inside the text of the page."""
+        return (
+            f'<figure><img src="{data_uri(self.data, self.kind)}" width="{self.width}" alt="{html.escape(self.alt)}" '
+            f'loading="lazy"><figcaption><strong>{html.escape(self.title)}.</strong> {html.escape(self.caption)}'
+            "</figcaption></figure>"
+        )
+
+
+@dataclass
+class Section:
+    """A part of the page.
+
+    Args:
+        name: Anchor.
+        title: Heading.
+        text: A sentence or two of introduction.
+        tables: Tables, each with its filter.
+        pictures: Pictures.
+        extra: Further HTML, such as folded details.
+    """
+
+    name: str
+    title: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    extra: Sequence[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.tables or self.pictures or self.extra)
+
+    def to_html(self) -> str:
+        """The section with heading and content."""
+        intro = f"<p>{html.escape(self.text)}</p>" if self.text else ""
+        tables = "".join(_tools(table) + table.to_html() for table in self.tables)
+        pictures = "".join(picture.to_html() for picture in self.pictures)
+        pictures = f'<div class="figures">{pictures}</div>' if pictures else ""
+        body = "\n".join([intro, tables, pictures, *self.extra])
+        heading = f'<h2 id="{self.name}-title">{html.escape(self.title)}</h2>'
+        return f'<section id="{self.name}" aria-labelledby="{self.name}-title">{heading}{body}</section>'
+
+
+def _tools(table: Table) -> str:
+    """Filter boxes above a table: words, and a choice where there is a column of data sets."""
+    choice = ""
+    if "Data" in table.columns:
+        column = list(table.columns).index("Data")
+        names = dict.fromkeys(row[column] for row in table.rows)
+        options = "".join(f'<option value="{html.escape(name)}">{html.escape(name)}</option>' for name in names)
+        choice = (
+            f'<label>Data set<select data-column="{column}"><option value="">all</option>{options}</select></label>'
+            if len(names) > 1
+            else ""
+        )
+    return (
+        f'<div class="tools" data-table="{table.name}"><label>Filter rows'
+        f'<input type="search" placeholder="words that must occur"></label>{choice}<output></output></div>'
+    )
+
+
+def folded(title: str, content: str, printed: bool = False) -> str:
+    """Details that open on demand (and, if asked, in print)."""
+    kind = ' class="print"' if printed else ""
+    return f"<details{kind}><summary>{html.escape(title)}</summary>{content}</details>"
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Bytes as an address that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def render(title: str, lead: str, sections: Sequence[Section], footer: str) -> str:
+    """The whole page.
+
+    Args:
+        title: Title, plain text.
+        lead: What was compared, plain text.
+        sections: Parts; empty ones are left out.
+        footer: How the page was made, plain text.
+
+    Returns:
+        HTML that refers to no other file and no address.
+    """
+    shown = [section for section in sections if section]
+    nav = "".join(f'<li><a href="#{part.name}">{html.escape(part.title)}</a></li>' for part in shown)
+    status = '<p id="status" role="status" class="skip"></p>'
+    return Template(_file("page.html")).substitute(
+        title=html.escape(title),
+        lead=html.escape(lead),
+        css=_file("page.css"),
+        js=_file("page.js"),
+        nav=nav,
+        sections=status + "\n".join(part.to_html() for part in shown),
+        footer=html.escape(footer),
+    )
+
+
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,275 @@
+"""Reading run folders: settings, results by case, reliability sums, pictures."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from lightning_app.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from metrics import Bins
+
+STAGES = ("val", "test")
+NOT_SETTINGS = (
+    "seed_everything",
+    "checkpoint",
+    "trainer.logger",
+    "trainer.callbacks",
+    "trainer.default_root_dir",
+    "trainer.devices",
+    "trainer.accelerator",
+    "runs_dir",
+    "test_after",
+    "surface",
+    "data.init_args.root",
+    "data.init_args.num_workers",
+    "data.init_args.seed",
+    "model.class_names",
+    "model.num_classes",
+)
+SHORT_NAMES = {
+    "CrossEntropyLoss": "CE",
+    "FocalLoss": "Focal",
+    "DiceLoss": "DSC",
+    "DicePlusPlusLoss": "DSC++",
+    "TverskyLoss": "Tversky",
+    "TverskyPlusPlusLoss": "Tversky++",
+    "FocalTverskyLoss": "Focal Tversky",
+    "FocalTverskyPlusPlusLoss": "Focal Tversky++",
+    "ComboLoss": "Combo",
+    "ComboPlusPlusLoss": "Combo++",
+    "UnifiedFocalLoss": "Unified Focal",
+    "UnifiedFocalPlusPlusLoss": "Unified Focal++",
+    "GeneralizedDiceLoss": "GDL",
+    "TwoClassDiceLoss": "DL2",
+    "DiceCrossEntropyLoss": "CE+DSC",
+    "MarginDiceLoss": "MbLS+DSC",
+    "WeightedCrossEntropyLoss": "WCE",
+    "SensitivitySpecificityLoss": "SS",
+    "LabelSmoothingLoss": "LS",
+    "SpatiallyVaryingLabelSmoothingLoss": "SVLS",
+    "EntropyPenaltyLoss": "ECP",
+    "MarginLabelSmoothingLoss": "MbLS",
+    "NeighborAwareCalibrationLoss": "NACL",
+    "AverageCalibrationLoss": "mL1-ACE",
+    "WeightedSumLoss": "Sum",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Scores of one case.
+
+    Args:
+        name: The case.
+        scores: (metric, class) -> value; class `all` is the case as a whole; a missing value is NaN.
+    """
+
+    name: str
+    scores: Mapping[tuple[str, str], float]
+
+
+class Run:
+    """One run folder, read when asked.
+
+    Args:
+        path: The folder; it holds a `config.yaml`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.folder = RunFolder(path)
+        self.config: dict[str, Any] = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
+        self.state = self.folder.read_state()
+        self.settings = _settings(self.config)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def command(self) -> str:
+        """The command that made the run."""
+        path = self.folder.path / "command.txt"
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config.get("seed_everything") or 0)
+
+    @property
+    def status(self) -> str:
+        """`finished`, `failed`, `running`, ..."""
+        return str(self.state.get("status", "unknown"))
+
+    @property
+    def data(self) -> str:
+        """Name of the data set, with the task where one module serves several."""
+        data = self.config["data"]
+        task = str((data.get("init_args") or {}).get("task") or "")
+        return task.partition("_")[2] or task or data["class_path"].rpartition(".")[2]
+
+    @property
+    def loss(self) -> str:
+        """Short name of the loss, without its arguments."""
+        return short_name(self.config["model"]["loss"]["class_path"])
+
+    @property
+    def loss_arguments(self) -> dict[str, Any]:
+        """The arguments of the loss."""
+        return self.config["model"]["loss"].get("init_args") or {}
+
+    def stages(self) -> list[str]:
+        """Which of `val` and `test` were evaluated."""
+        return [stage for stage in STAGES if (self.folder.stage(stage) / "per_case.csv").is_file()]
+
+    def cases(self, stage: str) -> list[Case]:
+        """Scores of every case of a stage, with the calibration errors by region and view that `bins.npz` gives."""
+        scores: dict[str, dict[tuple[str, str], float]] = {}
+        for row in read_csv(self.folder.stage(stage) / "per_case.csv"):
+            own = scores.setdefault(row["case"], {})
+            for metric, text in row.items():
+                if metric not in ("case", "class"):
+                    own[metric, row["class"]] = float(text) if text else np.nan
+        for case, errors in self.reliability(stage).errors_by_case().items():
+            scores.setdefault(case, {}).update({(metric, "all"): value for metric, value in errors.items()})
+        return [Case(name, scores[name]) for name in sorted(scores)]
+
+    def classes(self, stage: str) -> list[str]:
+        """Foreground class names, in their order."""
+        rows = read_csv(self.folder.stage(stage) / "per_case.csv")
+        return [name for name in dict.fromkeys(row["class"] for row in rows) if name != "all"]
+
+    def reliability(self, stage: str) -> "Reliability":
+        """Reliability sums of a stage."""
+        path = self.folder.stage(stage) / "bins.npz"
+        if not path.is_file():
+            return Reliability({})
+        with np.load(path) as arrays:
+            return Reliability(dict(arrays))
+
+    @cached_property
+    def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Metric name -> (steps, values) as logged."""
+        rows = read_csv(self.folder.curves)
+        names = [name for name in (rows[0] if rows else {}) if name not in ("step", "epoch")]
+        curves = {}
+        for name in names:
+            points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+            if points:
+                steps, values = zip(*points, strict=True)
+                curves[name] = (np.array(steps), np.array(values))
+        return curves
+
+    def pictures(self, stage: str) -> dict[str, Path]:
+        """Rank (`worst`, `median`, `best`) -> picture of that case."""
+        folder = self.folder.stage(stage) / "figures"
+        return {rank: path for rank in ("worst", "median", "best") if (path := folder / f"case_{rank}.png").is_file()}
+
+    def slices(self, stage: str) -> dict[str, Path]:
+        """Rank -> arrays of that case's slices, for volumes."""
+        folder = self.folder.stage(stage) / "figures"
+        return {rank: path for rank in ("worst", "median", "best") if (path := folder / f"case_{rank}.npz").is_file()}
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The arrays of a `bins.npz`.
+
+    Args:
+        arrays: Array name -> array.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+
+    def names(self) -> list[str]:
+        """The `<region>.<view>` that are there."""
+        return [name.removesuffix(".count") for name in self.arrays if name.endswith(".count")]
+
+    def pooled(self, name: str) -> "Bins":
+        """Bins (C, 3000) over all cases."""
+        return self._bins(name, "")
+
+    def by_case(self, name: str) -> "list[Bins]":
+        """Bins (C, 300) of each case."""
+        import metrics
+
+        stacked = self._bins(name, "case_")
+        return [metrics.Bins(*(field[i] for field in stacked)) for i in range(len(self.arrays["cases"]))]
+
+    def _bins(self, name: str, prefix: str) -> "Bins":
+        import torch
+
+        import metrics
+
+        fields = (self.arrays[f"{name}.{prefix}{field}"] for field in metrics.Bins._fields)
+        return metrics.Bins(*(torch.from_numpy(field) for field in fields))
+
+    def errors_by_case(self, num_bins: int = 15) -> dict[str, dict[str, float]]:
+        """Case -> {`ece_<region>_<view>`: value}, 15 bins; class-wise: mean over the classes; no voxels: NaN."""
+        from metrics.errors import expected_calibration_error
+
+        found: dict[str, dict[str, float]] = {str(case): {} for case in self.arrays.get("cases", ())}
+        for name in self.names():
+            metric = f"ece_{name.replace('.', '_')}"
+            for case, bins in zip(found, self.by_case(name), strict=True):
+                errors = expected_calibration_error(bins, num_bins)
+                found[case][metric] = float(errors.nanmean())
+        return found
+
+
+def find_runs(paths: Iterable[str | Path]) -> list[Run]:
+    """All runs in or under the given folders, ordered by folder.
+
+    Raises:
+        FileNotFoundError: If a folder is not there or holds no run that was evaluated.
+    """
+    found: dict[Path, Run] = {}
+    for given in map(Path, paths):
+        if not given.is_dir():
+            raise FileNotFoundError(f"{given}: no such folder; name run folders, or a folder of run folders")
+        here = sorted({path.parent for pattern in ("config.yaml", "*/config.yaml") for path in given.glob(pattern)})
+        runs = [run for run in map(Run, here) if run.stages()]
+        if not runs:
+            raise FileNotFoundError(f"{given}: no run in it was evaluated (no val/per_case.csv or test/per_case.csv)")
+        found |= {run.folder.path.resolve(): run for run in runs}
+    return list(found.values())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def short_name(class_path: str) -> str:
+    """The name by which papers call a loss, or the class's own name."""
+    name = class_path.rpartition(".")[2]
+    return SHORT_NAMES.get(name, name)
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration as dotted keys, less what says nothing about the method; loss and network are units."""
+    flat = _flatten(
+        {**config, "model": {key: value for key, value in config["model"].items() if key not in ("loss", "net")}}
+    )
+    kept = {key: value for key, value in flat.items() if not key.startswith(NOT_SETTINGS)}
+    units = {f"model.{part}": json.dumps(config["model"][part], sort_keys=True) for part in ("loss", "net")}
+    return {**units, **kept}
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict) and tree:
+        parts = (_flatten(value, f"{prefix}{key}.") for key, value in tree.items())
+        return {key: value for part in parts for key, value in part.items()}
+    return {prefix.rstrip("."): json.dumps(tree) if isinstance(tree, list | dict) else tree}

@@ -1,0 +1,155 @@
+"""Reading, comparing and tabling of run folders."""
+
+import csv
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import metrics
+from lightning_app.report import main
+from lightning_app.report.compare import Comparison
+from lightning_app.report.papers import GDL_PUBLISHED, paper_tables
+from lightning_app.report.read import Run, find_runs
+from lightning_app.report.tables import summary_table
+from tests.report.fakes import make_run, write_text_rows
+
+
+@pytest.fixture(scope="module")
+def comparison(runs):
+    return Comparison(find_runs([runs]))
+
+
+def test_methods_are_what_differs_less_the_seed(comparison):
+    assert comparison.stage == "test"
+    assert comparison.data == ["Hippocampus", "Phantom"]
+    assert comparison.methods == ["DSC", "DSC++ γ=1.5", "DSC++ γ=2.0", "DSC++ γ=3.0"]
+
+
+def test_a_setting_that_differs_becomes_part_of_the_method(tmp_path):
+    for lr in (1e-3, 1e-4):
+        make_run(tmp_path / f"r{lr}", lr=lr, cases=2)
+    assert Comparison(find_runs([tmp_path])).methods == ["DSC++ lr=0.0001", "DSC++ lr=0.001"]
+
+
+def test_a_cell_is_the_mean_over_cases_of_means_over_seeds(comparison, runs):
+    by_case = {}
+    for seed in (0, 1):
+        with (runs / f"phantom-2-{seed}" / "test" / "per_case.csv").open() as file:
+            for row in csv.DictReader(file):
+                if row["class"] == "all":
+                    by_case.setdefault(row["case"], []).append(float(row["nll"]))
+    means = np.array([np.mean(values) for values in by_case.values()])
+    cell = comparison.cell("Phantom", "DSC++ γ=2.0", "nll")
+    assert cell.mean == pytest.approx(means.mean())
+    assert (cell.low, cell.high) == pytest.approx(metrics.bootstrap_interval(means))
+    assert (cell.cases, cell.seeds) == (8, 2)
+
+
+def test_the_error_by_case_from_the_bins_is_the_one_that_was_written(comparison):
+    written = comparison.values("Phantom", "DSC", "ece")
+    from_bins = comparison.values("Phantom", "DSC", "ece_all_top_label")
+    assert from_bins == pytest.approx(written, abs=1e-9)
+
+
+def test_best_is_marked_only_where_the_paired_test_says_so(comparison):
+    marks = comparison.marks("Phantom", "nll")
+    assert marks == {"DSC++ γ=2.0": "best"}
+    values = [list(comparison.values("Phantom", m, "nll").values()) for m in comparison.methods]
+    raw = [stats.wilcoxon(values[2], values[i]).pvalue for i in (0, 1, 3)]
+    assert max(raw) * 3 < 0.05
+    assert set(comparison.marks("Phantom", "dice").values()) == {"tied"}  # sharpening changes no label
+
+
+def test_few_cases_never_make_a_winner(tmp_path):
+    for loss, sharpness in (("DiceLoss", 4.0), ("DicePlusPlusLoss", 1.0)):
+        make_run(tmp_path / loss, loss, sharpness=sharpness, cases=4)
+    few = Comparison(find_runs([tmp_path]))
+    assert set(few.marks("Phantom", "nll").values()) == {"tied"}  # four pairs cannot reach p < 0.05
+
+
+def test_tables_come_as_csv_markdown_and_latex(page, runs):
+    folder = runs / "tables"
+    with (folder / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert rows[0]["Cases"] == "8"
+    assert "★" not in (folder / "summary.csv").read_text()
+    assert "| DSC++ γ=2.0 | Phantom |" in (folder / "summary.md").read_text()
+    latex = (folder / "summary.tex").read_text()
+    assert latex.count("\\\\\n") == 9
+    assert "γ" not in latex
+    assert r"\textbf{0." in latex
+
+
+def test_classes_have_a_table_where_there_are_several(page, runs):
+    text = (runs / "tables" / "classes.csv").read_text()
+    assert "anterior" in text
+    assert "Phantom" not in text
+
+
+def test_the_gdl_layout_holds_medians_collapse_and_the_published_cell(tmp_path):
+    number = 0
+    for loss in ("GeneralizedDiceLoss", "WeightedCrossEntropyLoss"):
+        for lr in (1e-3, 1e-4):
+            for size in (16, 24, 48):
+                data = {"class_path": "datamodules.Phantom", "init_args": {"patch_size": [size, size]}}
+                run = make_run(tmp_path / f"r{number}", loss, lr=lr, data=data, net="ValidUNet", cases=2)
+                dice = 0.0 if loss.startswith("Weighted") else 0.5 + number / 100
+                write_text_rows(run / "metrics.csv", [{"step": i, "epoch": 0, "train/dice": dice} for i in range(250)])
+                number += 1
+    found = {table.name: table for table in paper_tables(Comparison(find_runs([tmp_path])))}
+    rows = {tuple(row[1:5]): row[5:] for row in found["gdl_layout"].rows}
+    assert rows["UNet", "M", "-4", "GDL"] == ["0.54 (0.00)", "0 of 1", ".72(.19)"]
+    assert rows["UNet", "L", "-3", "WCE"] == ["0 (0)", "1 of 1", ".59(.39)"]
+    assert [row[4] for row in found["gdl_collapse"].rows] == ["100%", "0%"]
+    assert "Isolines" in main_page(tmp_path)
+
+
+def main_page(folder):
+    main([str(folder)])
+    return (folder / "report.html").read_text()
+
+
+def test_the_published_table_has_its_144_cells_and_their_known_means():
+    cells = [cell.split("(")[0] for net in GDL_PUBLISHED.values() for row in net.values() for cell in row.split()]
+    assert len(cells) == 144
+    means = np.array(cells, dtype=float).reshape(-1, 4).mean(axis=0)
+    np.testing.assert_allclose(means, [0.357, 0.475, 0.372, 0.547], atol=5e-4)
+
+
+def test_the_margin_layout_stands_beside_the_published_rows(tmp_path):
+    make_run(tmp_path / "a", "MarginLabelSmoothingLoss", {"margin": 10.0}, cases=2)
+    make_run(tmp_path / "b", "CrossEntropyLoss", cases=2)
+    table = next(t for t in paper_tables(Comparison(find_runs([tmp_path]))) if t.name == "mbls_layout")
+    published = {tuple(row[:3]): row[3:] for row in table.rows}
+    assert published["ACDC", "published", "Dice ↑"] == ["0.8413", "0.8753"]
+
+
+def test_the_run_list_holds_configuration_commit_and_command(page):
+    text = page.read_text()
+    assert text.count("<dt>commit</dt><dd>0123abc</dd>") == 12
+    assert "python -m lightning_app fit --model.loss &lt;x&gt;" in text
+    assert "class_path: losses.DicePlusPlusLoss" in text
+
+
+def test_folders_without_results_are_refused_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        main([str(tmp_path / "absent")])
+    with pytest.raises(FileNotFoundError, match="no run in it was evaluated"):
+        main([str(tmp_path)])
+
+
+def test_a_stage_that_a_run_lacks_is_refused_by_name(tmp_path):
+    make_run(tmp_path / "whole", cases=2)
+    half = make_run(tmp_path / "half", "DiceLoss", cases=2)
+    (half / "test" / "per_case.csv").unlink()
+    assert Comparison(find_runs([tmp_path])).stage == "val"
+    with pytest.raises(ValueError, match="no test results in half"):
+        Comparison(find_runs([tmp_path]), "test")
+
+
+def test_one_run_alone_makes_a_report(tmp_path):
+    make_run(tmp_path / "only", cases=3)
+    assert summary_table(Comparison([Run(tmp_path / "only")])).rows[0][0] == "DSC++"
+    assert "1 runs: 1 methods" in main_page(tmp_path)
