@@ -1,0 +1,328 @@
+"""The verb `calibrate`: fit a post-hoc calibrator on the validation cases and keep it in the checkpoint."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor
+
+import metrics
+import models
+from lightning_app.run_folder import RunFolder, write_text
+from models import Calibrator, Case, FitReport, LocalTemperatureScaling
+
+Method = Literal[
+    "temperature", "ensemble_temperature", "image_temperature", "local_temperature", "vector", "dirichlet",
+    "isotonic", "histogram", "selective", "dicepp_inverse",
+]  # fmt: skip
+CLASSES: dict[str, str] = {
+    "temperature": "TemperatureScaling",
+    "ensemble_temperature": "EnsembleTemperatureScaling",
+    "image_temperature": "ImageTemperatureScaling",
+    "local_temperature": "LocalTemperatureScaling",
+    "vector": "VectorScaling",
+    "dirichlet": "DirichletCalibration",
+    "isotonic": "IsotonicCalibration",
+    "histogram": "HistogramCalibration",
+    "selective": "SelectiveScaling",
+    "dicepp_inverse": "DicePlusPlusInverse",
+}
+KEY = "calibrator"
+THRESHOLDS = 1000  # steps of the threshold curves
+COMPARED = ("dice", "ece", "ece_classwise", "nll", "brier")
+
+
+class CalibratingTrainer(Trainer):
+    """Lightning's Trainer with the verb `calibrate`."""
+
+    def calibrate(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+        method: Method = "temperature",
+        options: dict[str, Any] | None = None,
+    ) -> FitReport:
+        """Fit a post-hoc calibrator on the validation cases and keep it in the checkpoint for `test` and `predict`.
+
+        Args:
+            model: The training module.
+            datamodule: The data, whose split must be that of the training.
+            ckpt_path: The checkpoint that is calibrated.
+            method: The kind of calibrator.
+            options: Further arguments of the calibrator's class in `models`, such as epochs or num_bins.
+
+        Returns:
+            Voxels seen and used, and the negative log-likelihood before and after.
+
+        Raises:
+            ValueError: If no checkpoint is given, several processes run, or a validation case is a test case or a
+                training case, of this split or of that of the training.
+        """
+        if not ckpt_path:
+            raise ValueError(
+                "calibrate needs --ckpt_path: a checkpoint, a run folder, or best or last of the newest run"
+            )
+        if self.world_size > 1:
+            raise ValueError(f"calibrate runs in one process, not {self.world_size}: give --trainer.devices 1")
+        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
+        model.on_load_checkpoint(checkpoint)
+        model.load_state_dict(checkpoint["state_dict"], strict=False)
+        setattr(model, KEY, None)  # the network's own probabilities are what is fitted
+        datamodule.prepare_data()
+        datamodule.setup("validate")
+        allowed = validation_cases(datamodule, ckpt_path)
+        arguments = calibrator_arguments(method, options or {}, model, datamodule)
+        calibrator = build(method, arguments)
+        with tempfile.TemporaryDirectory(dir=Path(ckpt_path).parent, prefix="calibration-") as folder:
+            collector = Collector(model, Path(folder), allowed, isinstance(calibrator, LocalTemperatureScaling))
+            self.predict(collector, dataloaders=datamodule.val_dataloader(), return_predictions=False)
+            report = calibrator.fit(collector)
+            thresholds = best_thresholds(calibrator, collector)
+        checkpoint[KEY] = {
+            "method": method,
+            "arguments": arguments,
+            "state": calibrator.state_dict(),
+            "cases": sorted(collector.names),
+            "report": report._asdict(),
+            "thresholds": thresholds,
+        }
+        save_atomically(checkpoint, Path(ckpt_path))
+        sys.stdout.write(describe(method, calibrator, report, thresholds, collector, ckpt_path))
+        return report
+
+
+class Collector(LightningModule):
+    """Predicts the validation cases once, keeps them on disk, and gives them one at a time, as often as asked.
+
+    Args:
+        module: The training module, for its uncalibrated probabilities.
+        folder: Where to keep the cases.
+        allowed: Names of the cases that may be used.
+        images: Keep the images too.
+    """
+
+    module: Any
+
+    def __init__(self, module: LightningModule, folder: Path, allowed: frozenset[str], images: bool) -> None:
+        super().__init__()
+        self.module, self.folder, self.allowed, self.images = module, folder, allowed, images
+        self.names: list[str] = []
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> int:
+        """Keep the uncalibrated probabilities and the mask of one case; return its number.
+
+        Raises:
+            ValueError: If it is no validation case.
+        """
+        name = batch["case"][0]
+        if name not in self.allowed:
+            raise ValueError(f"case {name} is no validation case: a calibrator is fitted on validation cases only")
+        probs = self.module.probabilities(batch["image"])
+        size = probs.shape[2:]
+        number = len(self.names)
+        np.save(self.folder / f"{number}.probs.npy", probs.float().cpu().numpy())
+        np.save(self.folder / f"{number}.mask.npy", centre(batch["mask"], size).cpu().numpy())
+        if self.images:
+            np.save(self.folder / f"{number}.image.npy", centre(batch["image"], size).float().cpu().numpy())
+        self.names.append(name)
+        return number
+
+    def __iter__(self) -> Iterator[Case]:
+        """The cases, one after the other."""
+        for number in range(len(self.names)):
+            image = self._load(number, "image") if self.images else None
+            yield Case(self._load(number, "probs"), self._load(number, "mask"), image)
+
+    def _load(self, number: int, part: str) -> Tensor:
+        return torch.from_numpy(np.load(self.folder / f"{number}.{part}.npy"))
+
+
+class CalibrationComparison(Callback):
+    """Scores the uncalibrated probabilities beside the calibrated ones in `test`.
+
+    Prints both and writes `calibration.csv`; does nothing for a checkpoint without a calibrator.
+
+    Args:
+        run: The run's folder.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.before: Any = None
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        self.before = None
+        if getattr(pl_module, "calibrator", None) is not None:
+            names = tuple(pl_module.class_names)  # type: ignore[arg-type]
+            self.before = metrics.build(len(names), names).to(pl_module.device)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Score the case as the network alone has it."""
+        if self.before is not None:
+            self.before.update(outputs["uncalibrated"], batch["original_mask"])
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print and write both."""
+        if self.before is None:
+            return
+        before = {name: float(value) for name, value in self.before.compute().items()}
+        after = {name: float(trainer.callback_metrics[f"test/{name}"]) for name in before}
+        if not trainer.is_global_zero:
+            return
+        rows = [f"{name},{before[name]!r},{after[name]!r}" for name in before]
+        write_text(self.run.stage("test") / "calibration.csv", "\n".join(["metric,before,after", *rows]) + "\n")
+        lines = ["", f"{'calibration: ' + str(pl_module.calibrator_method):<34}{'before':>10}{'after':>10}"]
+        lines += [f"{name:<34}{before[name]:>10.4f}{after[name]:>10.4f}" for name in COMPARED if name in before]
+        sys.stdout.write("\n".join(lines) + "\n")
+
+
+def build(method: str, arguments: dict[str, Any]) -> Calibrator:
+    """A calibrator by the name of its method.
+
+    Raises:
+        ValueError: If the method is unknown or does not take an argument.
+    """
+    if method not in CLASSES:
+        raise ValueError(f"method must be one of {', '.join(CLASSES)}, got {method!r}")
+    try:
+        return getattr(models, CLASSES[method])(**arguments)
+    except TypeError as error:
+        raise ValueError(f"--method {method}: {error}") from error
+
+
+def calibrator_arguments(
+    method: str, options: dict[str, Any], model: LightningModule, datamodule: LightningDataModule
+) -> dict[str, Any]:
+    """What the calibrator is built with: sized by the data, the exponent from the loss, options on top.
+
+    Raises:
+        ValueError: If the inverse of DSC++ is asked for a network that was trained with another loss.
+    """
+    arguments: dict[str, Any] = {"num_classes": datamodule.num_classes}  # type: ignore[attr-defined]
+    if method in ("image_temperature", "local_temperature"):
+        arguments |= {"in_channels": datamodule.in_channels, "spatial_dims": datamodule.spatial_dims}  # type: ignore[attr-defined]
+    if method == "dicepp_inverse" and "gamma" not in options:
+        loss = type(model.loss).__name__
+        if "PlusPlus" not in loss:
+            raise ValueError(f"dicepp_inverse undoes DSC++, this network was trained with {loss}; give --options.gamma")
+        arguments["gamma"] = float(model.loss.gamma)  # type: ignore[arg-type,union-attr]
+    return arguments | options
+
+
+def validation_cases(datamodule: LightningDataModule, ckpt_path: str) -> frozenset[str]:
+    """Names of the validation cases, after a look that none of them was trained on or is to be tested on.
+
+    Raises:
+        ValueError: If a case is in another part too, of this split or of the run's `split.csv`.
+    """
+    table = datamodule.split_table()  # type: ignore[attr-defined]
+    parts: dict[str, set[str]] = {}
+    for row in table:
+        parts.setdefault(row["subset"], set()).add(row["case"])
+    names = parts.pop("val", set())
+    run = RunFolder.of_checkpoint(ckpt_path)
+    if run is not None and run.split.is_file():
+        for line in run.split.read_text(encoding="utf-8").splitlines()[1:]:
+            case, _, subset = line.rpartition(",")
+            if subset != "val":
+                parts.setdefault(subset, set()).add(case)
+    for subset, others in parts.items():
+        if both := sorted(names & others):
+            raise ValueError(
+                f"{len(both)} validation cases are {subset} cases too, first {both[0]}: "
+                "a calibrator is fitted on validation cases only; calibrate with the split of the training"
+            )
+    return frozenset(names)
+
+
+def restore(checkpoint: dict[str, Any]) -> tuple[Calibrator, dict[str, Any]] | None:
+    """The calibrator of a checkpoint and its record (method, cases, thresholds), or None where it has none."""
+    record = checkpoint.get(KEY)
+    if record is None:
+        return None
+    calibrator = build(record["method"], record["arguments"])
+    calibrator.load_state_dict(record["state"])
+    return calibrator.requires_grad_(False), record
+
+
+def best_thresholds(calibrator: Calibrator, cases: Collector) -> list[float]:
+    """The cut of each foreground class that gives the best pooled Dice on the validation cases, to 1/1,000.
+
+    Args:
+        calibrator: Fitted.
+        cases: The cases it was fitted on.
+
+    Returns:
+        K numbers; that of the background is 1/2 and unused, as is that of a class that no case has.
+    """
+    classes = calibrator.num_classes
+    counts = torch.zeros(2, classes, THRESHOLDS, dtype=torch.int64)  # all voxels, voxels of the class
+    for case in cases:
+        probs, target = calibrator(case.probs, case.image)[0].flatten(1), case.target[0].flatten().long()
+        valid = target != models.calibrator.IGNORE
+        bins = (probs.double() * THRESHOLDS).long().clamp(0, THRESHOLDS - 1)
+        for k in range(classes):
+            counts[0, k] += torch.bincount(bins[k][valid], minlength=THRESHOLDS)
+            counts[1, k] += torch.bincount(bins[k][target == k], minlength=THRESHOLDS)
+    above = counts.flip(-1).cumsum(-1).flip(-1).double()  # voxels at or above each step
+    predicted, hits = above
+    dice = 2 * hits / (predicted + hits[:, :1]).clamp_min(1)
+    best = dice.argmax(1).double() / THRESHOLDS
+    known = hits[:, 0] > 0
+    known[0] = False
+    return torch.where(known, best, 0.5).tolist()
+
+
+def threshold_labels(probs: Tensor, thresholds: list[float]) -> Tensor:
+    """Labels `(*S)` of probabilities `(K, *S)` by a cut a foreground class: background where no class reaches its own.
+
+    Where several do, the one furthest above, as a multiple of its cut, wins.
+    """
+    cuts = torch.tensor(thresholds[1:], dtype=probs.dtype, device=probs.device).clamp_min(1e-6)
+    ratio, label = (probs[1:] / cuts.view(-1, *[1] * (probs.dim() - 1))).max(0)
+    return torch.where(ratio >= 1, label + 1, 0)
+
+
+def save_atomically(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that a kill leaves the old one."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    torch.save(checkpoint, temporary)
+    temporary.replace(path)
+
+
+def describe(
+    method: str, calibrator: Calibrator, report: FitReport, thresholds: list[float], cases: Collector, path: str
+) -> str:
+    """What the terminal shows after a fit."""
+    fitted = {
+        "temperature": getattr(calibrator, "temperature", None),
+        "soft coefficient D": getattr(calibrator, "soft_dice", None),
+    }
+    lines = ["", f"calibrator                {method}, fitted on {len(cases.names)} validation cases"]
+    for name, value in fitted.items():
+        if value is not None:
+            shown = value[1:].tolist() if isinstance(value, Tensor) else [value]
+            lines.append(f"{name:<26}{', '.join(f'{number:.4f}' for number in shown)}")
+    error = f" (sampling error {report.sampling_error:.1e})" if report.sampling_error else ""
+    lines.append(f"voxels used               {report.voxels_used} of {report.voxels}")
+    lines.append(f"validation NLL            {report.nll_before:.4f} before, {report.nll_after:.4f} after{error}")
+    lines.append(f"best cuts for Dice        {', '.join(f'{cut:.3f}' for cut in thresholds[1:])}")
+    lines.append(f"kept in                   {path}; test and predict apply it")
+    return "\n".join(lines) + "\n"
+
+
+def centre(tensor: Tensor, size: torch.Size) -> Tensor:
+    """The centre of the last axes, of the size that a network with valid convolutions returns."""
+    for axis, length in enumerate(size, start=tensor.dim() - len(size)):
+        tensor = tensor.narrow(axis, (tensor.shape[axis] - length) // 2, length)
+    return tensor

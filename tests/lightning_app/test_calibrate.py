@@ -1,0 +1,153 @@
+"""The verb `calibrate`: what it fits on, what it keeps, what it refuses."""
+
+import pytest
+import torch
+
+import losses
+import models
+from datamodules import Phantom
+from lightning_app.calibrate import (
+    CalibratingTrainer,
+    best_thresholds,
+    build,
+    calibrator_arguments,
+    restore,
+    threshold_labels,
+    validation_cases,
+)
+from lightning_app.module import SegmentationModule
+
+QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
+
+
+def phantom(**arguments) -> Phantom:
+    return Phantom(size=32, num_cases=[4, 3, 3], num_workers=0, **arguments)
+
+
+def module(loss=None) -> SegmentationModule:
+    torch.manual_seed(0)
+    data = phantom()
+    net = models.UNet(2, data.in_channels, data.num_classes, width=4, depth=2)
+    return SegmentationModule(net, loss or losses.DicePlusPlusLoss(), num_classes=data.num_classes)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with the checkpoint of an untrained network, and the split of the training."""
+    net, data = module(), phantom()
+    data.prepare_data()
+    data.setup("fit")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_text("{}\n")
+    rows = [f"{row['case']},{row['subset']}" for row in data.split_table()]
+    (tmp_path / "split.csv").write_text("\n".join(["case,subset", *rows]) + "\n")
+    torch.save({"state_dict": net.state_dict()}, tmp_path / "checkpoints" / "best.ckpt")
+    return tmp_path
+
+
+def calibrate(run, data=None, loss=None, **arguments):
+    path = str(run / "checkpoints" / "best.ckpt")
+    return CalibratingTrainer(**QUIET).calibrate(module(loss), data or phantom(), path, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("temperature", None), ("vector", None), ("histogram", {"num_bins": 5}), ("dicepp_inverse", None),
+     ("local_temperature", {"epochs": 1}), ("selective", {"epochs": 1})],
+)  # fmt: skip
+def test_calibrator_is_kept_with_the_checkpoint_and_comes_back(run, method, options, capsys):
+    before = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    report = calibrate(run, method=method, options=options)
+    after = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert all(torch.equal(value, after["state_dict"][name]) for name, value in before["state_dict"].items())
+    calibrator, record = restore(after)
+    subsets = dict(line.split(",") for line in (run / "split.csv").read_text().splitlines()[1:])
+    assert {subsets[case] for case in record["cases"]} == {"val"}
+    assert report.voxels == 32 * 32 * list(subsets.values()).count("val")
+    assert record["report"]["nll_before"] == pytest.approx(report.nll_before)
+    probs = torch.rand(1, 2, 8, 8).softmax(1)
+    assert (calibrator(probs, torch.zeros(1, phantom().in_channels, 8, 8)) - probs).abs().max() > 1e-4
+    assert "before" in capsys.readouterr().out
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt"]
+
+
+def test_calibrating_again_starts_from_the_network_itself(run):
+    first = calibrate(run, method="vector")
+    assert calibrate(run, method="vector").nll_before == pytest.approx(first.nll_before)
+
+
+def test_no_calibrator_in_a_plain_checkpoint(run):
+    assert restore(torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)) is None
+
+
+def test_split_of_the_training_is_held_against_the_new_one(run):
+    split = run / "split.csv"
+    split.write_text(split.read_text().replace(",val", ",swap").replace(",test", ",val").replace(",swap", ",test"))
+    with pytest.raises(ValueError, match=r"3 validation cases are test cases too.*split of the training"):
+        calibrate(run)
+
+
+def test_case_of_two_parts_is_refused(run):
+    data = phantom()
+    data.prepare_data()
+    data.setup("validate")
+    table = data.split_table()
+    case = next(row["case"] for row in table if row["subset"] == "val")
+    data.split_table = lambda: [*table, {"case": case, "subset": "test"}]
+    with pytest.raises(ValueError, match=f"1 validation cases are test cases too, first {case}"):
+        validation_cases(data, "elsewhere.ckpt")
+
+
+def test_loader_that_yields_a_test_case_is_refused(run, monkeypatch):
+    monkeypatch.setattr(Phantom, "val_dataloader", Phantom.test_dataloader)
+    monkeypatch.setattr(Phantom, "setup", lambda self, stage, setup=Phantom.setup: setup(self, "test"))
+    with pytest.raises(ValueError, match="is no validation case"):
+        calibrate(run)
+    assert restore(torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)) is None
+
+
+def test_missing_checkpoint_and_several_processes_are_refused(run):
+    with pytest.raises(ValueError, match="calibrate needs --ckpt_path"):
+        CalibratingTrainer(**QUIET).calibrate(module(), phantom())
+    trainer = CalibratingTrainer(**QUIET, devices=2, strategy="ddp")
+    with pytest.raises(ValueError, match="one process, not 2"):
+        trainer.calibrate(module(), phantom(), "best.ckpt")
+
+
+def test_inverse_of_dicepp_takes_the_exponent_of_the_loss():
+    data = phantom()
+    assert calibrator_arguments("dicepp_inverse", {}, module(losses.DicePlusPlusLoss(gamma=3.0)), data)["gamma"] == 3.0
+    assert calibrator_arguments("dicepp_inverse", {"gamma": 1.5}, module(losses.DiceLoss()), data)["gamma"] == 1.5
+    with pytest.raises(ValueError, match=r"trained with CrossEntropyLoss; give --options\.gamma"):
+        calibrator_arguments("dicepp_inverse", {}, module(losses.CrossEntropyLoss()), data)
+
+
+def test_unknown_methods_and_options_are_named():
+    with pytest.raises(ValueError, match="method must be one of temperature"):
+        build("platt", {"num_classes": 2})
+    with pytest.raises(ValueError, match=r"--method vector.*colour"):
+        build("vector", {"num_classes": 2, "colour": 1})
+
+
+class TestThresholds:
+    class Cases(list):
+        """Cases as the collector gives them."""
+
+    def test_best_cut_of_a_curve_done_by_hand(self):
+        probs = torch.tensor([0.905, 0.605, 0.355, 0.305, 0.105])  # labels 1 1 1 0 0: a cut above .305 is perfect
+        case = models.Case(torch.stack((1 - probs, probs))[None], torch.tensor([[1, 1, 1, 0, 0]]))
+        cuts = best_thresholds(models.TemperatureScaling(2), self.Cases([case]))
+        assert 0.305 < cuts[1] < 0.355
+        assert torch.equal(threshold_labels(case.probs[0], cuts), case.target[0])
+
+    def test_ignored_voxels_and_absent_classes(self):
+        probs = torch.tensor([0.905, 0.805, 0.105])
+        case = models.Case(torch.stack((1 - probs, probs, 0 * probs))[None], torch.tensor([[1, 255, 0]]))
+        cuts = best_thresholds(models.TemperatureScaling(3), self.Cases([case]))
+        assert 0.105 < cuts[1] < 0.905
+        assert cuts[2] == 0.5
+
+    def test_class_furthest_above_its_cut_wins(self):
+        probs = torch.tensor([[0.5, 0.1, 0.8], [0.3, 0.5, 0.1], [0.2, 0.4, 0.1]])
+        assert threshold_labels(probs, [0.5, 0.25, 0.15]).tolist() == [2, 2, 0]
