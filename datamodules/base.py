@@ -9,6 +9,7 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,9 @@ from datamodules import splits
 from datamodules.case import Case, DataInfo
 from datamodules.download import Archive, fetch
 from datamodules.errors import DataError
+from datamodules.patches import PatchSampling
 from datamodules.sampling import Draw, EpochSampler, ShardSampler
+from datamodules.transforms import Augmentation
 
 Sample = dict[str, Any]
 MEMORY_LIMIT = 1 << 30
@@ -37,6 +40,25 @@ class Pipeline(ABC):
     @abstractmethod
     def whole_item(self, case: Case) -> Sample:
         """The whole case on the network's grid, with `geometry` and, where it has a mask, `original_mask`."""
+
+
+@dataclass
+class TrainingPatches:
+    """What is cut from a case for training.
+
+    Args:
+        size: Shape of a patch, or None for the whole.
+        divisor: Whole cases are padded to multiples of this.
+        sampling: Where patches lie.
+        augmentation: What is done to them, or None.
+        seed: Seed of position and augmentation.
+    """
+
+    size: Sequence[int] | None
+    divisor: int
+    sampling: PatchSampling
+    augmentation: Augmentation | None
+    seed: int
 
 
 class MemoryCache:
@@ -122,8 +144,8 @@ class SegmentationData(LightningDataModule, ABC):
         root: Folder of the data set; by default `$SEGMENTATION_DATA/<name>`.
         batch_size: Images or patches in a training batch; whole cases come one at a time.
         num_workers: Loader processes.
-        split: "grouped" (what belongs together stays together), "random", "paper" (the published split), "official"
-            (the owner's test set), or the path of a file of names (.csv with columns case,subset, or .json).
+        split: "grouped" (what belongs together stays together), "random", "paper" (the published split, or its sizes),
+            "official" (the owner's test set), or the path of a file of names (.csv with columns case,subset, or .json).
         split_sizes: Shares or counts of training, validation and test cases, as 0.64 0.16 0.2 or 80 20 30.
         fold: Number of the test part for k-fold cross-validation, from 0.
         num_folds: Number of parts for cross-validation.
@@ -138,6 +160,7 @@ class SegmentationData(LightningDataModule, ABC):
     folder: ClassVar[str] = ""
     default_split: ClassVar[str] = "grouped"
     archives: Sequence[Archive] = ()
+    paper_sizes: Sequence[int] | None = None
     spatial_dims: int = 2
     in_channels: int = 3
     class_names: Sequence[str] = ("background", "foreground")
@@ -313,6 +336,9 @@ class SegmentationData(LightningDataModule, ABC):
         sizes = self.split_sizes or splits.DEFAULT_SIZES
         if self.split.endswith((".csv", ".json")):
             split = splits.file_split(cases, Path(self.split).expanduser())
+        elif self.split == "paper" and self.paper_sizes is not None:
+            shares = [size / sum(self.paper_sizes) for size in self.paper_sizes]
+            split = splits.random_split(cases, shares, self.seed, True)
         elif self.split == "paper":
             split = splits.named_split(cases, self.paper_names(cases), f"{type(self).__name__} paper split")
         elif self.split == "official":

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from datamodules import readers
-from datamodules.base import MemoryCache, Pipeline, Sample, SegmentationData
+from datamodules.base import MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
 from datamodules.case import Case
 from datamodules.errors import DataError
 from datamodules.geometry import Geometry, Resize, Window, padded, resize_labels
 from datamodules.masks import IGNORE, Binary, MaskCoding
-from datamodules.patches import PatchSampling, Uniform
+from datamodules.patches import PatchSampling, Target, Uniform
 from datamodules.sampling import Draw
 from datamodules.transforms import Augment2D, Augmentation, normalise
 
@@ -48,12 +48,8 @@ class ImagePipeline(Pipeline):
         channels: Image channels.
         num_classes: Number of classes.
         size: Height and width all images are resized to, or None to keep theirs.
-        patch_size: Height and width of training crops, or None for whole images.
-        divisor: Whole images are padded to multiples of this.
         normalisation: Method of `transforms.normalise`.
-        augmentation: For training, or None.
-        sampling: Where training crops lie.
-        seed: Seed of crops and augmentation.
+        patches: What is cut out for training.
         memory: Bytes of prepared images to keep.
     """
 
@@ -63,17 +59,12 @@ class ImagePipeline(Pipeline):
         channels: int,
         num_classes: int,
         size: Sequence[int] | None,
-        patch_size: Sequence[int] | None,
-        divisor: int,
         normalisation: str,
-        augmentation: Augmentation | None,
-        sampling: PatchSampling,
-        seed: int,
+        patches: TrainingPatches,
         memory: int,
     ) -> None:
         self.coding, self.channels, self.num_classes, self.size = coding, channels, num_classes, size
-        self.patch_size, self.divisor, self.normalisation = patch_size, divisor, normalisation
-        self.augmentation, self.sampling, self.seed = augmentation, sampling, seed
+        self.normalisation, self.patches = normalisation, patches
         self.memory = MemoryCache(memory)
 
     def read_image(self, case: Case) -> np.ndarray:
@@ -129,27 +120,28 @@ class ImagePipeline(Pipeline):
     def train_item(self, case: Case, draw: Draw) -> Sample:
         """Augmented image or crop."""
         prepared = self.prepare(case)
-        rng = draw.rng(self.seed)
+        patches = self.patches
+        rng = draw.rng(patches.seed)
         image, mask = prepared.image, prepared.mask
         if mask is None:
             raise DataError(
                 f"{case.images[0]}: has no mask, so it cannot be trained on. Add the mask or remove the image."
             )
-        if self.patch_size is not None:
-            start = self.sampling.start(case.name, mask, self.patch_size, rng)
-            window = Window(mask.shape, start, self.patch_size)
+        if patches.size is not None:
+            start = patches.sampling.start(Target(case.name, mask), patches.size, rng)
+            window = Window(mask.shape, start, patches.size)
             image = window.apply(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).contiguous().numpy()
             mask = window.apply(torch.from_numpy(mask)[None], IGNORE)[0].numpy()
-        if self.augmentation is not None:
-            image, mask = self.augmentation(image, mask, int(rng.integers(1 << 31)))
+        if patches.augmentation is not None:
+            image, mask = patches.augmentation(image, mask, int(rng.integers(1 << 31)))
         pixels, labels = _to_tensor(image), torch.from_numpy(mask)[None]
-        window = padded(mask.shape, self.divisor)
+        window = padded(mask.shape, patches.divisor)
         return {"image": window.apply(pixels), "mask": window.apply(labels, IGNORE)[0], "case": case.name}
 
     def whole_item(self, case: Case) -> Sample:
         """Whole image, padded to the divisor, with its geometry."""
         prepared = self.prepare(case)
-        window = padded(prepared.image.shape[:2], self.divisor)
+        window = padded(prepared.image.shape[:2], self.patches.divisor)
         sample: Sample = {"image": window.apply(_to_tensor(prepared.image)), "case": case.name}
         if prepared.mask is not None:
             sample["mask"] = window.apply(torch.from_numpy(prepared.mask)[None], IGNORE)[0]
@@ -217,12 +209,8 @@ class ImageData(SegmentationData):
             self.in_channels,
             self.num_classes,
             self.size,
-            self.patch_size,
-            self.divisor,
             self.normalisation,
-            augmentation,
-            self.sampling or Uniform(),
-            self.seed,
+            TrainingPatches(self.patch_size, self.divisor, self.sampling or Uniform(), augmentation, self.seed),
             self.memory_limit // max(1, self.num_workers),
         )
 

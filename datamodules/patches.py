@@ -2,22 +2,36 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from datamodules.errors import DataError
 
 
+class Target(NamedTuple):
+    """Mask of a case from which patches are drawn.
+
+    Args:
+        name: Case, under which what was found out about its mask is remembered.
+        mask: Labels `(*S)`, perhaps a memory map.
+        foreground: Flat positions of foreground voxels where they are known.
+    """
+
+    name: str
+    mask: np.ndarray
+    foreground: np.ndarray | None = None
+
+
 class PatchSampling(ABC):
     """Chooses the first index of a patch; a pure function of the mask and the generator."""
 
     @abstractmethod
-    def start(self, name: str, mask: np.ndarray, size: Sequence[int], rng: np.random.Generator) -> list[int]:
+    def start(self, target: Target, size: Sequence[int], rng: np.random.Generator) -> list[int]:
         """First index on each axis.
 
         Args:
-            name: Case, under which what was found out about its mask is remembered.
-            mask: Labels `(*S)`.
+            target: The case's mask.
             size: Patch size; larger than the mask on an axis centres the mask in the patch.
             rng: Generator of this draw.
         """
@@ -34,9 +48,9 @@ def _uniform(shape: Sequence[int], size: Sequence[int], rng: np.random.Generator
 class Uniform(PatchSampling):
     """Every position inside the image is equally likely."""
 
-    def start(self, name: str, mask: np.ndarray, size: Sequence[int], rng: np.random.Generator) -> list[int]:
+    def start(self, target: Target, size: Sequence[int], rng: np.random.Generator) -> list[int]:
         """Draw a position."""
-        return _uniform(mask.shape, size, rng)
+        return _uniform(target.mask.shape, size, rng)
 
 
 def foreground_index(mask: np.ndarray, limit: int = 10_000, seed: int = 0) -> np.ndarray:
@@ -60,17 +74,104 @@ class Foreground(PatchSampling):
         self.fraction = fraction
         self._index: dict[str, np.ndarray] = {}
 
-    def start(self, name: str, mask: np.ndarray, size: Sequence[int], rng: np.random.Generator) -> list[int]:
+    def start(self, target: Target, size: Sequence[int], rng: np.random.Generator) -> list[int]:
         """Draw a position; the foreground is searched once a case."""
+        shape = target.mask.shape
         if rng.random() >= self.fraction:
-            return _uniform(mask.shape, size, rng)
-        index = self._index.get(name)
+            return _uniform(shape, size, rng)
+        index = target.foreground
         if index is None:
-            index = self._index[name] = foreground_index(mask)
+            index = self._index.get(target.name)
+        if index is None:
+            index = self._index[target.name] = foreground_index(target.mask)
         if not len(index):
+            return _uniform(shape, size, rng)
+        centre = np.unravel_index(int(index[rng.integers(len(index))]), shape)
+        return around([int(position) for position in centre], shape, size)
+
+
+class ContainsForeground(PatchSampling):
+    """The Generalised Dice paper's rule: every patch that holds at least one foreground voxel is equally likely.
+
+    Equal in law to drawing uniform patches until one holds foreground, but without trying: the admissible positions are
+    the mask dilated by the window, they are counted once a case for every line of the last axis, and one of them is
+    picked by its number. Patches lie inside the image; a case without foreground is drawn uniformly.
+
+    Args:
+        window: Central part of the patch that must hold the foreground, as the effective size of a network with valid
+            convolutions; the whole patch if left out.
+
+    References:
+        Sudre et al., Generalised Dice overlap as a deep learning loss function, 2017, section 3.
+    """
+
+    def __init__(self, window: list[int] | None = None) -> None:
+        self.window = window
+        self._counts: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
+
+    def start(self, target: Target, size: Sequence[int], rng: np.random.Generator) -> list[int]:
+        """Draw a position."""
+        size = tuple(size)
+        mask, window = target.mask, tuple(self.window or size)
+        if len(window) < len(size):
+            window = (*(1,) * (len(size) - len(window)), *window)
+        if any(w > side for w, side in zip(window, size, strict=True)):
+            raise DataError(f"window={list(window)} is larger than the patch {list(size)}. Make it smaller.")
+        key = (target.name, size)
+        totals = self._counts.get(key)
+        if totals is None:
+            starts = admissible_starts(mask, size, window)
+            lines = starts.reshape(-1, starts.shape[-1]).sum(1, dtype=np.int64)
+            totals = self._counts[key] = np.cumsum(lines)
+        if not totals[-1]:
             return _uniform(mask.shape, size, rng)
-        centre = np.unravel_index(int(index[rng.integers(len(index))]), mask.shape)
-        return around([int(position) for position in centre], mask.shape, size)
+        number = int(rng.integers(totals[-1]))
+        line = int(np.searchsorted(totals, number, side="right"))
+        rank = number - (int(totals[line - 1]) if line else 0)
+        outer_shape = [max(n - side, 0) + 1 for n, side in zip(mask.shape, size, strict=True)][:-1]
+        outer = [int(i) for i in np.unravel_index(line, outer_shape)] if outer_shape else []
+        beam = mask[tuple(_reach(i, n, s, w) for i, n, s, w in zip(outer, mask.shape, size, window, strict=False))]
+        held = np.asarray(_foreground(beam).any(axis=tuple(range(len(outer)))))[None]
+        last = np.flatnonzero(_admissible_axis(held, 1, size[-1], window[-1])[0])[rank]
+        found = [*outer, int(last)]
+        return [i if n >= side else (n - side) // 2 for i, n, side in zip(found, mask.shape, size, strict=True)]
+
+
+def _foreground(mask: np.ndarray) -> np.ndarray:
+    return np.asarray((mask != 0) & (mask != 255))
+
+
+def _reach(start: int, length: int, side: int, window: int) -> slice:
+    """Voxels of an axis that the window of the patch at `start` covers."""
+    first = (start if length >= side else (length - side) // 2) + (side - window) // 2
+    return slice(max(first, 0), max(min(first + window, length), 0))
+
+
+def _admissible_axis(held: np.ndarray, axis: int, side: int, window: int) -> np.ndarray:
+    """For each start along one axis of a boolean array, whether the window covers a true element."""
+    length = held.shape[axis]
+    totals = np.cumsum(held, axis=axis, dtype=np.int32)
+    totals = np.concatenate([np.zeros_like(totals.take([0], axis)), totals], axis=axis)
+    reach = [_reach(start, length, side, window) for start in range(max(length - side, 0) + 1)]
+    stops, firsts = [r.stop for r in reach], [r.start for r in reach]
+    return totals.take(stops, axis) > totals.take(firsts, axis)
+
+
+def admissible_starts(mask: np.ndarray, size: Sequence[int], window: Sequence[int]) -> np.ndarray:
+    """Boolean map over patch starts: true where the patch's central window holds foreground.
+
+    Args:
+        mask: Labels `(*S)`.
+        size: Patch size.
+        window: Size of the central window.
+
+    Returns:
+        Array of shape `max(S - size, 0) + 1`.
+    """
+    held = _foreground(np.asarray(mask))
+    for axis, (side, part) in enumerate(zip(size, window, strict=True)):
+        held = _admissible_axis(held, axis, side, part)
+    return held
 
 
 def around(centre: Sequence[int], shape: Sequence[int], size: Sequence[int]) -> list[int]:

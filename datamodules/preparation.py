@@ -9,7 +9,7 @@ import torch
 from datamodules.errors import DataError
 from datamodules.geometry import Geometry, Orient, Resize, Step, resize_labels
 
-NORMALISATIONS = ("zscore", "nonzero", "tissue", "minmax", "none")
+NORMALISATIONS = ("zscore", "nonzero", "tissue", "fingerprint", "minmax", "none")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class PreparedVolume:
     foreground: np.ndarray
     fill: float
 
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return int(self.image.nbytes + self.foreground.nbytes + (0 if self.mask is None else self.mask.nbytes))
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -75,48 +80,53 @@ class Preparation:
     order: int = 1
     num_classes: int = 2
 
-    def geometry(self, raw: RawVolume) -> Geometry:
+    def geometry(
+        self, shape: Sequence[int], affine: np.ndarray, spacing: Sequence[float], name: str = "volume"
+    ) -> Geometry:
         """Steps from the stored grid to the network's: axes (superior, anterior, right), then spacing."""
-        shape = raw.image.shape[1:]
-        geometry = Geometry("volume", shape, raw.spacing, raw.affine, [_orientation(raw.affine, shape)])
+        orient = _orientation(affine, shape)
+        geometry = Geometry("volume", shape, spacing, affine, [orient])
         if self.spacing is not None:
             now = geometry.grid_spacing()
-            before = tuple(shape[axis] for axis in geometry.steps[0].order)  # type: ignore[attr-defined]
+            before = tuple(shape[axis] for axis in orient.order)
             after = [
                 max(1, int(n * s / t + 1e-6)) if abs(s - t) > 1e-3 * t else n
                 for n, s, t in zip(before, now, self.spacing, strict=True)
             ]
             if np.prod(after, dtype=float) > 2e9:
-                raise DataError(
-                    f"{raw.name}: would have shape {after} at {self.spacing} mm. Check its spacing {now} mm."
-                )
+                raise DataError(f"{name}: would have shape {after} at {self.spacing} mm. Check its spacing {now} mm.")
             if tuple(after) != before:
                 geometry = geometry.then(Resize(before, after))
         return geometry
+
+    def grid_shape(self, shape: Sequence[int], affine: np.ndarray, spacing: Sequence[float]) -> tuple[int, ...]:
+        """Shape (z, y, x) of the network's grid."""
+        last = self.geometry(shape, affine, spacing).steps[-1]
+        return last.after if isinstance(last, Resize) else tuple(shape[axis] for axis in last.order)  # type: ignore[attr-defined]
 
     def run(self, raw: RawVolume) -> PreparedVolume:
         """Prepare a volume."""
         from datamodules.patches import foreground_index
 
-        geometry = self.geometry(raw)
+        geometry = self.geometry(raw.image.shape[1:], raw.affine, raw.spacing, raw.name)
         orient, *resize = geometry.steps
-        image = _move(raw.image, orient)
+        image = _move(raw.image, orient).astype(np.float32)
         tissue = None if raw.tissue is None else _move(raw.tissue[None], orient)[0]
-        image = self.intensities(image, tissue)
         mask = None if raw.mask is None else _move(raw.mask[None], orient)[0]
         if resize:
             shape = resize[0].after  # type: ignore[attr-defined]
             image = np.stack([_resample(channel, shape, self.order) for channel in image])
+            if tissue is not None:
+                tissue = resize_labels(torch.from_numpy(tissue.astype(np.uint8)), shape, 2).numpy() == 1
             if mask is not None:
                 mask = resize_labels(torch.from_numpy(mask.copy()), shape, self.num_classes).numpy()
         index = np.empty(0, np.int64) if mask is None else foreground_index(mask)
-        image = np.ascontiguousarray(image, np.float32)
+        image = np.ascontiguousarray(self.intensities(image, tissue))
         mask = None if mask is None else np.ascontiguousarray(mask)
         return PreparedVolume(image, mask, geometry, index, float(image.min()))
 
     def intensities(self, image: np.ndarray, tissue: np.ndarray | None) -> np.ndarray:
-        """Clip and normalise `(C, *S)` to float32."""
-        image = image.astype(np.float32)
+        """Clip and normalise a float32 image `(C, *S)` in place."""
         if self.clip is not None:
             np.clip(image, *self.clip, out=image)
         for number, channel in enumerate(image):

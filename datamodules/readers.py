@@ -15,7 +15,7 @@ import numpy as np
 from datamodules.errors import DataError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
-VOLUME_ENDINGS = (".nii.gz", ".nii")
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd")
 _MAX_PIXELS = 400_000_000
 _SPACING_RANGE = (1e-3, 100.0)
 _BROKEN = (OSError, EOFError, ValueError, SyntaxError, zlib.error, IndexError, KeyError, TypeError)
@@ -152,20 +152,16 @@ class Volume:
 
 
 def read_volume(path: Path, labels: bool = False) -> Volume:
-    """Read a NIfTI file whole, scaled as its header says, and check its values and its geometry.
+    """Read a NIfTI or MetaImage file whole, scaled as its header says, and check its values and its geometry.
 
     Args:
-        path: `.nii` or `.nii.gz`.
+        path: `.nii`, `.nii.gz`, `.mha` or `.mhd`.
         labels: The file is a label map, so values that are not finite are left to the mask coding to refuse.
 
     Raises:
         DataError: If the file is absent, truncated, not 3D or 4D, holds NaN or infinity, or has an absurd spacing.
     """
-    image = open_volume(path)
-    try:
-        array = np.asanyarray(image.dataobj)
-    except _BROKEN as error:
-        raise DataError(f"{path}: cannot be read ({error}). Copy or download the file again.") from error
+    array, affine = _read_array(path)
     if array.ndim == 4 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (3, 4):
@@ -174,7 +170,35 @@ def read_volume(path: Path, labels: bool = False) -> Volume:
         bad = array.size - int(np.isfinite(array).sum())
         if bad:
             raise DataError(f"{path}: {bad} voxels are NaN or infinite. Repair the file or leave the case out.")
-    return Volume(array, np.asarray(image.affine, float), volume_spacing(path, image.affine))
+    return Volume(array, affine, volume_spacing(path, affine))
+
+
+def _read_array(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if path.suffix.lower() in (".mha", ".mhd"):
+        from datamodules.metaimage import read_metaimage
+
+        _present(path)
+        return read_metaimage(path)
+    image = open_volume(path)
+    try:
+        return np.asanyarray(image.dataobj), np.asarray(image.affine, float)
+    except _BROKEN as error:
+        raise DataError(f"{path}: cannot be read ({error}). Copy or download the file again.") from error
+
+
+def volume_header(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape (channels last, if any) and affine, without reading the voxels.
+
+    Raises:
+        DataError: If the file is absent or no volume.
+    """
+    if path.suffix.lower() in (".mha", ".mhd"):
+        from datamodules.metaimage import read_header, shape_and_affine
+
+        _present(path)
+        return shape_and_affine(path, read_header(path)[0])
+    image = open_volume(path)
+    return tuple(image.shape), np.asarray(image.affine, float)
 
 
 def open_volume(path: Path) -> Any:

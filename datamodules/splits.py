@@ -35,6 +35,8 @@ def targets(count: int, sizes: Sequence[float]) -> list[int]:
         raise DataError(f"split_sizes={list(sizes)}: three numbers for train, val, test are needed, as 0.6 0.2 0.2.")
     if sum(sizes) <= 1 + 1e-9 and max(sizes) <= 1:
         numbers = [int(np.floor(count * share + 0.5)) for share in sizes]
+        if count >= len(sizes):
+            numbers = [max(number, 1) if share > 0 else 0 for number, share in zip(numbers, sizes, strict=True)]
         if abs(sum(sizes) - 1) < 1e-9:
             numbers[0] = count - numbers[1] - numbers[2]
         return numbers
@@ -53,11 +55,16 @@ def _groups(cases: Sequence[Case], grouped: bool, rng: np.random.Generator) -> l
 
 
 def _fill(groups: Sequence[list[Case]], numbers: Sequence[int]) -> list[list[Case]]:
-    """Give each group to the part that lacks most; when every part is full, the rest stays out."""
+    """Give each group to the part that lacks most; when every part is full, the rest stays out.
+
+    The last groups go to parts that would stay empty, so that a few large groups still make three subsets.
+    """
     parts: list[list[Case]] = [[] for _ in numbers]
-    for group in groups:
+    for left, group in zip(range(len(groups), 0, -1), groups, strict=True):
         lacking = [number - len(part) for number, part in zip(numbers, parts, strict=True)]
-        best = int(np.argmax(lacking))
+        empty = [i for i, part in enumerate(parts) if not part and numbers[i] > 0]
+        choice = empty if 0 < left <= len(empty) else range(len(parts))
+        best = max(choice, key=lambda i: lacking[i])
         if lacking[best] > 0:
             parts[best].extend(group)
     return parts

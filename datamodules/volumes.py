@@ -1,6 +1,7 @@
-"""Base of the 3D data sets: read, prepare once, cut patches for training, whole volumes for evaluation."""
+"""Base of the 3D data sets: read, prepare once, cut patches for training, whole volumes or slices for evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,53 +9,36 @@ import numpy as np
 import torch
 
 from datamodules import readers
-from datamodules.base import MemoryCache, Pipeline, Sample, SegmentationData
+from datamodules.base import CaseDataset, MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
+from datamodules.cache import VolumeCache, default_cache, entry_key
 from datamodules.case import Case
 from datamodules.errors import DataError
-from datamodules.geometry import Window, padded
+from datamodules.fingerprint import Fingerprint, measure
+from datamodules.geometry import Geometry, Resize, Step, Window, padded
 from datamodules.masks import IGNORE, Index, MaskCoding
-from datamodules.patches import PatchSampling, Uniform, cut
+from datamodules.patches import PatchSampling, Target, Uniform, cut
 from datamodules.preparation import NORMALISATIONS, Preparation, PreparedVolume, RawVolume
 from datamodules.sampling import Draw
-from datamodules.transforms import Augment3D, Augmentation
+from datamodules.transforms import Augment2D, Augment3D, Augmentation
 
 
-class VolumePipeline(Pipeline):
-    """Prepares volumes.
+class VolumeReader:
+    """Reads the files of a case and checks that they agree.
 
     Args:
         coding: Rule for the masks.
         channels: Which channels of a 4D file to take, or None for all.
         in_channels: Number of channels that must come out.
-        preparation: Orientation, spacing and intensities.
-        patch_size: Shape of training patches (z, y, x), or None for whole volumes.
-        divisor: Whole volumes are padded to multiples of this.
-        augmentation: For training, or None.
-        sampling: Where training patches lie.
-        seed: Seed of patches and augmentation.
-        memory: Bytes of prepared volumes to keep.
     """
 
-    def __init__(
-        self,
-        coding: MaskCoding,
-        channels: Sequence[int] | None,
-        in_channels: int,
-        preparation: Preparation,
-        patch_size: Sequence[int] | None,
-        divisor: int,
-        augmentation: Augmentation | None,
-        sampling: PatchSampling,
-        seed: int,
-        memory: int,
-    ) -> None:
-        self.coding, self.channels, self.in_channels, self.preparation = coding, channels, in_channels, preparation
-        self.patch_size, self.divisor = patch_size, divisor
-        self.augmentation, self.sampling, self.seed = augmentation, sampling, seed
-        self.memory = MemoryCache(memory)
+    def __init__(self, coding: MaskCoding, channels: Sequence[int] | None, in_channels: int) -> None:
+        self.coding, self.channels, self.in_channels = coding, channels, in_channels
+
+    def __repr__(self) -> str:
+        return f"VolumeReader({self.coding}, {self.channels}, {self.in_channels})"
 
     def read(self, case: Case) -> RawVolume:
-        """The case as stored, checked for agreement of its files.
+        """The case as stored.
 
         Raises:
             DataError: If a file is broken, or shapes or channels do not fit.
@@ -63,15 +47,14 @@ class VolumePipeline(Pipeline):
         arrays = [np.moveaxis(v.array, -1, 0) if v.array.ndim == 4 else v.array[None] for v in (first, *others)]
         for path, array in zip(case.images, arrays, strict=True):
             if array.shape[1:] != arrays[0].shape[1:]:
-                raise DataError(
-                    f"{path}: shape {array.shape[1:]}, other channels have {arrays[0].shape[1:]}. Register them."
-                )
+                shape = arrays[0].shape[1:]
+                raise DataError(f"{path}: shape {array.shape[1:]}, other channels have {shape}. Register them.")
         image = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         if self.channels is not None and len(image) > max(self.channels):
             image = image[list(self.channels)]
         if len(image) != self.in_channels:
             raise DataError(f"{case.images[0]}: {len(image)} channels, {self.in_channels} expected. Check channels.")
-        tissue = self._labels(case.field, image.shape[1:]) > 0 if case.field is not None else None
+        tissue = self._labels(case.field, image.shape[1:]) > 0.5 if case.field is not None else None
         return RawVolume(image, self.read_mask(case, image.shape[1:]), first.affine, first.spacing, tissue, case.name)
 
     def read_mask(self, case: Case, shape: Sequence[int]) -> np.ndarray | None:
@@ -84,87 +67,165 @@ class VolumePipeline(Pipeline):
             return None
         return self.coding.decode([self._labels(path, shape) for path in case.masks], case.masks)
 
-    def _labels(self, path: Path, shape: Sequence[int]) -> np.ndarray:
+    @staticmethod
+    def _labels(path: Path, shape: Sequence[int]) -> np.ndarray:
         array = readers.read_volume(path, labels=True).array
         if array.shape != tuple(shape):
-            raise DataError(
-                f"{path}: mask of shape {array.shape} for an image of {tuple(shape)}. Use the matching mask."
-            )
+            raise DataError(f"{path}: shape {array.shape} for an image of {tuple(shape)}. Use the matching mask.")
         return array
 
+
+class VolumePipeline(Pipeline):
+    """Prepares volumes and cuts patches from them.
+
+    Args:
+        reader: Reads a case.
+        preparation: Orientation, spacing and intensities.
+        patches: What is cut out for training.
+        storage: Where prepared volumes are kept: in memory up to a limit, or on disk.
+    """
+
+    def __init__(
+        self,
+        reader: VolumeReader,
+        preparation: Preparation,
+        patches: TrainingPatches,
+        storage: MemoryCache | VolumeCache,
+    ) -> None:
+        self.reader, self.preparation, self.patches, self.storage = reader, preparation, patches, storage
+
     def prepare(self, case: Case) -> PreparedVolume:
-        """Read and prepare; kept in memory as long as the budget lasts."""
-        known = self.memory.get(case.name)
-        if known is not None:
-            return known
-        prepared = self.preparation.run(self.read(case))
-        size = prepared.image.nbytes + (0 if prepared.mask is None else prepared.mask.nbytes)
-        self.memory.put(case.name, prepared, size)
-        return prepared
+        """The prepared volume, from storage where it is there."""
+
+        def make() -> PreparedVolume:
+            return self.preparation.run(self.reader.read(case))
+
+        if isinstance(self.storage, VolumeCache):
+            return self.storage.get(case, self.preparation, repr(self.reader), make)
+        known = self.storage.get(case.name)
+        if known is None:
+            known = make()
+            self.storage.put(case.name, known, known.nbytes)
+        return known
+
+    def draw_patch(self, case: Case, draw: Draw) -> tuple[PreparedVolume, list[int], np.random.Generator]:
+        """The volume, the first index of a patch, and the draw's generator."""
+        volume = self.prepare(case)
+        if volume.mask is None:
+            raise DataError(f"{case.images[0]}: has no mask, so it cannot be trained on. Add it or remove the image.")
+        rng = draw.rng(self.patches.seed)
+        target = Target(case.name, volume.mask, volume.foreground)
+        return volume, self.patches.sampling.start(target, self.patch_size(volume), rng), rng
+
+    def patch_size(self, volume: PreparedVolume) -> Sequence[int]:
+        """Patch size in this volume."""
+        return self.patches.size or padded(volume.image.shape[1:], self.patches.divisor).after
 
     def train_item(self, case: Case, draw: Draw) -> Sample:
         """Augmented patch."""
-        volume = self.prepare(case)
-        if volume.mask is None:
-            raise DataError(
-                f"{case.images[0]}: has no mask, so it cannot be trained on. Add the mask or remove the image."
-            )
-        rng = draw.rng(self.seed)
-        size = self.patch_size or padded(volume.mask.shape, self.divisor).after
-        start = self.sampling.start(case.name, volume.mask, size, rng)
+        volume, start, rng = self.draw_patch(case, draw)
+        size = self.patch_size(volume)
         image = cut(volume.image, start, size, volume.fill)
-        mask = cut(volume.mask[None], start, size, IGNORE)[0]
-        if self.augmentation is not None:
-            image, mask = self.augmentation(image, mask, int(rng.integers(1 << 31)))
-        geometry = volume.geometry.then(Window(volume.mask.shape, start, size))
-        return {
-            "image": torch.from_numpy(image),
-            "mask": torch.from_numpy(mask),
-            "case": case.name,
-            "affine": torch.from_numpy(geometry.grid_affine()),
-            "spacing": torch.tensor(geometry.grid_spacing(), dtype=torch.float64),
-        }
+        mask = cut(_mask(volume)[None], start, size, IGNORE)[0]
+        if self.patches.augmentation is not None:
+            image, mask = self.patches.augmentation(image, mask, int(rng.integers(1 << 31)))
+        geometry = volume.geometry.then(Window(volume.image.shape[1:], start, size))
+        sample = {"image": torch.from_numpy(image), "mask": torch.from_numpy(mask), "case": case.name}
+        return sample | _grid(geometry)
 
     def whole_item(self, case: Case) -> Sample:
         """Whole volume, padded to the divisor, with its geometry and, where it has one, its mask as stored."""
         volume = self.prepare(case)
-        shape = volume.image.shape[1:]
-        window = padded(shape, self.divisor)
+        window = padded(volume.image.shape[1:], self.patches.divisor)
         geometry = volume.geometry.then(window)
-        sample: Sample = {
-            "image": torch.from_numpy(cut(volume.image, window.start, window.after, volume.fill)),
-            "case": case.name,
-            "affine": torch.from_numpy(geometry.grid_affine()),
-            "spacing": torch.tensor(geometry.grid_spacing(), dtype=torch.float64),
-        }
+        image = cut(volume.image, window.start, window.after, volume.fill)
+        sample: Sample = {"image": torch.from_numpy(image), "case": case.name} | _grid(geometry)
         if volume.mask is not None:
             sample["mask"] = torch.from_numpy(cut(volume.mask[None], window.start, window.after, IGNORE)[0])
-            sample["original_mask"] = torch.from_numpy(self._original(case, volume))
+            sample["original_mask"] = torch.from_numpy(self.original_mask(case, volume))
         sample["geometry"] = geometry
         return sample
 
-    def _original(self, case: Case, volume: PreparedVolume) -> np.ndarray:
+    def original_mask(self, case: Case, volume: PreparedVolume) -> np.ndarray:
         """Mask on the stored grid: undone from the prepared one if no resampling was done, else read again."""
         if len(volume.geometry.steps) == 1:
-            step = volume.geometry.steps[0]
-            return step.undo(torch.from_numpy(np.array(volume.mask))[None])[0].contiguous().numpy()
-        mask = self.read_mask(case, volume.geometry.original_shape)
+            undone = volume.geometry.steps[0].undo(torch.from_numpy(np.array(_mask(volume)))[None])
+            return undone[0].contiguous().numpy()
+        mask = self.reader.read_mask(case, volume.geometry.original_shape)
         return np.empty(0, np.uint8) if mask is None else mask
+
+
+class SlicePipeline(VolumePipeline):
+    """Axial slices of prepared volumes as images: patches one voxel thick for training, whole slices for evaluation."""
+
+    def patch_size(self, volume: PreparedVolume) -> Sequence[int]:
+        """One slice thick."""
+        return (1, *(self.patches.size or padded(volume.image.shape[2:], self.patches.divisor).after))
+
+    def train_item(self, case: Case, draw: Draw) -> Sample:
+        """Augmented patch of a slice."""
+        volume, start, rng = self.draw_patch(case, draw)
+        size = self.patch_size(volume)
+        image = cut(volume.image, start, size, volume.fill)[:, 0]
+        mask = cut(_mask(volume)[None], start, size, IGNORE)[0, 0]
+        if self.patches.augmentation is not None:
+            pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
+            pixels, mask = self.patches.augmentation(pixels, mask, int(rng.integers(1 << 31)))
+            image = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return {"image": torch.from_numpy(image), "mask": torch.from_numpy(mask), "case": case.name}
+
+    def whole_item(self, case: Case) -> Sample:
+        """Slice number `case.page` of the volume `case.extra`."""
+        source, number = case.extra, int(case.page or 0)
+        volume = self.prepare(source)
+        orient, *resize = volume.geometry.steps
+        shape = volume.image.shape[2:]
+        before = resize[0].before[1:] if resize and isinstance(resize[0], Resize) else shape
+        window = padded(shape, self.patches.divisor)
+        spacing = Geometry("volume", volume.geometry.original_shape, volume.geometry.spacing, steps=[orient])
+        steps: list[Step] = [Resize(before, shape), window] if before != shape else [window]
+        geometry = Geometry("image", before, spacing.grid_spacing()[1:], steps=steps)
+        image = cut(volume.image[:, number], window.start, window.after, volume.fill)
+        sample: Sample = {"image": torch.from_numpy(image), "case": case.name}
+        if volume.mask is not None:
+            sample["mask"] = torch.from_numpy(cut(volume.mask[None, number], window.start, window.after, IGNORE)[0])
+            stored = torch.from_numpy(self.original_mask(source, volume))[None]
+            sample["original_mask"] = orient.apply(stored)[0, number].contiguous()
+        sample["geometry"] = geometry
+        return sample
+
+
+def _mask(volume: PreparedVolume) -> np.ndarray:
+    if volume.mask is None:
+        raise DataError("the volume has no mask. Add it.")
+    return volume.mask
+
+
+def _grid(geometry: Geometry) -> Sample:
+    return {
+        "affine": torch.from_numpy(geometry.grid_affine()),
+        "spacing": torch.tensor(geometry.grid_spacing(), dtype=torch.float64),
+    }
 
 
 class VolumeData(SegmentationData):
     """Base of the 3D data sets.
 
     Args:
-        patch_size: Shape of training patches (z, y, x).
-        spacing: Spacing (z, y, x) in mm to which volumes are resampled; `native` keeps each volume's own.
+        patch_size: Shape of training patches (z, y, x), or (y, x) with slices.
+        spacing: Spacing (z, y, x) in mm to which volumes are resampled; `native` keeps each volume's own, `fingerprint`
+            takes the median of the training cases.
         clip: Lower and upper bound of the intensities.
         normalisation: Per channel: "zscore", "nonzero" (z-score over voxels not 0), "tissue" (over the tissue mask,
-            where the data set has one), "minmax" or "none".
+            where the data set has one), "fingerprint" (clip and z-score by the foreground of the training cases, as
+            nnU-Net does for CT), "minmax" or "none".
+        slices: Axial slices as images, for 2D networks; cases are still split by volume.
         divisor: Whole volumes are padded to multiples of this.
         patches_per_case: Patches drawn from each training volume in an epoch.
         sampling: Where training patches lie.
         augmentation: Augmentation of the patches, by default mirroring, rotation, zoom and brightness.
+        cache: Where prepared volumes are kept: "memory", "disk", or "auto" (memory where all fit into memory_limit).
+        cache_dir: Folder of prepared volumes; by default `$SEGMENTATION_CACHE`, else in the user's cache.
         memory_limit: Bytes of prepared volumes kept in memory.
         batch_size: Patches in a training batch; whole volumes come one at a time.
         **kwargs: Arguments of `SegmentationData`.
@@ -173,6 +234,7 @@ class VolumeData(SegmentationData):
     coding: MaskCoding = Index(2)
     spatial_dims = 3
     in_channels = 1
+    channels: Sequence[int] | None = None
     default_patch: Sequence[int] = (96, 96, 96)
     default_spacing: Sequence[float] | None = None
     default_clip: Sequence[float] | None = None
@@ -185,66 +247,130 @@ class VolumeData(SegmentationData):
         spacing: list[float] | str | None = None,
         clip: list[float] | None = None,
         normalisation: str | None = None,
+        slices: bool = False,
         divisor: int = 16,
         patches_per_case: int = 1,
         sampling: PatchSampling | None = None,
         augmentation: Augmentation | None = None,
+        cache: str = "auto",
+        cache_dir: str | None = None,
         memory_limit: int = 1 << 30,
         batch_size: int = 2,
         **kwargs: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, **kwargs)
-        self.patch_size = tuple(patch_size or self.default_patch)
+        self.spatial_dims = 2 if slices else 3
+        self.patch_size = tuple(patch_size or self.default_patch[-self.spatial_dims :])
         self.spacing = None if spacing == "native" else spacing or self.default_spacing
         self.clip = clip or self.default_clip
         self.normalisation = normalisation or self.default_normalisation
-        if len(self.patch_size) != 3 or min(self.patch_size) < 1:
-            raise DataError(f"patch_size={patch_size}: give three sizes (z, y, x), as 96 96 96.")
-        if self.spacing is not None and (
-            isinstance(self.spacing, str) or len(self.spacing) != 3 or min(self.spacing) <= 0
-        ):
-            raise DataError(f"spacing={spacing!r}: give three numbers (z, y, x) in mm, or native.")
+        self.slices, self.divisor, self.patches_per_case = slices, divisor, patches_per_case
+        self.sampling, self.augmentation = sampling, augmentation
+        self.cache, self.cache_dir, self.memory_limit = cache, cache_dir, memory_limit
+        self._check(patch_size, spacing)
+
+    def _check(self, patch_size: object, spacing: object) -> None:
+        if len(self.patch_size) != self.spatial_dims or min(self.patch_size) < 1:
+            raise DataError(f"patch_size={patch_size}: give {self.spatial_dims} sizes, as 96 96 96 or 96 96.")
+        numbers = self.spacing is None or self.spacing == "fingerprint" or not isinstance(self.spacing, str)
+        if not numbers or (isinstance(self.spacing, list) and (len(self.spacing) != 3 or min(self.spacing) <= 0)):
+            raise DataError(f"spacing={spacing!r}: give three numbers (z, y, x) in mm, native or fingerprint.")
         if self.normalisation not in NORMALISATIONS:
             raise DataError(f"normalisation={self.normalisation!r}: use one of {', '.join(NORMALISATIONS)}.")
-        self.divisor, self.patches_per_case, self.memory_limit = divisor, patches_per_case, memory_limit
-        self.sampling, self.augmentation = sampling, augmentation
-        self.channels: Sequence[int] | None = None
+        if self.cache not in ("auto", "memory", "disk"):
+            raise DataError(f"cache={self.cache!r}: use auto, memory or disk.")
 
     def draws_per_epoch(self, num_cases: int) -> int:
         """`patches_per_case` for each case."""
         return num_cases * self.patches_per_case
 
+    def reader(self) -> VolumeReader:
+        """The reader with this data set's mask coding."""
+        return VolumeReader(self.coding, self.channels, self.in_channels)
+
     def preparation(self) -> Preparation:
-        """Preparation by this data set's parameters."""
-        return Preparation(
-            spacing=None if self.spacing is None else tuple(float(s) for s in self.spacing),
+        """Preparation by this data set's parameters; looks at the training cases where a fingerprint is asked for."""
+        preparation = Preparation(
+            spacing=None if isinstance(self.spacing, str | None) else tuple(float(s) for s in self.spacing),
             clip=None if self.clip is None else (float(self.clip[0]), float(self.clip[1])),
             normalisation=self.normalisation,
             order=self.resample_order,
             num_classes=self.num_classes,
         )
+        if "fingerprint" not in (self.spacing, self.normalisation):
+            return preparation
+        found = self.fingerprint()
+        if self.spacing == "fingerprint":
+            preparation = replace(preparation, spacing=found.spacing)
+        if self.normalisation == "fingerprint":
+            preparation = replace(preparation, clip=found.clip, mean=found.mean, deviation=found.deviation)
+        return preparation
+
+    def fingerprint(self) -> Fingerprint:
+        """Spacing and foreground intensities of the training cases; measured once and kept in the cache folder."""
+        cases = (self.subsets or {}).get("train", [])
+        if not cases:
+            raise DataError(f"{type(self).__name__}: a fingerprint needs training cases. Run setup, or give numbers.")
+        reader = self.reader()
+        return measure(cases, reader.read, self.cache_folder() / "fingerprints", repr(reader))
+
+    def cache_folder(self) -> Path:
+        """Where prepared volumes lie on disk."""
+        return Path(self.cache_dir).expanduser() if self.cache_dir else default_cache()
 
     def make_pipeline(self) -> VolumePipeline:
-        """The 3D pipeline with this data set's mask coding."""
-        augmentation = (self.augmentation or Augment3D()) if self.augment else None
-        return VolumePipeline(
-            self.coding,
-            self.channels,
-            self.in_channels,
-            self.preparation(),
-            self.patch_size,
-            self.divisor,
-            augmentation,
-            self.sampling or Uniform(),
-            self.seed,
-            self.memory_limit // max(1, self.num_workers),
-        )
+        """The 3D or slice pipeline with this data set's mask coding."""
+        default = Augment2D if self.slices else Augment3D
+        augmentation = (self.augmentation or default()) if self.augment else None
+        patches = TrainingPatches(self.patch_size, self.divisor, self.sampling or Uniform(), augmentation, self.seed)
+        preparation = self.preparation()
+        make: Callable[..., VolumePipeline] = SlicePipeline if self.slices else VolumePipeline
+        return make(self.reader(), preparation, patches, self._storage(preparation))
+
+    def _storage(self, preparation: Preparation) -> MemoryCache | VolumeCache:
+        cases = [case for members in (self.subsets or {}).values() for case in members]
+        if self.cache == "memory" or not cases:
+            return MemoryCache(self.memory_limit // max(1, self.num_workers))
+        sizes = {case.name: self.prepared_bytes(case, preparation) for case in cases}
+        if self.cache == "auto" and sum(sizes.values()) * max(1, self.num_workers) <= self.memory_limit:
+            return MemoryCache(self.memory_limit // max(1, self.num_workers))
+        storage = VolumeCache(self.cache_folder())
+        salt = (preparation, repr(self.reader()))
+        storage.check_room(sum(sizes[c.name] for c in cases if not storage.path(entry_key(c, salt)).exists()))
+        return storage
+
+    def prepared_bytes(self, case: Case, preparation: Preparation) -> int:
+        """Size of a case after preparation, from its header."""
+        shape, affine = readers.volume_header(case.images[0])
+        spacing = readers.volume_spacing(case.images[0], affine)
+        voxels = int(np.prod(preparation.grid_shape(shape[:3], affine, spacing), dtype=np.int64))
+        return voxels * (4 * self.in_channels + bool(case.masks))
+
+    def dataset(self, subset: str) -> CaseDataset:
+        """Data set of "train", "val", "test" or "predict"; with `slices` one item a slice, except for training.
+
+        Raises:
+            DataError: If the subset is empty, or slices would be resampled along the body.
+        """
+        dataset = super().dataset(subset)
+        if self.slices and not dataset.train and isinstance(dataset.pipeline, VolumePipeline):
+            preparation = dataset.pipeline.preparation
+            dataset.cases = [part for case in dataset.cases for part in self._slices(case, preparation)]
+        return dataset
+
+    @staticmethod
+    def _slices(case: Case, preparation: Preparation) -> list[Case]:
+        shape, affine = readers.volume_header(case.images[0])
+        spacing = readers.volume_spacing(case.images[0], affine)
+        depth = preparation.grid_shape(shape[:3], affine, spacing)[0]
+        if depth != replace(preparation, spacing=None).grid_shape(shape[:3], affine, spacing)[0]:
+            raise DataError(f"{case.images[0]}: slices cannot be resampled along z. Set spacing native.")
+        return [replace(case, name=f"{case.name}_z{z:03d}", page=z, extra=case) for z in range(depth)]
 
     def find_new_cases(self, folder: Path) -> list[Case]:
         """Every volume of the folder; with several channels either 4D files or files ending in `_0000`, `_0001`, ..."""
-        found = readers.files(folder, readers.VOLUME_ENDINGS)
         groups: dict[str, list[Path]] = {}
-        for path in found:
+        for path in readers.files(folder, readers.VOLUME_ENDINGS):
             name = readers.stem(path)
             head, _, tail = name.rpartition("_")
             groups.setdefault(head if len(tail) == 4 and tail.isdigit() else name, []).append(path)

@@ -52,3 +52,34 @@ def save_volume(path: Path, array: np.ndarray, affine: np.ndarray | None = None)
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
     return path
+
+
+def save_metaimage(
+    path: Path, array: np.ndarray, spacing: Sequence[float] = (1, 1, 1), compressed: bool = False
+) -> Path:
+    """Write `(X, Y, Z)` as MetaImage: `.mha` in one file, `.mhd` with a `.raw` beside it."""
+    import zlib
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    types = {"int16": "MET_SHORT", "uint8": "MET_UCHAR", "float32": "MET_FLOAT"}
+    local = path.suffix == ".mha"
+    data = array.transpose().tobytes()
+    data = zlib.compress(data) if compressed else data
+    fields = {
+        "ObjectType": "Image",
+        "NDims": 3,
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": str(compressed),
+        "TransformMatrix": "1 0 0 0 1 0 0 0 1",
+        "Offset": "5 -7 11",
+        "ElementSpacing": " ".join(map(str, spacing)),
+        "DimSize": " ".join(map(str, array.shape)),
+        "ElementType": types[str(array.dtype)],
+        "ElementDataFile": "LOCAL" if local else path.with_suffix(".raw").name,
+    }
+    header = "".join(f"{key} = {value}\n" for key, value in fields.items()).encode()
+    path.write_bytes(header + data if local else header)
+    if not local:
+        path.with_suffix(".raw").write_bytes(data)
+    return path

@@ -66,7 +66,7 @@ def test_mask_of_another_shape_and_label_out_of_range(tmp_path):
     make(tmp_path, count=3)
     label = tmp_path / TASK / "labelsTr" / "hippocampus_001.nii.gz"
     for array, match in (
-        (np.zeros((4, 4, 4), np.uint8), r"mask of shape \(4, 4, 4\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\) for an image"),
         (np.full((12, 18, 13), 9, np.uint8), "label 9"),
     ):
         save_volume(label, array)

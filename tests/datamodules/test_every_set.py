@@ -22,11 +22,14 @@ ARGUMENTS = {
     "PH2": ("ph2", {"size": [32, 32]}, 6),
     "ISBI2012": ("isbi2012", {"size": [32, 32]}, 30),
     "AxonSEM": ("axon_sem", {"patch_size": [32, 32]}, 4),
-    "ImageFolder": (
-        "image_folder",
-        {"images": "images/*/*", "masks": "masks/{name}.*".replace("masks/", "masks/*/"), "size": [32, 32]},
-        6,
-    ),
+    "ImageFolder": ("image_folder", {"images": "images/*/*", "masks": "masks/*/{name}.*", "size": [32, 32]}, 6),
+    "BraTS": ("brats", {"patch_size": [16, 16, 16]}, 6),
+    "ACDC": ("acdc", {"patch_size": [8, 16, 16]}, 10),
+    "FLARE21": ("flare21", {"patch_size": [8, 16, 16]}, 6),
+    "MRBrainS18": ("mrbrains18", {"patch_size": [8, 16, 16]}, 7),
+    "PROMISE12": ("promise12", {"patch_size": [8, 16, 16]}, 6),
+    "WMH2017": ("wmh2017", {"patch_size": [8, 16, 16]}, 8),
+    "NNUNetRaw": ("nnunet_raw", {"patch_size": [8, 16, 16]}, 6),
 }
 
 
@@ -85,16 +88,14 @@ def check_whole(data, whole):
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_a_missing_folder_says_what_to_set_and_where_to_get_it(name, tmp_path):
-    data = getattr(datamodules, name)(root=str(tmp_path / "absent"), **ARGUMENTS[name][1])
     with pytest.raises(DataError, match=r"absent does not exist\. Set --data\.root or SEGMENTATION_DATA.*Get it from"):
-        data.setup()
+        getattr(datamodules, name)(root=str(tmp_path / "absent"), **ARGUMENTS[name][1]).setup()
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_an_empty_folder_says_what_it_lacks(name, tmp_path):
-    data = getattr(datamodules, name)(root=str(tmp_path), **ARGUMENTS[name][1])
     with pytest.raises(DataError, match=f"{tmp_path.name}.*(holds no|does not exist)"):
-        data.setup()
+        getattr(datamodules, name)(root=str(tmp_path), **ARGUMENTS[name][1]).setup()
 
 
 @pytest.mark.parametrize("cls", all_sets(), ids=lambda cls: cls.__name__)

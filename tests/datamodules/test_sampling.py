@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datamodules import Foreground, Phantom, Uniform
-from datamodules.patches import around, cut, foreground_index
+from datamodules.patches import Target, around, cut, foreground_index
 from datamodules.sampling import Draw, EpochSampler, ShardSampler
 
 
@@ -58,7 +58,7 @@ def test_draw_generators_are_independent():
 
 def test_uniform_patches_cover_all_positions_evenly():
     mask, rng = np.zeros((6, 5), np.uint8), np.random.default_rng(0)
-    counts = Counter(tuple(Uniform().start("a", mask, (4, 4), rng)) for _ in range(6000))
+    counts = Counter(tuple(Uniform().start(Target("a", mask), (4, 4), rng)) for _ in range(6000))
     assert set(counts) == {(i, j) for i in range(3) for j in range(2)}
     assert max(counts.values()) / min(counts.values()) < 1.2
 
@@ -68,7 +68,7 @@ def test_foreground_patches_hold_foreground():
     mask[18:, 0, 5] = 1
     sampling, rng = Foreground(1.0), np.random.default_rng(0)
     for _ in range(20):
-        start = sampling.start("a", mask, (6, 6, 6), rng)
+        start = sampling.start(Target("a", mask), (6, 6, 6), rng)
         assert cut(mask[None], start, (6, 6, 6), 0).any()
 
 

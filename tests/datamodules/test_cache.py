@@ -1,0 +1,163 @@
+"""Prepared volumes on disk: equal to those in memory, safe against kills, changes and several processes."""
+
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from datamodules import DataError, Decathlon
+from datamodules.cache import VolumeCache, entry_key
+from tests.data.decathlon.make import make
+
+
+def build(root, cache, **more):
+    data = Decathlon(root=str(root), cache=cache, cache_dir=str(root / "cache"), split_sizes=[4, 1, 1], **more)
+    data.setup()
+    return data
+
+
+def entries(root):
+    return sorted(path.parent for path in (root / "cache").rglob("entry.json"))
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make(tmp_path, count=6)
+
+
+def test_disk_and_memory_give_the_same_samples(root):
+    samples = [
+        list(build(root, cache, spacing=[2.0, 1.0, 1.0]).dataset("train")) for cache in ("memory", "disk", "disk")
+    ]
+    for one, two, three in zip(*samples, strict=True):
+        for key in ("image", "mask", "affine", "spacing"):
+            assert torch.equal(one[key], two[key])
+            assert torch.equal(one[key], three[key])
+    assert len(entries(root)) == 4
+
+
+def test_whole_cases_from_disk_have_their_geometry(root):
+    (one,), (two,) = (list(build(root, cache).dataset("test")) for cache in ("memory", "disk"))
+    assert one["geometry"].original_shape == two["geometry"].original_shape
+    assert torch.equal(one["original_mask"], two["original_mask"])
+    assert np.allclose(one["geometry"].grid_affine(), two["geometry"].grid_affine())
+
+
+def test_a_changed_file_or_parameter_makes_a_new_entry(root):
+    data = build(root, "disk")
+    case, preparation = data.subsets["train"][0], data.preparation()
+    first = entry_key(case, preparation)
+    assert first == entry_key(case, preparation)
+    os.utime(case.images[0], ns=(1, 1))
+    assert entry_key(case, preparation) != first
+    other = build(root, "disk", clip=[0.0, 50.0])
+    assert entry_key(case, other.preparation()) != entry_key(case, preparation)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "json"])
+def test_a_damaged_entry_is_noticed_and_made_again(root, damage):
+    good = build(root, "disk").dataset("test")[0]["image"]
+    (entry,) = entries(root)
+    path = entry / "image.npy"
+    data = path.read_bytes()
+    if damage == "truncate":
+        path.write_bytes(data[:-10])
+    elif damage == "flip":
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif damage == "remove":
+        path.unlink()
+    else:
+        (entry / "entry.json").write_text("{")
+    assert torch.equal(build(root, "disk").dataset("test")[0]["image"], good)
+    assert len(entries(root)) == 1
+
+
+def test_leftovers_of_killed_processes_are_never_read_and_go_away(root):
+    leftover = root / "cache" / "part-dead"
+    leftover.mkdir(parents=True)
+    (leftover / "image.npy").write_bytes(b"half")
+    young = root / "cache" / "part-young"
+    young.mkdir()
+    os.utime(leftover, (time.time() - 1e6,) * 2)
+    build(root, "disk").dataset("test")[0]
+    assert not leftover.exists()
+    assert young.exists()
+
+
+def test_nothing_half_written_stays_when_preparing_fails(root):
+    from tests.data.common import save_volume
+
+    data = build(root, "disk")
+    path = data.subsets["test"][0].images[0]
+    save_volume(path, np.full((3, 3, 3), np.nan, np.float32))
+    with pytest.raises(DataError, match="NaN"):
+        data.dataset("test")[0]
+    assert not list((root / "cache").rglob("*.npy"))
+
+
+def test_room_is_checked_before_writing(root, monkeypatch):
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10))
+    with pytest.raises(DataError, match="GB are needed"):
+        build(root, "disk").dataset("test")
+
+
+def test_size_is_known_before_it_is_written(root):
+    data = build(root, "disk", spacing=[2.0, 1.0, 1.0])
+    expected = sum(data.prepared_bytes(case, data.preparation()) for case in data.subsets["train"])
+    list(data.dataset("train"))
+    written = sum(path.stat().st_size for path in (root / "cache").rglob("*.npy") if path.name != "foreground.npy")
+    assert 0 <= written - expected < 4 * 2 * 200
+
+
+def test_auto_takes_memory_while_it_fits(root):
+    assert not isinstance(build(root, "auto").make_pipeline().storage, VolumeCache)
+    assert isinstance(build(root, "auto", memory_limit=1000).make_pipeline().storage, VolumeCache)
+
+
+def test_open_maps_are_bounded(root):
+    data = build(root, "disk")
+    pipeline = data.make_pipeline()
+    pipeline.storage.max_open = 2
+    for case in data.subsets["train"]:
+        pipeline.prepare(case)
+    assert len(pipeline.storage._open) == 2
+
+
+def prepare_all(rank, root, queue):
+    data = build(root, "disk")
+    queue.put([float(sample["image"].sum()) for sample in data.dataset("train")])
+
+
+def test_two_processes_fill_one_cache(root):
+    context = mp.get_context("spawn")
+    queue = context.SimpleQueue()
+    workers = [context.Process(target=prepare_all, args=(rank, root, queue)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    sums = [queue.get() for _ in workers]
+    for worker in workers:
+        worker.join(60)
+    assert sums[0] == sums[1]
+    assert len(entries(root)) == 4
+    assert not list((root / "cache").glob("part-*"))
+
+
+def test_fingerprint_is_measured_on_training_cases_and_kept(root):
+    data = build(root, "memory", normalisation="fingerprint", spacing="fingerprint")
+    found = data.fingerprint()
+    assert found.spacing == (1.0, 1.0, 1.0)
+    assert 100 <= found.clip[0] < found.mean[0] < found.clip[1] <= 160
+    preparation = data.preparation()
+    assert (preparation.clip, preparation.mean) == (found.clip, found.mean)
+    (stored,) = (root / "cache" / "fingerprints").iterdir()
+    assert json.loads(stored.read_text())["mean"] == list(found.mean)
+    image = data.dataset("test")[0]
+    inside = torch.isin(image["mask"], torch.tensor([1, 2]))
+    assert abs(image["image"][0][inside].mean()) < 0.5
