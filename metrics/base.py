@@ -1,0 +1,113 @@
+"""What all metrics of this room share: arguments, checks, regions, and the sum and number of case values."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from metrics.binning import predict_labels
+from metrics.checks import (
+    check_choice,
+    check_shapes,
+    label_problems,
+    raise_problems,
+    valid_voxels,
+    value_problems,
+)
+from metrics.regions import All, Foreground, Region, get_region
+
+AVERAGES = ("pooled", "per_case")
+
+
+class VoxelMetric(Metric):
+    """Base of the metrics over voxels; `update` takes probabilities (B, K, *S) and labels (B, *S).
+
+    Args:
+        num_classes: Number of classes K, background (class 0) among them.
+        region: Which voxels count: "all", "foreground", "boundary", "interior", "dilated", or a region object.
+        average: "pooled" counts every voxel alike; "per_case" takes each batch item as a case and averages the cases;
+            those without a voxel in the region are skipped and counted.
+        ignore_index: Label of voxels that never count, or None.
+        validate: Check the values: probabilities in [0, 1] that sum to one, no NaN, labels in range. On a GPU the
+            check is read in `compute`, so that `update` does not wait for the device.
+        **kwargs: As for `torchmetrics.Metric`.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    def __init__(
+        self,
+        num_classes: int,
+        region: str | Region = "all",
+        average: str = "pooled",
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}: at least two; turn one sigmoid channel p into (1 - p, p)")
+        check_choice("average", average, AVERAGES)
+        self.num_classes = num_classes
+        self.region = get_region(region)
+        self.average = average
+        self.ignore_index = ignore_index
+        self.validate = validate
+        self.problems: Tensor
+        self.seen: Tensor
+        self.add_state("problems", torch.zeros(4, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("seen", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def items(
+        self, probs: Tensor, target: Tensor, mask: Tensor | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Checked items of a batch: probs (K, *S), target (*S), and the voxels that count (*S) bool, None if all."""
+        check_shapes(probs, target, self.num_classes)
+        if mask is not None and mask.shape != target.shape:
+            raise ValueError(f"mask must have the shape of target, {tuple(target.shape)}, got {tuple(mask.shape)}")
+        for index in range(len(probs)):
+            item, labels = probs[index].detach(), target[index]
+            keep = self._keep(item, labels, None if mask is None else mask[index].bool())
+            self.seen += 1
+            yield item, labels, keep
+
+    def _keep(self, probs: Tensor, target: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Voxels that are valid, in the region and in the mask; None if all."""
+        valid = valid_voxels(target, self.num_classes, self.ignore_index)
+        if self.validate:
+            self._note(value_problems(probs))
+            if valid is not None or self.ignore_index is None:
+                self._note(label_problems(target, self.num_classes, self.ignore_index))
+        if not isinstance(self.region, All):
+            inside = self.region_mask(probs, target, valid)
+            valid = inside if valid is None else inside & valid
+        if mask is not None:
+            valid = mask if valid is None else mask & valid
+        return valid
+
+    def region_mask(self, probs: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
+        """The region (*S) of one item."""
+        labels = target.to(torch.uint8)
+        everywhere = torch.ones_like(labels, dtype=torch.bool) if valid is None else valid
+        needs_prediction = getattr(self.region, "predicted", not isinstance(self.region, Foreground))
+        prediction = predict_labels(probs) if needs_prediction else labels
+        return self.region(labels, prediction, everywhere)
+
+    def _note(self, found: Tensor) -> None:
+        """Raise for problems at once on the CPU, else keep them for `compute`."""
+        if found.device.type == "cpu":
+            raise_problems(found)
+        else:
+            self.problems += found
+
+    def raise_noted(self) -> None:
+        """Raise for problems that an update on a GPU found.
+
+        Raises:
+            ValueError: If there were any.
+        """
+        if self.validate and self.problems.device.type != "cpu":
+            raise_problems(self.problems > 0)

@@ -1,0 +1,230 @@
+"""Exact fine bins of confidence: the one state that every calibration figure is computed from.
+
+A bin holds the number of voxels, and the sums of confidence, of correctness and of squared error, in int64 and
+float64. A voxel of confidence p lies in bin ``min(floor(n p), n - 1)``, formed in float64, where the product of a
+float32 and a bin count is exact. 3,000 bins (300 for one case) re-bin exactly to 10, 15, 20, 25, 50 and 100. Voxels
+are taken in blocks that stay in the processor's cache, so that no temporary grows with the input.
+
+Shape letters: C channels (1, or a class each), B bins, n voxels of a block, N voxels, K classes.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+FINE_BINS = 3000
+CASE_BINS = 300
+BLOCK = 1 << 16  # voxels: the double-precision temporaries of a block take half a MiB each
+
+
+class Bins(NamedTuple):
+    """Sums per bin; every field has the shape (C, B).
+
+    Attributes:
+        count: Number of voxels, int64.
+        confidence: Sum of the confidences, float64.
+        correct: Sum of the correctness (0 or 1, or a true probability), float64.
+        squared_error: Sum of (confidence - correctness) squared, float64.
+    """
+
+    count: Tensor
+    confidence: Tensor
+    correct: Tensor
+    squared_error: Tensor
+
+    @property
+    def num_bins(self) -> int:
+        """Number of bins B."""
+        return self.count.shape[-1]
+
+
+def empty_bins(channels: int, num_bins: int, device: torch.device | str = "cpu") -> Bins:
+    """Bins of no voxel, each field (channels, num_bins)."""
+    count = torch.zeros(channels, num_bins, dtype=torch.int64, device=device)
+    sums = [torch.zeros(channels, num_bins, dtype=torch.float64, device=device) for _ in range(3)]
+    return Bins(count, *sums)
+
+
+def merge_bins(*parts: Bins) -> Bins:
+    """Sum of several bins of one shape: what one pass over all their voxels would have given."""
+    return Bins(*(torch.stack(fields).sum(0) for fields in zip(*parts, strict=True)))
+
+
+def rebin(bins: Bins, num_bins: int) -> Bins:
+    """Coarser bins, exactly: floor(m p) = floor(floor(n p) m / n) where m divides n.
+
+    Args:
+        bins: Fields (C, n).
+        num_bins: m, a divisor of n.
+
+    Raises:
+        ValueError: If ``num_bins`` does not divide the number of bins.
+    """
+    fine = bins.num_bins
+    if num_bins < 1 or fine % num_bins:
+        raise ValueError(
+            f"num_bins={num_bins} does not divide the {fine} bins that were kept: choose a divisor of {fine}"
+        )
+    return Bins(*(field.reshape(*field.shape[:-1], num_bins, fine // num_bins).sum(-1) for field in bins))
+
+
+def bin_index(confidence: Tensor, num_bins: int) -> Tensor:
+    """Bin of each confidence: min(floor(n p), n - 1) as int32, the product formed in float64."""
+    return (confidence.double() * num_bins).to(torch.int32).clamp_(max=num_bins - 1)
+
+
+class BinAccumulator:
+    """Sums of several channels over several cells (parts of the image that share no voxel).
+
+    Each voxel adds to the joint entry (cell, bin, was it right): the number, the residual d = confidence -
+    correctness, and its square. Confidence and correctness follow from these without cancellation.
+
+    Args:
+        channels: Number of channels.
+        cells: Number of cells. Cell number ``cells`` takes the voxels that do not count.
+        num_bins: Number of bins.
+        device: Where the sums live.
+    """
+
+    def __init__(self, channels: int, cells: int, num_bins: int, device: torch.device | str = "cpu") -> None:
+        shape = (channels, (cells + 1) * num_bins * 2)
+        self.cells, self.num_bins = cells, num_bins
+        self.count = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.residual = torch.zeros(shape, dtype=torch.float64, device=device)
+        self.squared = torch.zeros(shape, dtype=torch.float64, device=device)
+
+    def cell_offset(self, cell: Tensor | None) -> Tensor | None:
+        """Offset (n,) int32 of each voxel's cell in the joint table; cell (n,) of any integer type."""
+        return None if cell is None else cell.to(torch.int32).mul_(2 * self.num_bins)
+
+    def add(self, channel: int, confidence: Tensor, correct: Tensor, offset: Tensor | None) -> Tensor:
+        """Add a block: confidence (n,) float64, correct (n,) bool, offset from `cell_offset`.
+
+        Returns the residual (n,).
+        """
+        index = torch.add(correct, bin_index(confidence, self.num_bins), alpha=2)
+        if offset is not None:
+            index += offset
+        residual = confidence - correct.view(torch.uint8)
+        _add_by_index(self.count[channel], index, None)
+        _add_by_index(self.residual[channel], index, residual)
+        _add_by_index(self.squared[channel], index, residual.square())
+        return residual
+
+    def bins(self) -> list[Bins]:
+        """The bins of each cell, fields (channels, num_bins)."""
+        shape = (-1, self.cells + 1, self.num_bins, 2)
+        count, residual, squared = (sums.reshape(shape) for sums in (self.count, self.residual, self.squared))
+        correct = count[..., 1].double()
+        fields = (count.sum(-1), residual.sum(-1) + correct, correct, squared.sum(-1))
+        return [Bins(*(field[:, cell] for field in fields)) for cell in range(self.cells)]
+
+
+def _add_by_index(sums: Tensor, index: Tensor, weights: Tensor | None) -> None:
+    """Add weights (ones if None) to sums at index, in place; no wait for the device anywhere."""
+    if sums.device.type == "cpu":
+        sums += torch.bincount(index, weights=weights, minlength=sums.numel())
+    elif weights is None:
+        sums.index_add_(0, index, torch.ones_like(index, dtype=sums.dtype))
+    else:
+        sums.index_add_(0, index, weights)
+
+
+def bin_soft(confidence: Tensor, truth: Tensor, num_bins: int, keep: Tensor | None = None) -> Bins:
+    """Bins of a block whose correctness is a probability.
+
+    Args:
+        confidence: (n,).
+        truth: (n,), the probability that the prediction is right.
+        num_bins: Number of bins.
+        keep: (n,) bool, the voxels that count; all if None.
+
+    Returns:
+        Fields (1, num_bins).
+    """
+    confidence, truth = confidence.double(), truth.double()
+    index = bin_index(confidence, num_bins)
+    if keep is not None:
+        index = torch.where(keep, index, num_bins)
+    bins = empty_bins(1, num_bins + 1, confidence.device)
+    weights = (None, confidence, truth, (confidence - truth).square())
+    for field, weight in zip(bins, weights, strict=True):
+        _add_by_index(field[0], index, weight)
+    return Bins(*(field[:, :num_bins] for field in bins))
+
+
+def top_label(probs: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest probability (n,) and its class (n,) uint8 of probs (K, n).
+
+    Of equal probabilities the first class wins.
+    """
+    confidence, prediction = probs[0], torch.zeros(probs.shape[1:], dtype=torch.uint8, device=probs.device)
+    if len(probs) == 2:
+        return torch.maximum(probs[0], probs[1]), (probs[1] > probs[0]).view(torch.uint8)
+    for k in range(1, len(probs)):
+        prediction.masked_fill_(probs[k] > confidence, k)
+        confidence = torch.maximum(confidence, probs[k])
+    return confidence, prediction
+
+
+def predict_labels(probs: Tensor) -> Tensor:
+    """Label map (*S) uint8 of probs (K, *S): the class of largest probability, the first of equals."""
+    flat = probs.reshape(len(probs), -1)
+    labels = torch.empty(flat.shape[1], dtype=torch.uint8, device=probs.device)
+    for block, out in iter_blocks(flat, labels):
+        out.copy_(top_label(block)[1])
+    return labels.reshape(probs.shape[1:])
+
+
+def iter_blocks(first: Tensor, *others: Tensor | None, block: int = BLOCK) -> Iterator[tuple]:
+    """Matching blocks along the last axis of flat tensors of one length; None stays None."""
+    for start in range(0, first.shape[-1], block):
+        yield tuple(None if t is None else t[..., start : start + block] for t in (first, *others))
+
+
+def view_channels(num_classes: int, view: str) -> int:
+    """Number of channels of a view: a channel per class if class-wise, else one."""
+    return num_classes if view == "classwise" else 1
+
+
+def add_view(sums: BinAccumulator, view: str, probs: Tensor, target: Tensor, offset: Tensor | None) -> None:
+    """Add a block to the sums of one view.
+
+    Args:
+        sums: Where to add.
+        view: ``top_label`` bins max p against "argmax is right", ``classwise`` each p_k against "label is k",
+            ``foreground`` 1 - p_0 against "label is not 0".
+        probs: (K, n) float64.
+        target: (n,) labels.
+        offset: From `BinAccumulator.cell_offset`.
+    """
+    if view == "top_label":
+        confidence, prediction = top_label(probs)
+        sums.add(0, confidence, prediction == target, offset)
+    elif view == "foreground":
+        sums.add(0, 1.0 - probs[0], target != 0, offset)
+    else:
+        for k in range(len(probs)):
+            sums.add(k, probs[k], target == k, offset)
+
+
+def bin_item(probs: Tensor, target: Tensor, view: str, num_bins: int = FINE_BINS, keep: Tensor | None = None) -> Bins:
+    """Bins of one image or volume.
+
+    Args:
+        probs: (K, *S).
+        target: (*S) labels.
+        view: As in `add_view`.
+        num_bins: Number of bins.
+        keep: (*S) bool, the voxels that count; all if None.
+
+    Returns:
+        Fields (C, num_bins), C = K for the class-wise view, else 1.
+    """
+    sums = BinAccumulator(view_channels(len(probs), view), 1, num_bins, probs.device)
+    dropped = None if keep is None else ~keep.reshape(-1)
+    for p, y, drop in iter_blocks(probs.reshape(len(probs), -1), target.reshape(-1), dropped):
+        add_view(sums, view, p.double(), y, sums.cell_offset(drop))
+    return sums.bins()[0]

@@ -1,0 +1,90 @@
+"""Checks of what a metric is given: shapes always, values where the metric is asked to validate."""
+
+import torch
+from torch import Tensor
+
+from metrics.binning import iter_blocks
+
+MESSAGES = (
+    "probs holds NaN",
+    "probs holds values outside [0, 1]: metrics take probabilities; apply softmax to logits first",
+    "probs does not sum to 1 over the classes (axis 1): apply softmax over the classes, or turn one sigmoid channel p "
+    "into (1 - p, p)",
+    "target holds labels outside 0..num_classes-1 that are not ignore_index",
+)
+
+
+def check_shapes(probs: Tensor, target: Tensor, num_classes: int) -> None:
+    """Compare the shapes of probs (B, K, *S) and target (B, *S).
+
+    Raises:
+        ValueError: If the shapes or types do not fit.
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes={num_classes}: at least two; turn one sigmoid channel p into (1 - p, p)")
+    if not probs.is_floating_point():
+        raise ValueError(f"probs must be floating point, got {probs.dtype}")
+    if probs.ndim < 3 or probs.shape[1] != num_classes:
+        raise ValueError(f"probs must have the shape (B, {num_classes}, *S), got {tuple(probs.shape)}")
+    expected = (probs.shape[0], *probs.shape[2:])
+    if target.shape != expected:
+        raise ValueError(f"target must have the shape {expected}, got {tuple(target.shape)}")
+    if target.is_floating_point() or target.is_complex():
+        raise ValueError(f"target must hold integer labels, got {target.dtype}")
+
+
+def value_problems(probs: Tensor) -> Tensor:
+    """Which of the first three `MESSAGES` hold for probs (K, *S), as (4,) bool on its device, without a wait for it."""
+    tolerance = 1e-3 if probs.dtype in (torch.float32, torch.float64) else 3e-2
+    found = torch.zeros(len(MESSAGES), dtype=torch.bool, device=probs.device)
+    if probs.numel() == 0:
+        return found
+    for (block,) in iter_blocks(probs.reshape(len(probs), -1)):
+        low, high = block.aminmax()
+        low_sum, high_sum = block.sum(0, dtype=torch.promote_types(block.dtype, torch.float32)).aminmax()
+        found[0] |= low.isnan()
+        found[1] |= (low < 0) | (high > 1)
+        found[2] |= (low_sum < 1 - tolerance) | (high_sum > 1 + tolerance)
+    return found
+
+
+def label_problems(target: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
+    """Whether the last of `MESSAGES` holds, as (4,) bool on the device of target (*S)."""
+    wrong = (target < 0) | (target >= num_classes)
+    if ignore_index is not None:
+        wrong &= target != ignore_index
+    found = torch.zeros(len(MESSAGES), dtype=torch.bool, device=target.device)
+    found[3] |= wrong.any()
+    return found
+
+
+def valid_voxels(target: Tensor, num_classes: int, ignore_index: int | None) -> Tensor | None:
+    """The voxels (*S) bool that are not ignored; None, at next to no cost, where the extremes show that all count."""
+    if ignore_index is None:
+        return None
+    if target.device.type == "cpu" and target.numel() and not 0 <= ignore_index < num_classes:
+        low, high = target.aminmax()
+        if low >= 0 and high < num_classes:
+            return None
+    return target != ignore_index
+
+
+def raise_problems(found: Tensor) -> None:
+    """Raise for the first problem found.
+
+    Raises:
+        ValueError: If any entry is set.
+    """
+    flags = found.tolist()
+    if any(flags):
+        raise ValueError(MESSAGES[flags.index(True)])
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Check that an argument is one of its choices.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown: choose one of {list(choices)}")

@@ -1,0 +1,94 @@
+"""Pictures of one image, or of the middle slice of a volume: labels, confidence, errors."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.plot.style import BLUE, COLOURS, FONT, VERMILION, new_figure, to_numpy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+IGNORED = 255
+
+
+def middle_slice(truth: NDArray[Any]) -> int:
+    """Slice of a volume (D, H, W) with most foreground; the middle one where there is none."""
+    area = ((truth != 0) & (truth != IGNORED)).reshape(len(truth), -1).sum(1)
+    return int(area.argmax()) if area.any() else len(truth) // 2
+
+
+def _flat(image: NDArray[Any], truth: NDArray[Any], *others: NDArray[Any]) -> list[NDArray[Any]]:
+    """The slice that is shown of each array; 2D arrays as they are. Axes before the last two or three are channels."""
+    if truth.ndim == 2:
+        return [image, truth, *others]
+    index = middle_slice(truth)
+    return [array[..., index, :, :] for array in (image, truth, *others)]
+
+
+def _grey(image: NDArray[Any]) -> NDArray[Any]:
+    """Image (C, H, W) or (H, W) as (H, W) or, of three channels, (H, W, 3), scaled to 0..1."""
+    image = np.asarray(image, dtype=float)
+    if image.ndim == 3:
+        image = np.moveaxis(image, 0, -1) if image.shape[0] == 3 else image[0]
+    low, high = np.nanpercentile(image, [1, 99])
+    return np.clip((image - low) / max(high - low, 1e-12), 0, 1)
+
+
+def _show(ax: "Axes", picture: NDArray[Any], title: str, **kwargs: Any) -> Any:
+    """Draw a picture without ticks."""
+    ax.set_title(title, fontsize=FONT)
+    ax.set_axis_off()
+    return ax.imshow(picture, interpolation="nearest", **kwargs)
+
+
+def _outline(ax: "Axes", labels: NDArray[Any]) -> None:
+    """Contour of every foreground class."""
+    for k in np.unique(labels):
+        if k not in (0, IGNORED):
+            ax.contour(labels == k, levels=[0.5], colors=[COLOURS[int(k - 1) % len(COLOURS)]], linewidths=1.1)
+
+
+def error_map(prediction: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
+    """RGBA picture (H, W, 4).
+
+    Vermilion where foreground was claimed or given the wrong class, blue where it was missed, grey where ignored.
+    """
+    from matplotlib.colors import to_rgba
+
+    colours = np.zeros((*truth.shape, 4))
+    wrong = (prediction != truth) & (truth != IGNORED)
+    colours[wrong & (prediction != 0)] = to_rgba(VERMILION, 0.8)
+    colours[wrong & (prediction == 0)] = to_rgba(BLUE, 0.8)
+    colours[truth == IGNORED] = to_rgba("#888888", 0.5)
+    return colours
+
+
+def overlay(image: Any, prediction: Any, truth: Any, probs: Any, title: str = "") -> "tuple[Figure, NDArray[Any]]":
+    """Truth, prediction, confidence and error side by side.
+
+    Args:
+        image: (C, *S) or (*S).
+        prediction: (*S) labels.
+        truth: (*S) labels, 255 where ignored.
+        probs: (K, *S).
+        title: Title of the figure.
+
+    Returns:
+        Figure and its four axes. Of a volume the slice with most foreground is shown.
+    """
+    arrays = _flat(*(to_numpy(a) for a in (image, truth, prediction, probs)))
+    shown, labels, predicted, p = arrays
+    grey = _grey(shown)
+    figure, axes = new_figure(1, 4, size=(11.0, 3.1))
+    figure.suptitle(title, fontsize=FONT + 1)
+    for ax, name, outlined in ((axes[0], "truth", labels), (axes[1], "prediction", predicted)):
+        _show(ax, grey, name, cmap="gray", vmin=0, vmax=1)
+        _outline(ax, outlined)
+    picture = _show(axes[2], p.max(0), "confidence (max p)", cmap="cividis", vmin=1 / len(p), vmax=1)
+    figure.colorbar(picture, ax=axes[2], shrink=0.8).ax.tick_params(labelsize=FONT - 2)
+    _show(axes[3], grey, "errors: claimed (red), missed (blue)", cmap="gray", vmin=0, vmax=1)
+    axes[3].imshow(error_map(predicted, labels), interpolation="nearest")
+    return figure, axes

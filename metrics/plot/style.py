@@ -1,0 +1,70 @@
+"""One look for all plots: colours that colour-blind readers and grey prints keep apart, and how figures are made."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008)
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+)
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#555555", YELLOW)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES = ("-", "--", "-.", ":")
+GREY = "#666666"
+FONT = 9
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (4.2, 4.2), **kwargs: Any
+) -> "tuple[Figure, Any]":
+    """Figure and axes, as `pyplot.subplots` gives them, without its state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    return figure, figure.subplots(rows, columns, **kwargs)
+
+
+def figure_of(ax: "Axes | None", size: tuple[float, float] = (4.2, 4.2)) -> "tuple[Figure, Axes]":
+    """The axes that were given and their figure, or new ones."""
+    if ax is None:
+        return new_figure(size=size)
+    return ax.figure, ax  # type: ignore[return-value]
+
+
+def finish(ax: "Axes", title: str = "", xlabel: str = "", ylabel: str = "") -> None:
+    """Labels, a light grid, no box."""
+    ax.set_title(title, fontsize=FONT + 1)
+    ax.set_xlabel(xlabel, fontsize=FONT)
+    ax.set_ylabel(ylabel, fontsize=FONT)
+    ax.tick_params(labelsize=FONT - 1)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(True, color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
+def series_style(index: int) -> dict[str, Any]:
+    """Colour, marker and line of the index-th series: told apart without colour, too."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": LINES[index % len(LINES)],
+        "markersize": 4,
+        "linewidth": 1.4,
+    }
+
+
+def to_numpy(values: Any) -> NDArray[Any]:
+    """Array of a tensor or of anything numpy takes."""
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)

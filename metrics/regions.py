@@ -1,0 +1,182 @@
+"""Regions: which voxels of an image or volume count.
+
+A region is an object called with (target (*S), prediction (*S), valid (*S) bool) that gives a (*S) bool mask; both
+label maps are uint8, and one code serves 2D and 3D. Names stand for the default objects: ``all``, ``foreground``,
+``boundary``, ``interior``, ``dilated``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def _slide(x: Tensor, axis: int, steps: int, op: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Combine each voxel with its neighbours up to ``steps`` away along one axis."""
+    for _ in range(steps):
+        out, size = x.clone(), x.shape[axis] - 1
+        out.narrow(axis, 0, size).copy_(op(out.narrow(axis, 0, size), x.narrow(axis, 1, size)))
+        out.narrow(axis, 1, size).copy_(op(out.narrow(axis, 1, size), x.narrow(axis, 0, size)))
+        x = out
+    return x
+
+
+def box_filter(x: Tensor, radius: int, op: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Combine each voxel of (*S) with all voxels of the box of ``2 radius + 1`` around it, e.g. by `torch.maximum`."""
+    for axis in range(x.ndim):
+        x = _slide(x, axis, radius, op)
+    return x
+
+
+def label_changes(target: Tensor, valid: Tensor, radius: int) -> Tensor:
+    """Voxels (*S) with another label within ``radius`` voxels along every axis (chessboard distance).
+
+    Ignored voxels make no boundary.
+    """
+    high = box_filter(target.masked_fill(~valid, 0), radius, torch.maximum)
+    low = box_filter(target.masked_fill(~valid, 254), radius, torch.minimum)
+    return high > low
+
+
+def _distance_below(mask: Tensor, limit: float, spacing: Sequence[float]) -> Tensor:
+    """Voxels whose distance in mm to the nearest voxel of the mask is at most ``limit``."""
+    from scipy.ndimage import distance_transform_edt
+
+    if not mask.any():
+        return torch.zeros_like(mask)
+    distance = distance_transform_edt(~mask.cpu().numpy(), sampling=tuple(spacing))
+    return torch.from_numpy(distance <= limit + 1e-9).to(mask.device)
+
+
+@dataclass(frozen=True)
+class All:
+    """Every voxel."""
+
+    def __call__(self, target: Tensor, prediction: Tensor, valid: Tensor) -> Tensor:
+        """Mask (*S)."""
+        return torch.ones_like(valid)
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """Voxels whose true label is not 0."""
+
+    def __call__(self, target: Tensor, prediction: Tensor, valid: Tensor) -> Tensor:
+        """Mask (*S)."""
+        return target != 0
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Band around every change of the true label.
+
+    Args:
+        radius: Half width: in voxels (chessboard distance), or in mm where ``spacing`` is given (Euclidean distance
+            to the nearest voxel at a change).
+        spacing: Voxel size in mm, one number an axis.
+    """
+
+    radius: float = 2
+    spacing: tuple[float, ...] | None = None
+
+    def __call__(self, target: Tensor, prediction: Tensor, valid: Tensor) -> Tensor:
+        """Mask (*S)."""
+        if self.spacing is None:
+            return label_changes(target, valid, int(self.radius))
+        return _distance_below(label_changes(target, valid, 1), self.radius, self.spacing)
+
+
+@dataclass(frozen=True)
+class Interior:
+    """True foreground outside the boundary band; arguments as for `Boundary`.
+
+    Args:
+        radius: Half width of the band that is left out.
+        spacing: Voxel size in mm.
+    """
+
+    radius: float = 2
+    spacing: tuple[float, ...] | None = None
+
+    def __call__(self, target: Tensor, prediction: Tensor, valid: Tensor) -> Tensor:
+        """Mask (*S)."""
+        return (target != 0) & ~Boundary(self.radius, self.spacing)(target, prediction, valid)
+
+
+@dataclass(frozen=True)
+class Dilated:
+    """Foreground that is true, or true or predicted, grown by a radius.
+
+    Args:
+        radius: In voxels (steps to the 4 or 6 direct neighbours, as binary dilation with a cross), or in mm where
+            ``spacing`` is given.
+        spacing: Voxel size in mm.
+        predicted: Take the predicted foreground too.
+    """
+
+    radius: float = 2
+    spacing: tuple[float, ...] | None = None
+    predicted: bool = True
+
+    def __call__(self, target: Tensor, prediction: Tensor, valid: Tensor) -> Tensor:
+        """Mask (*S)."""
+        mask = (target != 0) & valid
+        if self.predicted:
+            mask |= (prediction != 0) & valid
+        if self.spacing is not None:
+            return _distance_below(mask, self.radius, self.spacing)
+        for _ in range(int(self.radius)):
+            grown = [_slide(mask, axis, 1, torch.logical_or) for axis in range(mask.ndim)]
+            mask = torch.stack(grown).any(0)
+        return mask
+
+
+Region = Callable[[Tensor, Tensor, Tensor], Tensor]
+REGIONS: dict[str, Region] = {
+    "all": All(),
+    "foreground": Foreground(),
+    "boundary": Boundary(),
+    "interior": Interior(),
+    "dilated": Dilated(),
+}
+
+
+def get_region(region: str | Region) -> Region:
+    """The region of that name, or the object itself.
+
+    Raises:
+        ValueError: If there is no region of that name.
+    """
+    if callable(region):
+        return region
+    if region not in REGIONS:
+        raise ValueError(f"region={region!r} is unknown: choose one of {sorted(REGIONS)} or give a region object")
+    return REGIONS[region]
+
+
+def region_cells(masks: Sequence[Tensor | None], valid: Tensor | None) -> tuple[Tensor | None, list[list[int]], int]:
+    """Split the voxels so that overlapping regions need one pass: a cell is a combination of regions.
+
+    Args:
+        masks: One (*S) bool mask a region; None is the region of all voxels.
+        valid: (*S) bool, the voxels that count at all; None if all do.
+
+    Returns:
+        The cell (*S) uint8 of each voxel (None if there is only one), for each region its cells, and the number of
+        cells. Voxels that do not count get the number of cells.
+    """
+    bits = [m for m in masks if m is not None]
+    num_cells = 1 << len(bits)
+    if not bits and valid is None:
+        return None, [[0] for _ in masks], 1
+    cell = torch.zeros_like(bits[0] if bits else valid, dtype=torch.uint8)
+    for bit, mask in enumerate(bits):
+        cell |= mask.view(torch.uint8) << bit
+    if valid is not None:
+        cell.masked_fill_(~valid, num_cells)
+    members, bit = [], 0
+    for mask in masks:
+        members.append([c for c in range(num_cells) if mask is None or c >> bit & 1])
+        bit += mask is not None
+    return cell, members, num_cells
