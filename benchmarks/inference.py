@@ -2,10 +2,12 @@
 
     python -m benchmarks.inference                 # both parts, about ten minutes on one core
     python -m benchmarks.inference --part tiles    # or: steps
+    python -m benchmarks.inference --part blending --run runs/a --window 32 32 32
 
 Seconds are CPU seconds of the process on one thread; each pair is run in alternating rounds and the median of the
 rounds' ratios is given with its quartiles. Peak memory is that of a process of its own that does one inference, less
-what it held before. Writes strict JSON where `--output` says.
+what it held before. `blending` scores the test cases of a finished run under both ways to average overlapping tiles.
+Writes strict JSON where `--output` says.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import losses
+import metrics
 import models
 from lightning_app.module import SegmentationModule
 
@@ -211,10 +214,33 @@ def steps(rounds: int, count: int = 5) -> dict[str, dict[str, float]]:
     return results
 
 
+def blending(run: Path, window: list[int]) -> dict[str, dict[str, float]]:
+    """Test metrics of a run whose overlapping tiles are averaged as probabilities, and as logits."""
+    from benchmarks.posthoc import COLUMNS, load
+
+    module, data = load(run)
+    module.eval()
+    data.prepare_data()
+    data.setup("test")
+    names, results = tuple(data.class_names), {}
+    for average in ("probabilities", "logits"):
+        inference = models.SlidingWindow(window, overlap=0.5, average=average)
+        collection = metrics.build(len(names), names)
+        for batch in data.test_dataloader():
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                probs = inference(batch["image"], module)
+            collection.update(probs, batch["mask"])
+        values = collection.compute()
+        results[average] = {name: float(values[name]) for name in COLUMNS}
+    return results
+
+
 def main() -> None:
     """Run the parts asked for and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["tiles", "steps", "all"], default="all")
+    parser.add_argument("--part", choices=["tiles", "steps", "all", "blending"], default="all")
+    parser.add_argument("--run", type=Path, default=None, help="finished run, for blending")
+    parser.add_argument("--window", type=int, nargs="+", default=[32, 32, 32], help="for blending")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", type=Path, default=None)
     arguments = parser.parse_args()
@@ -240,6 +266,11 @@ def main() -> None:
                 f"{name:<34}{row['program_s']:>9.3f}{row['bare_s']:>9.3f}{row['ratio']:>7.3f}"
                 f"   {row['low']:.3f} to {row['high']:.3f}\n"
             )
+    if arguments.part == "blending":
+        results["blending"] = table = blending(arguments.run, arguments.window)
+        sys.stdout.write(f"{'average of':<20}" + "".join(f"{name:>15}" for name in table["logits"]) + "\n")
+        for name, row in table.items():
+            sys.stdout.write(f"{name:<20}" + "".join(f"{value:>15.5f}" for value in row.values()) + "\n")
     if arguments.output:
         arguments.output.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 

@@ -48,13 +48,18 @@ def collect(module, loader, folder: Path) -> Collector:
     return collector
 
 
+def load(run: Path):
+    """The training module, with the best weights and no calibrator, and the data of a finished run."""
+    cli = run_training(["fit", "--config", str(run / "config.yaml"), "--trainer.logger", "false"], run=False)
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
+    cli.model.load_state_dict(checkpoint["state_dict"], strict=False)
+    cli.model.calibrator = None
+    return cli.model, cli.datamodule
+
+
 def table(run: Path, methods: list[str]) -> list[dict[str, object]]:
     """A row a method for one run."""
-    cli = run_training(["fit", "--config", str(run / "config.yaml"), "--trainer.logger", "false"], run=False)
-    module, data = cli.model, cli.datamodule
-    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"], strict=False)
-    module.calibrator = None
+    module, data = load(run)
     data.prepare_data()
     data.setup("validate")
     data.setup("test")
