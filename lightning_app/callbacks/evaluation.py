@@ -14,6 +14,7 @@ from torch import Tensor
 
 import metrics
 from lightning_app.run_folder import RunFolder, write_text
+from metrics.calibration import soft_bins
 from metrics.errors import average_calibration_error, expected_calibration_error, maximum_calibration_error
 
 IGNORE_INDEX = 255
@@ -137,10 +138,9 @@ def known_truth(probs: Tensor, batch: dict[str, Any]) -> dict[str, float]:
     """Where the true probabilities of a case are known: its true ECE, and the lowest reachable NLL and Brier score."""
     if "true_probs" not in batch:
         return {}
-    error = metrics.TrueCalibrationError(probs.shape[0]).to(probs.device)
-    error.update(probs[None], batch["true_probs"])
+    bins = soft_bins(probs, batch["true_probs"][0], "top_label", num_bins=NUM_BINS)
     lowest = metrics.lowest_scores(batch["true_probs"])
-    return {"ece_true": float(error.compute()), "nll_lowest": lowest["nll"], "brier_lowest": lowest["brier"]}
+    return {"ece_true": float(expected_calibration_error(bins)), "nll_lowest": lowest["nll"], "brier_lowest": lowest["brier"]}
 
 
 def gather(items: list[Any]) -> list[Any]:
