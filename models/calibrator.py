@@ -58,8 +58,10 @@ class Calibrator(nn.Module):
     def forward(self, probs: Tensor, image: Tensor | None = None) -> Tensor:
         """Calibrated probabilities ``(B, K, *S)``; ``image (B, C, *S)`` is read by the image-based methods alone."""
         flat = self._checked(probs).flatten(2)
-        calibrated = [self.calibrated(part).exp() for part in log_probabilities(flat).split(CHUNK, dim=2)]
-        return torch.cat(calibrated, dim=2).view(probs.shape).to(probs.dtype)
+        calibrated = torch.empty_like(flat)
+        for part, place in zip(flat.split(CHUNK, dim=2), calibrated.split(CHUNK, dim=2), strict=True):
+            place.copy_(self.calibrated(log_probabilities(part)).exp())
+        return calibrated.view(probs.shape)
 
     def calibrated(self, log_probs: Tensor) -> Tensor:
         """Calibrated log probabilities ``(B, K, N)`` of log probabilities ``(B, K, N)``, voxel by voxel."""
