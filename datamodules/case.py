@@ -50,6 +50,9 @@ class DataInfo:
         source: Where to get it.
         layout: The official layout expected under the root folder.
         paper: The paper of the project that uses it.
+        classes: Classes in words, where the class does not fix them.
+        dimensions: 2D or 3D in words, where the class does not fix them.
+        downloadable: Served openly for some arguments of the class.
     """
 
     title: str
@@ -62,3 +65,6 @@ class DataInfo:
     source: str
     layout: str
     paper: str = ""
+    classes: str = ""
+    dimensions: str = ""
+    downloadable: bool = False

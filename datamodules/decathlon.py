@@ -65,6 +65,8 @@ class Decathlon(VolumeData):
         source="http://medicaldecathlon.com",
         layout="<task>/imagesTr/*.nii.gz and <task>/labelsTr/*.nii.gz",
         paper="all",
+        classes="by task",
+        downloadable=True,
     )
 
     def __init__(

@@ -46,6 +46,7 @@ class ImageFolder(ImageData):
         citation="-",
         source="your own disk",
         layout="the images and masks that the patterns name",
+        classes="by argument",
     )
 
     def __init__(

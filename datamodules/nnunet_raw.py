@@ -41,18 +41,20 @@ class NNUNetRaw(VolumeData):
         citation="Isensee et al., Nature Methods 2021",
         source="your own disk",
         layout="dataset.json, imagesTr/<case>_0000.nii.gz and labelsTr/<case>.nii.gz",
+        classes="by dataset.json",
+        dimensions="2D, 3D",
     )
     folder = "nnunet_raw"
 
     def __init__(self, root: str | None = None, patch_size: list[int] | None = None, **kwargs: Any) -> None:
         self.root = root
         facts = self._facts()
-        self.images = self.ending.lower().endswith(readers.IMAGE_ENDINGS)
-        super().__init__(root=root, patch_size=None if self.images else patch_size, **kwargs)
+        self.reads_images = self.ending.lower().endswith(readers.IMAGE_ENDINGS)
+        super().__init__(root=root, patch_size=None if self.reads_images else patch_size, **kwargs)
         self.in_channels = len(facts["channel_names"])
         self.class_names, mapping = read_labels(facts["labels"])
         self.coding = Index(len(self.class_names), mapping)
-        if self.images:
+        if self.reads_images:
             self.spatial_dims = 2
             self.patch_size = tuple(patch_size or (256, 256))
 
@@ -82,7 +84,7 @@ class NNUNetRaw(VolumeData):
     def _case(self, name: Path, folder: Path, masks: tuple[Path, ...]) -> Case:
         base = name.name.removesuffix(self.ending)
         images = [folder / f"{base}_{number:04d}{self.ending}" for number in range(self.files_a_case)]
-        if self.images and not all(path.exists() for path in images[1:]):
+        if self.reads_images and not all(path.exists() for path in images[1:]):
             images = images[:1]
         for path in images:
             if not path.exists():
@@ -96,7 +98,7 @@ class NNUNetRaw(VolumeData):
 
     def make_pipeline(self) -> Pipeline:  # type: ignore[override]
         """The pipeline for volumes, or for images."""
-        if not self.images:
+        if not self.reads_images:
             return super().make_pipeline()
         augmentation = (self.augmentation or Augment2D()) if self.augment else None
         patches = TrainingPatches(self.patch_size, self.divisor, self.sampling or Uniform(), augmentation, self.seed)

@@ -151,6 +151,8 @@ class Phantom(SegmentationData):
         citation="this project",
         source="this project",
         layout="nothing: no file is read",
+        classes="background and any number of regions",
+        dimensions="2D, 3D",
     )
     has_true_probs = True
 

@@ -240,6 +240,7 @@ class VolumeData(SegmentationData):
     default_clip: Sequence[float] | None = None
     default_normalisation = "zscore"
     resample_order = 1
+    reads_images = False
 
     def __init__(
         self,
