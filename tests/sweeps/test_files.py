@@ -46,28 +46,26 @@ class TestFile:
             kind(**loss.get("init_args", {}))
 
 
-def covering(cells, parameters):
-    """A few cells that hold every value of every parameter."""
-    axes = [spec.get("values", [spec.get("value")]) for spec in parameters.values()]
-    wanted = {(name, repr(value)) for name, values in zip(parameters, axes, strict=True) for value in values}
+def covering(sweep, seen):
+    """A few cells, at least one, that hold every value of every parameter that no file before had."""
     chosen = []
-    for cell in cells:
-        new = {(name, repr(value)) for name, value in cell.items()} & wanted
-        if new:
+    for cell in grid_cells(sweep.parameters):
+        new = {(name, repr(value)) for name, value in cell.items()} - seen
+        if new or not chosen:
             chosen.append(cell)
-            wanted -= new
+            seen |= new
     return chosen
 
 
-@pytest.mark.slow  # builds the real parser, and about eighty command lines with it
+@pytest.mark.slow  # builds the real parser, and some eighty command lines with it
 def test_every_value_of_every_file_is_taken_by_the_real_program(monkeypatch, tmp_path, shared_data):
     from lightning_app.cli import main
 
     monkeypatch.setenv("SEGMENTATION_DATA", str(shared_data))
-    lines = []
+    lines, seen = [], set()
     for path in FILES:
         sweep = load(path)
-        for cell in covering(grid_cells(sweep.parameters), sweep.parameters):
+        for cell in covering(sweep, seen):
             line = command_line(sweep.config, cell)
             lines.append((path.stem, cell, line[line.index("lightning_app") + 1 :]))
     for number, (stem, cell, line) in enumerate(lines):
