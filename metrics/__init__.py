@@ -1,7 +1,8 @@
 """Calibration and overlap metrics for segmentation that stay exact at any number of voxels."""
 
-from metrics import errors, plot, regions, statistics
+from metrics import curves, errors, plot, presets, regions, statistics
 from metrics.binning import CASE_BINS, FINE_BINS, Bins, bin_item, empty_bins, merge_bins, predict_labels, rebin
+from metrics.boundary import BoundaryIoU, distance_bins
 from metrics.calibration import (
     AdaptiveCalibrationError,
     AverageCalibrationError,
@@ -11,13 +12,16 @@ from metrics.calibration import (
     Overconfidence,
     ReliabilityBins,
     RootMeanSquareCalibrationError,
+    SoftVolumeBias,
     ThresholdedCalibrationError,
     TrueCalibrationError,
     Underconfidence,
 )
 from metrics.collection import build
 from metrics.evaluate import CaseSums, case_bins, evaluate_case, rows_from_sums, sum_case
+from metrics.margins import MarginCounts, count_margins
 from metrics.overlap import DiceScore, GeneralizedDiceScore, JaccardIndex, Precision, Recall
+from metrics.presets import preset
 from metrics.scores import BrierScore, NegativeLogLikelihood, lowest_scores
 from metrics.statistics import bootstrap_band, bootstrap_bins, bootstrap_interval
 from metrics.surface import AverageSurfaceDistance, HausdorffDistance95, NormalizedSurfaceDice
@@ -29,6 +33,7 @@ __all__ = [
     "AverageCalibrationError",
     "AverageSurfaceDistance",
     "Bins",
+    "BoundaryIoU",
     "BrierScore",
     "CaseSums",
     "DebiasedCalibrationError",
@@ -37,6 +42,7 @@ __all__ = [
     "GeneralizedDiceScore",
     "HausdorffDistance95",
     "JaccardIndex",
+    "MarginCounts",
     "MaximumCalibrationError",
     "NegativeLogLikelihood",
     "NormalizedSurfaceDice",
@@ -45,6 +51,7 @@ __all__ = [
     "Recall",
     "ReliabilityBins",
     "RootMeanSquareCalibrationError",
+    "SoftVolumeBias",
     "ThresholdedCalibrationError",
     "TrueCalibrationError",
     "Underconfidence",
@@ -54,6 +61,9 @@ __all__ = [
     "bootstrap_interval",
     "build",
     "case_bins",
+    "count_margins",
+    "curves",
+    "distance_bins",
     "empty_bins",
     "errors",
     "evaluate_case",
@@ -61,6 +71,8 @@ __all__ = [
     "merge_bins",
     "plot",
     "predict_labels",
+    "preset",
+    "presets",
     "rebin",
     "regions",
     "rows_from_sums",

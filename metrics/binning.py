@@ -29,7 +29,7 @@ class Bins(NamedTuple):
         squared_error: Sum of (confidence - correctness) squared, float64.
     """
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # a tuple's method of that name is of no use here
     confidence: Tensor
     correct: Tensor
     squared_error: Tensor

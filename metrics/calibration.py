@@ -33,6 +33,7 @@ MEASURES: dict[str, Callable[[Bins, int], Tensor]] = {
     "debiased": errors.debiased_l2_error,
     "thresholded": errors.thresholded_calibration_error,
     "adaptive": errors.adaptive_calibration_error,
+    "volume_bias": lambda bins, _: errors.volume_bias(bins),
 }
 
 
@@ -87,6 +88,8 @@ class ReliabilityBins(VoxelMetric):
         self.num_bins, self.view, self.include_background = num_bins, view, include_background
         for name, field in zip(Bins._fields, empty_bins(view_channels(num_classes, view), FINE_BINS), strict=True):
             self.add_state(name, field, dist_reduce_fx="sum")
+        self.case_sum: Tensor
+        self.cases: Tensor
         self.add_state("case_sum", torch.zeros(len(MEASURES), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("cases", torch.zeros(len(MEASURES), dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -217,6 +220,25 @@ class Underconfidence(ExpectedCalibrationError):
     measure = "underconfidence"
 
 
+class SoftVolumeBias(ExpectedCalibrationError):
+    """Relative error of the soft volume, sum of p_k over the number of voxels of class k, minus 1; best is 0.
+
+    The mean over the foreground classes; cases and classes without a true voxel are left out.
+
+    Args:
+        num_classes: Number of classes K.
+        average: As for `ReliabilityBins`.
+        **kwargs: As for `ReliabilityBins`; the view is class-wise.
+    """
+
+    measure = "volume_bias"
+    higher_is_better = None  # type: ignore[assignment]  # torchmetrics: neither
+    plot_lower_bound = -1.0
+
+    def __init__(self, num_classes: int, average: str = "per_case", **kwargs: Any) -> None:
+        super().__init__(num_classes, view="classwise", average=average, include_background=False, **kwargs)
+
+
 class TrueCalibrationError(ExpectedCalibrationError):
     """The calibration error against known probabilities: ECE with the true probability in place of "was it right".
 
@@ -225,7 +247,7 @@ class TrueCalibrationError(ExpectedCalibrationError):
     (B, *S) only to say which voxels are ignored or in the region. Arguments as for `ReliabilityBins`.
     """
 
-    def update(
+    def update(  # type: ignore[override]
         self, probs: Tensor, true_probs: Tensor, target: Tensor | None = None, mask: Tensor | None = None
     ) -> None:
         """Add a batch."""

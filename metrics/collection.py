@@ -35,7 +35,7 @@ def build(
     common: dict[str, Any] = {"num_classes": num_classes, "ignore_index": ignore_index}
     unchecked = common | {"validate": False}
     bins = unchecked | {"num_bins": num_bins}
-    metrics: dict[str, Metric] = {
+    metrics: dict[str, Metric | MetricCollection] = {
         "dice": DiceScore(class_names=class_names, validate=validate, **common),
         "iou": JaccardIndex(**unchecked),
         "precision": Precision(**unchecked),

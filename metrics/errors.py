@@ -46,6 +46,16 @@ def signed_calibration_error(bins: Bins) -> Tensor:
     return (bins.confidence - bins.correct).sum(-1) / bins.count.sum(-1)
 
 
+def volume_bias(bins: Bins) -> Tensor:
+    """Soft volume over true volume, minus 1: (sum of confidence - sum of correctness) / sum of correctness.
+
+    Of class-wise bins over all voxels this is what summing p_k says about the volume of class k; NaN where the class
+    does not occur.
+    """
+    true = bins.correct.sum(-1)
+    return (bins.confidence.sum(-1) / true - 1).masked_fill(true == 0, torch.nan)
+
+
 def overconfidence(bins: Bins, num_bins: int | None = None) -> Tensor:
     """The over-confident part of the ECE: sum_m (n_m / N) max(conf_m - acc_m, 0)."""
     count, gap = _gaps(bins, num_bins)

@@ -168,11 +168,12 @@ def region_cells(masks: Sequence[Tensor | None], valid: Tensor | None) -> tuple[
     """
     bits = [m for m in masks if m is not None]
     num_cells = 1 << len(bits)
-    if not bits and valid is None:
+    like = bits[0] if bits else valid
+    if like is None:
         return None, [[0] for _ in masks], 1
-    cell = torch.zeros_like(bits[0] if bits else valid, dtype=torch.uint8)
-    for bit, mask in enumerate(bits):
-        cell |= mask.view(torch.uint8) << bit
+    cell = torch.zeros_like(like, dtype=torch.uint8)
+    for bit, inside in enumerate(bits):
+        cell |= inside.view(torch.uint8) << bit
     if valid is not None:
         cell.masked_fill_(~valid, num_cells)
     members, bit = [], 0

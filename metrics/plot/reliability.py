@@ -61,7 +61,7 @@ def _draw_bars(ax: "Axes", count: Any, confidence: Any, frequency: Any) -> None:
     left = np.arange(len(count)) * width
     full = count > 0
     over = full & (confidence > frequency)
-    bars = {"width": width, "align": "edge", "linewidth": 0.6}
+    bars: dict[str, Any] = {"width": width, "align": "edge", "linewidth": 0.6}
     ax.bar(left[full], frequency[full], color="#9CCBE8", edgecolor="white", label="observed", **bars)
     for part, colour, hatch, name in (
         (over, VERMILION, "////", "over-confident"),

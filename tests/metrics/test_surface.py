@@ -68,7 +68,7 @@ def test_equal_to_monai(shape, seed, anisotropic):
     hd95 = monai.metrics.compute_hausdorff_distance(**args, percentile=95).item()
     assd = monai.metrics.compute_average_surface_distance(**args, symmetric=True).item()
     nsd = monai.metrics.compute_surface_dice(**args, class_thresholds=[1.7]).item()
-    assert ours["hd95"] == pytest.approx(hd95, rel=1e-6, abs=1e-6)  # MONAI rounds to float32
+    assert ours["hd95"] == pytest.approx(hd95, abs=1e-5)  # MONAI interpolates the percentile in float32
     assert ours["assd"] == pytest.approx(assd, abs=1e-5)
     assert ours["nsd"] == pytest.approx(nsd, abs=1e-6)
 

@@ -1,0 +1,346 @@
+"""Protocols of papers, with the conventions of their code, so that published numbers can be compared with ours.
+
+A preset is a metric whose `compute` gives a dict of scalars: means over cases (a batch item is a case), cases without
+a value left out. Where a convention is doubtful, the number with the published convention ends in ``_published`` or
+``_paper`` and the sound one stands beside it. Bins are right-closed, (lo, hi], with float32 edges as published; so
+these keep a state of their own.
+
+Shape letters: K classes, N voxels, M bins.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metrics.base import VoxelMetric
+from metrics.binning import Bins, top_label
+from metrics.errors import average_calibration_error, expected_calibration_error, maximum_calibration_error
+from metrics.scores import EPS, score_sums
+
+
+def right_closed_bins(confidence: Tensor, correct: Tensor, edges: Tensor, keep_zero: bool = False) -> Bins:
+    """Bins (lo, hi], fields (1, M).
+
+    Args:
+        confidence: (N,).
+        correct: (N,) bool.
+        edges: (M + 1,) ascending; a confidence at or below the first is dropped.
+        keep_zero: Count it in the first bin instead.
+    """
+    index = torch.bucketize(confidence.to(edges.dtype), edges) - 1
+    if keep_zero:
+        index = index.clamp(min=0)
+    inside = (index >= 0) & (index < len(edges) - 1)
+    index, p, hit = index[inside], confidence[inside].double(), correct[inside].double()
+    empty = torch.zeros(len(edges) - 1, dtype=torch.float64, device=confidence.device)
+    sums = [empty.index_add(0, index, values)[None] for values in (torch.ones_like(p), p, hit, (p - hit).square())]
+    return Bins(sums[0].long(), *sums[1:])
+
+
+def even_edges(num_bins: int, device: torch.device | str = "cpu") -> Tensor:
+    """Edges (M + 1,) float32 of bins of equal width."""
+    return torch.linspace(0, 1, num_bins + 1, device=device)
+
+
+def equal_mass_edges(confidence: Tensor, num_bins: int) -> Tensor:
+    """Edges (M + 1,) float64 at the order statistics i N / M, interpolated; the smallest value itself is dropped."""
+    ordered = confidence.double().sort().values
+    position = torch.linspace(0, len(ordered), num_bins + 1, dtype=torch.float64, device=ordered.device)
+    position = position.clamp(max=len(ordered) - 1)
+    low = position.floor().long()
+    high = (low + 1).clamp(max=len(ordered) - 1)
+    return torch.lerp(ordered[low], ordered[high], position - low)
+
+
+def weighted_gap(bins: Bins, total: int | Tensor) -> Tensor:
+    """sum_m n_m |conf_m - acc_m| / total, scalar; 0 for an empty set."""
+    gap = (bins.confidence - bins.correct).abs().sum()
+    return gap / total if total else gap
+
+
+class Preset(VoxelMetric):
+    """Base of the presets: sums and numbers of case values by name.
+
+    Args:
+        num_classes: Number of classes K.
+        **kwargs: As for `VoxelMetric`; the region and the average are the protocol's.
+    """
+
+    names: tuple[str, ...] = ()
+
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(num_classes, average="per_case", **kwargs)
+        self.case_sum: Tensor
+        self.cases: Tensor
+        self.add_state("case_sum", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("cases", torch.zeros(len(self.names), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, probs: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+        """Add a batch."""
+        for item, labels, keep in self.items(probs, target, mask):
+            flat, truth = item.reshape(len(item), -1), labels.reshape(-1)
+            if keep is not None:
+                flat, truth = flat[:, keep.reshape(-1)], truth[keep.reshape(-1)]
+            values = self.case_values(flat, truth) | self.shaped_values(item, labels, keep)
+            case = torch.stack([torch.as_tensor(values[n], dtype=torch.float64) for n in self.names])
+            case = case.to(self.case_sum.device)
+            self.case_sum += case.nan_to_num(0.0)
+            self.cases += ~case.isnan()
+
+    def case_values(self, probs: Tensor, target: Tensor) -> dict[str, Any]:
+        """Values of a case by name, NaN to skip it, of voxels (K, N) and (N,) that count."""
+        raise NotImplementedError
+
+    def shaped_values(self, probs: Tensor, target: Tensor, keep: Tensor | None) -> dict[str, Any]:
+        """Values that need the image's shape; none unless the protocol has some."""
+        return {}
+
+    def compute(self) -> dict[str, Tensor]:
+        """Mean over the cases of each value, scalars float64; NaN where no case had one."""
+        self.raise_noted()
+        return dict(zip(self.names, self.case_sum / self.cases, strict=True))
+
+
+def _top_bins(probs: Tensor, target: Tensor, num_bins: int) -> Bins:
+    """Top-label bins (lo, hi] of equal width."""
+    confidence, prediction = top_label(probs)
+    return right_closed_bins(confidence, prediction == target, even_edges(num_bins, probs.device))
+
+
+def adaptive_error(probs: Tensor, target: Tensor, num_bins: int) -> Tensor:
+    """Top-label error over bins of equal mass, scalar float64."""
+    confidence, prediction = top_label(probs)
+    bins = right_closed_bins(confidence, prediction == target, equal_mass_edges(confidence, num_bins))
+    return weighted_gap(bins, len(target))
+
+
+class MbLS(Preset):
+    """Margin-based label smoothing and its followers (NACL, CRaC): true-foreground voxels, 15 bins (lo, hi], per case.
+
+    ``ece``: top label. ``cece``: mean over k = 0..(largest label in the case) of the error of p_k; the background
+    channel is one of them. ``tcece``: the same over p_k > 0.001. ``aece``: top label, 15 bins of equal mass. ``nll``:
+    mean cross entropy.
+
+    Args:
+        num_classes: Number of classes K.
+        **kwargs: As for `VoxelMetric`.
+    """
+
+    names = ("ece", "cece", "tcece", "aece", "nll")
+    num_bins = 15
+    threshold = 1e-3
+
+    def case_values(self, probs: Tensor, target: Tensor) -> dict[str, Any]:
+        """Values of one case."""
+        probs, target = probs[:, target != 0], target[target != 0]
+        if not len(target):
+            return dict.fromkeys(self.names, torch.nan)
+        classes = range(int(target.max()) + 1)
+        nll, _, number = score_sums(probs, target)
+        return {
+            "ece": weighted_gap(_top_bins(probs, target, self.num_bins), len(target)),
+            "cece": torch.stack([self._class_error(probs[k], target == k, 0.0) for k in classes]).mean(),
+            "tcece": torch.stack([self._class_error(probs[k], target == k, self.threshold) for k in classes]).mean(),
+            "aece": adaptive_error(probs, target, self.num_bins),
+            "nll": nll / number,
+        }
+
+    def _class_error(self, p: Tensor, correct: Tensor, threshold: float) -> Tensor:
+        """Error of one channel over the voxels above the threshold (over all of them, if it is 0)."""
+        above = p > threshold
+        bins = right_closed_bins(p[above], correct[above], even_edges(self.num_bins, p.device))
+        return weighted_gap(bins, int(above.sum()) if threshold else len(p))
+
+
+class DSCPlusPlus(Preset):
+    """DSC++ (Yeung et al. 2023): every voxel of a case on its original grid, mean over the foreground classes.
+
+    ``nll_paper``: mean of -y log p, p at least 1e-7: false positives cost nothing, so it is no proper score.
+    ``brier_paper``: mean of (y - p)^2 of the class. ``nll``, ``brier``: the multi-class scores.
+
+    Args:
+        num_classes: Number of classes K.
+        raw_labels: Take the label itself as y, as the paper's code does for KiTS19, in place of "the label is k".
+        **kwargs: As for `VoxelMetric`.
+    """
+
+    names = ("nll_paper", "brier_paper", "nll", "brier")
+    floor = 1e-7
+
+    def __init__(self, num_classes: int, raw_labels: bool = False, **kwargs: Any) -> None:
+        super().__init__(num_classes, **kwargs)
+        self.raw_labels = raw_labels
+
+    def case_values(self, probs: Tensor, target: Tensor) -> dict[str, Any]:
+        """Values of one case."""
+        if not len(target):
+            return dict.fromkeys(self.names, torch.nan)
+        p = probs[1:].double()
+        classes = torch.arange(1, len(probs), device=probs.device)[:, None]
+        y = target.expand_as(p).double() if self.raw_labels else (target == classes).double()
+        nll, brier, number = score_sums(probs, target, eps=EPS)
+        return {
+            "nll_paper": -(y * p.clamp(min=self.floor).log()).mean(),
+            "brier_paper": (y - p).square().mean(),
+            "nll": nll / number,
+            "brier": brier / number,
+        }
+
+
+class Barfoot(Preset):
+    """Average calibration error loss (Barfoot et al. 2024): marginal errors of the foreground classes, all voxels.
+
+    20 bins (lo, hi] with 0 in the first; empty bins are left out.
+
+    ``ece_macro``, ``ace_macro``, ``mce_macro``: per case and class, then means. ``ece_micro`` ...: bins of all cases
+    pooled, mean over the classes. ``ece_micro_published``: with the mean confidence of a bin averaged over the cases
+    without their counts, as in the paper's code.
+
+    Args:
+        num_classes: Number of classes K.
+        **kwargs: As for `VoxelMetric`.
+    """
+
+    names = ("ece_macro", "ace_macro", "mce_macro")
+    num_bins = 20
+
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(num_classes, **kwargs)
+        self.pooled: Tensor
+        shape = (5, num_classes - 1, self.num_bins)  # count, confidence, correct, mean confidence, cases
+        self.add_state("pooled", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def case_values(self, probs: Tensor, target: Tensor) -> dict[str, Any]:
+        """Values of one case; its bins go to the pool."""
+        if not len(target):
+            return dict.fromkeys(self.names, torch.nan)
+        edges = even_edges(self.num_bins, probs.device)
+        parts = [right_closed_bins(probs[k], target == k, edges, keep_zero=True) for k in range(1, len(probs))]
+        bins = Bins(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+        full = bins.count > 0
+        mean = bins.confidence / bins.count.clamp(min=1)
+        self.pooled += torch.stack([bins.count.double(), bins.confidence, bins.correct, mean, full.double()])
+        errors = (expected_calibration_error, average_calibration_error, maximum_calibration_error)
+        return {name: error(bins).mean() for name, error in zip(self.names, errors, strict=True)}
+
+    def compute(self) -> dict[str, Tensor]:
+        """Macro, micro and published micro errors, scalars float64."""
+        count, confidence, correct, mean, cases = self.pooled
+        bins = Bins(count.long(), confidence, correct, torch.zeros_like(correct))
+        gap = (count * mean / cases.clamp(min=1) - correct).abs()
+        micro = {
+            "ece_micro": expected_calibration_error(bins).mean(),
+            "ace_micro": average_calibration_error(bins).mean(),
+            "mce_micro": maximum_calibration_error(bins).mean(),
+            "ece_micro_published": (gap.sum(-1) / count.sum(-1)).mean(),
+        }
+        return super().compute() | micro
+
+
+class SVLS(Preset):
+    """Spatially varying label smoothing (Islam and Glocker 2021), per case.
+
+    ``ece``: top label, true-foreground voxels, 10 bins (lo, hi]. ``tace_published``: foreground classes, all voxels of
+    p_k > 0.001, 10 bins of equal mass, the *mean* over bins of (n_m / N) |gap|, a tenth of what the paper's formula
+    says; ``tace``: the sum.
+
+    Args:
+        num_classes: Number of classes K.
+        **kwargs: As for `VoxelMetric`.
+    """
+
+    names = ("ece", "tace_published", "tace")
+    num_bins = 10
+    threshold = 1e-3
+
+    def case_values(self, probs: Tensor, target: Tensor) -> dict[str, Any]:
+        """Values of one case."""
+        inside = target != 0
+        ece = expected_calibration_error(_top_bins(probs[:, inside], target[inside], self.num_bins)).squeeze()
+        values = []
+        for k in range(1, len(probs)):
+            above = probs[k] > self.threshold
+            if above.any():
+                p = probs[k, above]
+                bins = right_closed_bins(p, target[above] == k, equal_mass_edges(p, self.num_bins))
+                values.append(weighted_gap(bins, len(p)))
+        tace = torch.stack(values).mean() if values else torch.tensor(torch.nan)
+        return {"ece": ece, "tace_published": tace / self.num_bins, "tace": tace}
+
+
+def near_change(target: Tensor, radius: int = 2, frame: int = 3) -> Tensor:
+    """Voxels (*S) with another label up to ``radius`` steps away along an axis, without a frame around the image."""
+    near = torch.zeros_like(target, dtype=torch.bool)
+    for axis, size in enumerate(target.shape):
+        for step in range(1, min(radius, size - 1) + 1):
+            low, high = target.narrow(axis, 0, size - step), target.narrow(axis, step, size - step)
+            changed = low != high
+            near.narrow(axis, 0, size - step).logical_or_(changed)
+            near.narrow(axis, step, size - step).logical_or_(changed)
+    inner = torch.zeros_like(near)
+    inner[tuple(slice(frame, max(n - frame, frame)) for n in target.shape)] = True
+    return near & inner
+
+
+class LTS(Preset):
+    """Local temperature scaling (Ding et al. 2021): top label, 10 bins (lo, hi], all voxels, per image.
+
+    ``ece``, ``mce``; ``ace``: bins of equal mass; ``sce_published``: the error of each *predicted* class, mean over the
+    classes that are predicted. ``ece_boundary``: voxels up to two steps from a change of the label, without a frame of
+    three voxels.
+
+    Args:
+        num_classes: Number of classes K.
+        **kwargs: As for `VoxelMetric`.
+    """
+
+    names = ("ece", "mce", "ace", "sce_published", "ece_boundary")
+    num_bins = 10
+
+    def case_values(self, probs: Tensor, target: Tensor) -> dict[str, Any]:
+        """Values of one case."""
+        if not len(target):
+            return dict.fromkeys(self.names, torch.nan)
+        bins = _top_bins(probs, target, self.num_bins)
+        prediction = top_label(probs)[1]
+        present = [prediction == k for k in range(len(probs)) if (prediction == k).any()]
+        parts = [_top_bins(probs[:, part], target[part], self.num_bins) for part in present]
+        return {
+            "ece": expected_calibration_error(bins).squeeze(),
+            "mce": maximum_calibration_error(bins).squeeze(),
+            "ace": adaptive_error(probs, target, self.num_bins),
+            "sce_published": torch.cat([expected_calibration_error(part) for part in parts]).mean(),
+        }
+
+    def shaped_values(self, probs: Tensor, target: Tensor, keep: Tensor | None) -> dict[str, Any]:
+        """The error at the boundary."""
+        band = near_change(target) if keep is None else near_change(target) & keep
+        bins = _top_bins(probs[:, band], target[band], self.num_bins)
+        return {"ece_boundary": expected_calibration_error(bins).squeeze()}
+
+
+PRESETS: dict[str, Callable[..., Preset]] = {
+    "mbls": MbLS,
+    "dscpp": DSCPlusPlus,
+    "barfoot": Barfoot,
+    "svls": SVLS,
+    "lts": LTS,
+}
+
+
+def preset(name: str, num_classes: int, **kwargs: Any) -> Preset:
+    """The protocol of that name: mbls, dscpp, barfoot, svls or lts.
+
+    Args:
+        name: Its name.
+        num_classes: Number of classes K.
+        **kwargs: As for the class.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"name={name!r} is unknown: choose one of {sorted(PRESETS)}")
+    return PRESETS[name](num_classes, **kwargs)
