@@ -2,12 +2,11 @@
 
 A loss on millions of voxels is a small function of a few sums over them. Formed naively, each step of the formula
 writes a temporary as large as the logits and keeps it for the backward pass. Here the voxels pass through in chunks
-that fit the processor's cache; the sums are collected in double precision; nothing is kept; the backward pass computes
-the probabilities once more and writes the gradient, the only large tensor, in place. Peak extra memory is the gradient
-plus some chunks.
+that fit the processor's cache, and the sums are collected in double precision. A :class:`ChunkKernel` says what is
+summed; its default gradient is autograd on the chunk, once more from the logits.
 
-A :class:`ChunkKernel` says what is summed. Its default gradient is autograd on the chunk; the kernels of the overlap
-losses (:mod:`losses.statistics`) bring hand-derived ones.
+Peak extra memory is the gradient, the only large tensor, plus some chunks. A kernel with a gradient derived by hand
+(:mod:`losses.fast_path`) keeps the probabilities for it where the gradient will be written, and so needs no more.
 """
 
 from abc import ABC, abstractmethod
@@ -20,8 +19,8 @@ from torch.autograd.function import once_differentiable
 
 from losses.inputs import compute_dtype
 
-#: Logits of a chunk: 64 Ki elements (256 KiB in single precision) lie in the second-level cache of a core.
-CPU_ELEMENTS = 2**16
+#: Logits of a chunk on a CPU: small against a batch, large against the price of starting an operation.
+CPU_ELEMENTS = 2**18
 #: On an accelerator a chunk only bounds the memory; launches are what costs.
 GPU_ELEMENTS = 2**26
 
@@ -29,23 +28,29 @@ GPU_ELEMENTS = 2**26
 class ChunkKernel(ABC):
     """What is summed over the voxels of a chunk, and its gradient."""
 
-    def release(self) -> None:  # noqa: B027
-        """Forget what was kept from chunk to chunk; called after each pass."""
+    #: Whether :meth:`sums` fills ``keep`` with what :meth:`gradient` then need not compute again.
+    keeps = False
 
     @abstractmethod
-    def sums(self, logits: Tensor, *targets: Tensor) -> Tensor:
+    def sums(self, logits: Tensor, *targets: Tensor, keep: Tensor | None = None) -> Tensor:
         """Sum over the chunk.
 
         Args:
             logits: ``(G, K, n)`` in single or double precision.
             *targets: ``(G, n)`` labels or ``(G, K, n)`` soft labels, as the user gave them, and what else the kernel
                 wants to see of each voxel.
+            keep: Room of the size of the logits, any strides, to be filled by a kernel that :attr:`keeps`.
 
         Returns:
             ``(G, R, C)``: R sums for each of C classes and each item.
         """
 
-    def gradient(self, logits: Tensor, targets: Sequence[Tensor], weight: Tensor, out: Tensor) -> None:
+    def plan(self, weight: Tensor) -> None:  # noqa: B027
+        """Look at the gradient ``(B, R, C)`` of all sums before the first chunk's gradient is asked for."""
+
+    def gradient(
+        self, logits: Tensor, targets: Sequence[Tensor], weight: Tensor, out: Tensor, kept: bool = False
+    ) -> None:
         """Write the gradient of ``(weight * sums).sum()`` with respect to the chunk's logits.
 
         Args:
@@ -53,11 +58,15 @@ class ChunkKernel(ABC):
             targets: As in :meth:`sums`.
             weight: ``(G, R, C)``, the gradient of the loss with respect to the sums.
             out: ``(G, K, n)``, any strides, written.
+            kept: Whether ``out`` holds what :meth:`sums` kept.
         """
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_()
             sums = self.sums(leaf, *targets)
         out.copy_(torch.autograd.grad(sums, leaf, weight.to(sums.dtype))[0])
+
+    def release(self) -> None:  # noqa: B027
+        """Forget the buffers of a pass over the chunks."""
 
 
 def chunked_sums(kernel: ChunkKernel, logits: Tensor, *targets: Tensor) -> Tensor:
@@ -74,7 +83,10 @@ def chunked_sums(kernel: ChunkKernel, logits: Tensor, *targets: Tensor) -> Tenso
     if torch.compiler.is_compiling():
         # A compiler fuses the plain formula itself; a loop over chunks would only be unrolled.
         return kernel.sums(logits.to(compute_dtype(logits)), *targets).double()
-    return _ChunkedSums.apply(logits, kernel, *targets)
+    # Half precision has no room for what is kept; double precision is for checks, where each backward pass must give
+    # the same bits.
+    keep = kernel.keeps and torch.is_grad_enabled() and logits.requires_grad and logits.dtype == torch.float32
+    return _ChunkedSums.apply(logits, kernel, keep, *targets)
 
 
 def spans(items: int, channels: int, voxels: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
@@ -82,25 +94,30 @@ def spans(items: int, channels: int, voxels: int, device: torch.device) -> Itera
     elements = CPU_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS
     length = max(1, elements // max(channels, 2))
     group = max(1, length // max(voxels, 1))
+    # Parts of one size, not a short last one: its buffers serve all.
+    parts = -(-voxels // length)
+    length = -(-voxels // max(parts, 1))
     for item in range(0, items, group):
-        for start in range(0, voxels, length):
+        for start in range(0, voxels, max(length, 1)):
             yield slice(item, min(item + group, items)), slice(start, min(start + length, voxels))
 
 
 class _ChunkedSums(torch.autograd.Function):
-    """Forward: double-precision sums. Backward: the gradient, with everything computed anew."""
+    """Forward: double-precision sums. Backward: the gradient, from what the kernel kept or computes anew."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, kernel: ChunkKernel, *targets: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, kernel: ChunkKernel, keep: bool, *targets: Tensor) -> Tensor:
         ctx.save_for_backward(logits, *targets)
         ctx.kernel = kernel
+        ctx.kept = torch.empty_like(logits) if keep else None
         dtype = compute_dtype(logits)
         items, channels, voxels = logits.shape
         totals: list[Tensor] = []
         last = None
         for rows, columns in spans(items, channels, voxels, logits.device):
             chunk = logits[rows, :, columns].to(dtype)
-            part = kernel.sums(chunk, *(target[rows, ..., columns] for target in targets)).double()
+            room = None if ctx.kept is None else ctx.kept[rows, :, columns]
+            part = kernel.sums(chunk, *(target[rows, ..., columns] for target in targets), keep=room).double()
             if rows == last:
                 totals[-1] += part
             else:
@@ -115,11 +132,15 @@ class _ChunkedSums(torch.autograd.Function):
         logits, *targets = ctx.saved_tensors
         items, channels, voxels = logits.shape
         dtype = compute_dtype(logits)
-        gradient = torch.empty_like(logits)
+        # What was kept is overwritten by the gradient: a second backward pass computes it anew.
+        kept, ctx.kept = ctx.kept, None
+        gradient = torch.empty_like(logits) if kept is None else kept
+        ctx.kernel.plan(weight)
         weight = weight.to(dtype)
         for rows, columns in spans(items, channels, voxels, logits.device):
             chunk = logits[rows, :, columns].to(dtype)
             out = gradient[rows, :, columns]
-            ctx.kernel.gradient(chunk, [target[rows, ..., columns] for target in targets], weight[rows], out)
+            parts = [target[rows, ..., columns] for target in targets]
+            ctx.kernel.gradient(chunk, parts, weight[rows], out, kept is not None)
         ctx.kernel.release()
-        return gradient, None, *(None for _ in targets)
+        return gradient, None, None, *(None for _ in targets)

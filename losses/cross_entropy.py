@@ -22,19 +22,30 @@ def focal_cost(gamma: float, clip: float = 0.0) -> OwnCost:
     """Focal cost (1 - p)^gamma (-log p) with the probability held within ``[clip, 1 - clip]``."""
     low, high = (math.log(clip), math.log1p(-clip)) if clip else (-math.inf, 0.0)
 
-    def value(log_prob: Tensor, background: Tensor) -> Tensor:
+    def value(log_prob: Tensor, background: Tensor | None) -> Tensor:
         held = log_prob.clamp(low, high) if clip else log_prob
         return -held * focal_factor(held, gamma) if gamma else -held
 
-    def slope(log_prob: Tensor, background: Tensor) -> Tensor:
-        inside = ((log_prob >= low) & (log_prob <= high)).to(log_prob.dtype) if clip else torch.ones_like(log_prob)
+    def slope(prob: Tensor, background: Tensor | None) -> Tensor:
         if not gamma:
-            return -inside
-        # (1 - p)^(gamma - 1) p may be unbounded times 0 at p = 1: the power is taken where 1 - p is above 0.
-        steep = gamma * safe_power(-torch.expm1(log_prob), gamma - 1) * log_prob.exp() * log_prob
-        return inside * (steep - focal_factor(log_prob, gamma))
+            return -at_least(prob, clip)
+        rest = 1 - prob
+        log_prob = prob.clamp_min(torch.finfo(prob.dtype).tiny).log_()
+        steep = (prob * log_prob).mul_(gamma).mul_(safe_power(rest, gamma - 1))
+        steep.sub_(safe_power(rest, gamma))
+        return steep.mul_(at_least(prob, clip)) if clip else steep
 
-    return OwnCost(value, slope)
+    return OwnCost(value, slope if gamma or clip else None)
+
+
+def at_least(prob: Tensor, clip: float) -> Tensor:
+    """Mask of the probabilities that ``clip`` does not hold; at its other end the cost has next to no slope."""
+    return torch.ge(prob, clip, out=torch.empty_like(prob))
+
+
+def slope_of(cost: OwnCost, prob: Tensor) -> Tensor:
+    """Slope of a cost that does not look at the label, -1 where it has none of its own."""
+    return cost.slope(prob, None) if cost.slope else -torch.ones_like(prob)
 
 
 def focal_factor(log_prob: Tensor, gamma: float) -> Tensor:
@@ -171,13 +182,12 @@ class SampleDependentFocalLoss(FocalLoss):
         """Give the focal cost on both sides of the threshold, and its slope."""
         high, low, edge = focal_cost(self.gamma), focal_cost(self.gamma_low), math.log(self.threshold)
 
-        def value(log_prob: Tensor, background: Tensor) -> Tensor:
+        def value(log_prob: Tensor, background: Tensor | None) -> Tensor:
             below = log_prob < edge
             return torch.where(below, low.value(log_prob, background), high.value(log_prob, background))
 
-        def slope(log_prob: Tensor, background: Tensor) -> Tensor:
-            below = log_prob < edge
-            return torch.where(below, low.slope(log_prob, background), high.slope(log_prob, background))
+        def slope(prob: Tensor, background: Tensor | None) -> Tensor:
+            return torch.where(prob < self.threshold, slope_of(low, prob), slope_of(high, prob))
 
         return OwnCost(value, slope)
 

@@ -1,7 +1,7 @@
-r"""The fast path: integer labels, exponent 1 or 2, everything a compound of overlap, cross entropy and margin needs.
+r"""The fast path: integer labels, exponent 1 and above, and what a compound of overlap, cross entropy and margin needs.
 
-Works on the residual :math:`e = p - y`: all overlap statistics follow from :math:`\sum e, \sum y e, \sum e^2` and
-:math:`\sum (y e)^2`. With two classes one sigmoid carries everything, since the background's residual is the
+Works on the residual :math:`e = p - y`: all overlap statistics follow from
+:math:`\sum e, \sum y e, \sum |e|^\gamma` and :math:`\sum y |e|^\gamma`. With two classes one sigmoid carries everything, since the background's residual is the
 foreground's with the other sign (:class:`SigmoidKernel`); with more, one softmax does (:class:`SoftmaxKernel`). The
 gradients are derived by hand, the steps write into buffers that stay in the cache, and the same pass sums
 
@@ -20,13 +20,15 @@ from losses.inputs import IGNORED, all_counted, compact_labels
 
 
 class OwnCost(NamedTuple):
-    """Cost of a voxel's own log probability l <= 0, and its slope.
+    """Cost of the log probability l of a voxel's own label, and its slope.
 
-    Both take l and a mask that is 1 where the label is the background, each ``(G, 1, n)``.
+    ``value`` takes l, ``slope`` (with respect to l) the probability, each with a mask that is 1 where the label is the
+    background, or nothing in its place if the cost is ``blind`` to the label. ``slope`` None means -1 everywhere.
     """
 
-    value: Callable[[Tensor, Tensor], Tensor]
-    slope: Callable[[Tensor, Tensor], Tensor]
+    value: Callable[[Tensor, Tensor | None], Tensor]
+    slope: Callable[[Tensor, Tensor | None], Tensor] | None
+    blind: bool = True
 
 
 class FastKernel(ChunkKernel):
@@ -35,7 +37,7 @@ class FastKernel(ChunkKernel):
     Args:
         num_classes: Classes K.
         ignore_index: Label that does not count.
-        gamma: 1 or 2; 0 leaves out the overlap.
+        gamma: 1 or more; 0 leaves out the overlap.
         clip: Bound of the probabilities.
         own: Cost of each voxel's own log probability, or none.
         margin: Margin of the hinge, or none.
@@ -57,6 +59,18 @@ class FastKernel(ChunkKernel):
         self.own = own
         self.margin = margin
         self._buffers: dict[str, Tensor] = {}
+        self._even = False
+        self._whole = True
+        self._classes: Tensor | None = None
+
+    keeps = True
+
+    def plan(self, weight: Tensor) -> None:
+        """Note whether missed and spurious weigh alike, which saves a step; a GPU is not asked, it would have to wait.
+
+        The weight of y |e|^gamma is the difference between the two.
+        """
+        self._even = self.gamma > 1 and weight.device.type == "cpu" and not bool(weight[:, 5].any())
 
     def release(self) -> None:
         """Forget the buffers."""
@@ -71,10 +85,59 @@ class FastKernel(ChunkKernel):
             found = self._buffers[name] = torch.empty(shape, dtype=like.dtype, device=like.device)
         return found
 
-    def labels(self, target: Tensor) -> tuple[Tensor, bool]:
-        """Compact labels of a chunk, and whether all of them count."""
-        labels = compact_labels(target, self.num_classes, self.ignore_index)
-        return labels, all_counted(labels, self.num_classes)
+    def labels(self, target: Tensor, check: bool) -> tuple[Tensor, bool]:
+        """Compact labels of a chunk, and whether all of them count; unchecked, whether all of all chunks did."""
+        labels = compact_labels(target, self.num_classes, self.ignore_index, check)
+        if not check:
+            return labels, self._whole
+        whole = all_counted(labels, self.num_classes)
+        self._whole &= whole
+        return labels, whole
+
+    def power(self, residual: Tensor, out: Tensor) -> Tensor:
+        """Raise the size of the residual to gamma - 1."""
+        exponent = self.gamma - 1
+        torch.abs(residual, out=out)
+        if exponent == 0.5:
+            return out.sqrt_()
+        if exponent == 2.0:
+            return out.mul_(out)
+        return out if exponent == 1.0 else out.pow_(exponent)
+
+    def overlap_rows(self, probs: Tensor, hot: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """Rows e, y e and, above exponent 1, |e|^gamma, y |e|^gamma; ``probs`` and ``hot`` are used up."""
+        if self.clip:
+            probs.clamp_(self.clip, 1 - self.clip)
+        residual = probs.sub_(hot)
+        if mask is not None:
+            residual.mul_(mask)
+        if self.gamma in (1.0, 2.0):
+            own = hot.mul_(residual)
+            rows = [residual.sum(-1), own.sum(-1)]
+            if self.gamma == 2.0:
+                rows += [residual.mul_(residual).sum(-1), own.mul_(own).sum(-1)]
+            return rows
+        spare = self.buffer("spare", probs)
+        rows = [residual.sum(-1), torch.mul(hot, residual, out=spare).sum(-1)]
+        powers = self.power(residual, out=spare).mul_(residual.abs_())
+        return [*rows, powers.sum(-1), powers.mul_(hot).sum(-1)]
+
+    def probability_slope(self, probs: Tensor, hot: Tensor, columns: Sequence[Tensor], slope: Tensor) -> Tensor:
+        """Slope of :meth:`overlap_rows` with respect to the probabilities, from the weights of the rows."""
+        if self.gamma == 1.0:
+            return torch.mul(hot, columns[1], out=slope).add_(columns[0])
+        spare = self.buffer("spare", slope)
+        both, missed = self.gamma * columns[2], self.gamma * columns[3]
+        if self.gamma == 2.0:
+            # c0 + c1 y + 2 c2 (p - y) + 2 c3 y (p - y), sorted by powers of p and y (y is its own square).
+            torch.mul(probs, both, out=slope)
+            if not self._even:
+                slope.add_(torch.mul(hot, missed, out=spare).mul_(probs))
+            return slope.add_(torch.mul(hot, columns[1] - both - missed, out=spare).add_(columns[0]))
+        # The slope of |e|^gamma turns its sign where y is 1.
+        self.power(torch.sub(probs, hot, out=spare), out=slope)
+        slope.mul_(torch.mul(hot, -2 * both - missed, out=spare).add_(both))
+        return slope.add_(torch.mul(hot, columns[1], out=spare).add_(columns[0]))
 
     def mask(self, labels: Tensor, like: Tensor) -> Tensor:
         """Mask ``(G, 1, n)`` of the voxels that count."""
@@ -82,169 +145,180 @@ class FastKernel(ChunkKernel):
 
 
 class SigmoidKernel(FastKernel):
-    """Two classes: rows voxels, volume, e, y e, then as chosen e^2, (y e)^2; cost, y cost; hinge: ``(G, R, 1)``.
+    """Two classes: rows voxels, volume, then as chosen those of the foreground's overlap; cost, y cost; hinge.
 
-    The residual is the foreground's.
+    Each is ``(G, 1)``. Kept for the gradient: the foreground's probability, beside it the labels as numbers.
     """
 
-    def _residual(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Form score z_1 - z_0, probability, labels as numbers and, if some voxel does not count, the mask."""
-        labels, whole = self.labels(target)
-        score = logits
-        if logits.shape[1] == 2:
-            score = torch.sub(logits[:, 1:], logits[:, :1], out=self.buffer("score", logits, 1))
-        probs = torch.sigmoid(score, out=self.buffer("probs", score))
-        hot = self.buffer("hot", score)
+    def _score(self, logits: Tensor) -> Tensor:
+        """Foreground logit against the background's."""
+        if logits.shape[1] == 1:
+            return logits
+        return torch.sub(logits[:, 1:], logits[:, :1], out=self.buffer("score", logits, 1))
+
+    def _hot(self, target: Tensor, hot: Tensor, check: bool) -> Tensor | None:
+        """Write the labels as numbers; give the mask if some voxel does not count."""
+        labels, whole = self.labels(target, check)
         if whole:
             hot.copy_(labels.unsqueeze(1))
-        else:
-            torch.eq(labels.unsqueeze(1), 1, out=hot)
-        return score, probs, hot, None if whole else self.mask(labels, score)
+            return None
+        torch.eq(labels.unsqueeze(1), 1, out=hot)
+        return self.mask(labels, hot)
 
-    def _own_log_prob(self, score: Tensor, hot: Tensor) -> tuple[Tensor, Tensor]:
-        """Log probability of the own label, and the mask of the background."""
-        background = torch.sub(1, hot)
-        sign = torch.sub(background, hot, out=self.buffer("sign", score))
-        return torch.nn.functional.softplus(sign.mul_(score)).neg_(), background
-
-    def sums(self, logits: Tensor, *targets: Tensor) -> Tensor:
+    def sums(self, logits: Tensor, *targets: Tensor, keep: Tensor | None = None) -> Tensor:
         """Sum the rows."""
-        score, probs, hot, mask = self._residual(logits, targets[0])
+        score = self._score(logits)
+        hot = self.buffer("hot", score)
+        mask = self._hot(targets[0], hot, check=True)
         volume = hot.sum(-1)
         rows = [torch.full_like(volume, hot.shape[-1]) if mask is None else mask.sum(-1), volume]
-        spare = self.buffer("spare", score)
+        last = self._score_rows(score, hot, mask)
+        if self.gamma or keep is not None:
+            probs = score.sigmoid() if score is logits else score.sigmoid_()
+            if keep is not None:
+                keep[:, -1:].copy_(probs)
+                if keep.shape[1] == 2:
+                    keep[:, :1].copy_(hot)
+            rows += self.overlap_rows(probs, hot, mask) if self.gamma else []
+        return torch.stack(rows + last, dim=1)
+
+    def _score_rows(self, score: Tensor, hot: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """Rows of the own cost and of the hinge."""
+        rows, spare = [], self.buffer("spare", score)
         if self.own:
-            log_prob, background = self._own_log_prob(score, hot)
-            cost = self.own.value(log_prob, background)
+            # log p of the own label is -softplus of the score, its sign turned where the label is the foreground.
+            signed = torch.mul(hot, -2, out=spare).add_(1).mul_(score)
+            log_prob = torch.nn.functional.softplus(signed).neg_()
+            cost = self.own.value(log_prob, None if self.own.blind else 1 - hot)
             cost = cost if mask is None else cost.mul_(mask)
-            own_rows = [cost.sum(-1), torch.mul(cost, hot, out=spare).sum(-1)]
-        if self.gamma:
-            probs = probs.clamp_(self.clip, 1 - self.clip) if self.clip else probs
-            residual = probs.sub_(hot)
-            if mask is not None:
-                residual.mul_(mask)
-            rows += [residual.sum(-1), torch.mul(hot, residual, out=spare).sum(-1)]
-            if self.gamma == 2.0:
-                rows += [residual.mul_(residual).sum(-1), spare.mul_(spare).sum(-1)]
-        rows += own_rows if self.own else []
+            rows += [cost.sum(-1), torch.mul(cost, hot, out=spare).sum(-1)]
         if self.margin is not None:
             hinge = torch.abs(score, out=spare).sub_(self.margin).clamp_min_(0)
             rows.append((hinge if mask is None else hinge.mul_(mask)).sum(-1))
-        return torch.stack(rows, dim=1)
+        return rows
 
-    def gradient(self, logits: Tensor, targets: Sequence[Tensor], weight: Tensor, out: Tensor) -> None:
+    def gradient(
+        self, logits: Tensor, targets: Sequence[Tensor], weight: Tensor, out: Tensor, kept: bool = False
+    ) -> None:
         """Write the gradient; where ``clip`` holds a probability, the overlap's slope is below ``clip`` and kept."""
-        score, probs, hot, mask = self._residual(logits, targets[0])
+        mask = None
+        if kept and self._whole and out.shape[1] == 2:
+            hot, probs = out[:, :1], out[:, 1:]
+        else:
+            hot = self.buffer("hot", logits, 1)
+            mask = self._hot(targets[0], hot, check=False)
+            probs = out[:, -1:] if kept else torch.sigmoid(self._score(logits), out=self.buffer("probs", hot))
         columns = list(weight.unsqueeze(-1).unbind(1))[2:]
         parts = []
         if self.gamma:
-            parts.append(self._overlap_slope(probs, hot, columns))
-            columns = columns[4 if self.gamma == 2.0 else 2 :]
+            slope = self.probability_slope(probs, hot, columns, self.buffer("slope", hot))
+            parts.append(slope.mul_(torch.addcmul(probs, probs, probs, value=-1, out=self.buffer("spare", hot))))
+            columns = columns[2 if self.gamma == 1.0 else 4 :]
         if self.own:
-            log_prob, background = self._own_log_prob(score, hot)
-            share = torch.mul(hot, columns[1], out=self.buffer("share", score)).add_(columns[0])
-            # dl/ds is y - p.
-            parts.append(self.own.slope(log_prob, background) * share.mul_(hot.sub_(probs)))
+            parts.append(self._own_slope(self.own, probs, hot, columns))
             columns = columns[2:]
         if self.margin is not None:
-            violated = torch.gt(torch.abs(score), self.margin, out=self.buffer("violated", score))
+            score = self._score(logits)
+            violated = torch.gt(torch.abs(score), self.margin, out=self.buffer("spare", hot))
             parts.append(violated.mul_(torch.sign(score)).mul_(columns[0]))
-        slope = parts[0]
+        slope = parts[0] if parts else torch.zeros_like(hot)
         for part in parts[1:]:
-            slope = slope.add_(part)
+            slope.add_(part)
         if mask is not None:
             slope.mul_(mask)
         out[:, -1:].copy_(slope)
         if out.shape[1] == 2:
             torch.neg(slope, out=out[:, :1])
 
-    def _overlap_slope(self, probs: Tensor, hot: Tensor, columns: Sequence[Tensor]) -> Tensor:
-        """Slope of the overlap's rows with respect to the score."""
-        slope = torch.mul(hot, columns[1], out=self.buffer("slope", probs)).add_(columns[0])
-        spare = self.buffer("spare", probs)
-        if self.gamma == 2.0:
-            twice = torch.mul(hot, 2 * columns[3], out=spare).add_(2 * columns[2])
-            slope.add_(twice.mul_(torch.sub(probs, hot)))
-        return slope.mul_(torch.addcmul(probs, probs, probs, value=-1, out=spare))
+    def _own_slope(self, own: OwnCost, probs: Tensor, hot: Tensor, columns: Sequence[Tensor]) -> Tensor:
+        """Slope of the cost's rows with respect to the score: with respect to log p times y - p."""
+        residual = torch.sub(probs, hot, out=self.buffer("residual", probs))
+        share = torch.mul(hot, columns[1], out=self.buffer("spare", probs)).add_(columns[0])
+        if own.slope is not None:
+            own_prob = torch.sub(1, residual.abs())
+            share.mul_(own.slope(own_prob, None if own.blind else 1 - hot)).neg_()
+        return residual.mul_(share)
 
 
 class SoftmaxKernel(FastKernel):
-    """Any number of classes: rows voxels, volume, e, y e, then as chosen e^2, (y e)^2; cost; hinge: ``(G, R, K)``."""
+    """Any number of classes: rows voxels, volume, then as chosen those of the overlap; cost; hinge: ``(G, R, K)``.
 
-    def _residual(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Form probabilities, one-hot labels and, if some voxel does not count, the mask."""
-        labels, whole = self.labels(target)
-        probs = torch.softmax(logits, dim=1, out=self.buffer("probs", logits))
-        classes = torch.arange(self.num_classes, dtype=torch.uint8, device=labels.device).view(1, -1, 1)
-        hot = torch.eq(labels.unsqueeze(1), classes, out=self.buffer("hot", logits))
-        return probs, hot, None if whole else self.mask(labels, logits)
+    Kept for the gradient: the probabilities.
+    """
 
-    def _own_log_prob(self, logits: Tensor, probs: Tensor, hot: Tensor) -> Tensor:
-        """Log probability of the own label: exact where it underflows, from the largest logit and probability."""
-        own = torch.mul(logits, hot, out=self.buffer("spare", logits)).sum(1, keepdim=True)
-        own -= logits.amax(1, keepdim=True)
-        return own.add_(probs.amax(1, keepdim=True).log_())
+    def _hot(self, target: Tensor, like: Tensor, check: bool) -> tuple[Tensor, Tensor | None]:
+        """One-hot labels and, if some voxel does not count, the mask."""
+        labels, whole = self.labels(target, check)
+        if self._classes is None:
+            self._classes = torch.arange(self.num_classes, dtype=torch.uint8, device=labels.device).view(1, -1, 1)
+        hot = torch.eq(labels.unsqueeze(1), self._classes, out=self.buffer("hot", like))
+        return hot, None if whole else self.mask(labels, like)
 
-    def sums(self, logits: Tensor, *targets: Tensor) -> Tensor:
+    def sums(self, logits: Tensor, *targets: Tensor, keep: Tensor | None = None) -> Tensor:
         """Sum the rows."""
-        probs, hot, mask = self._residual(logits, targets[0])
+        hot, mask = self._hot(targets[0], logits, check=True)
+        probs = torch.softmax(logits, dim=1, out=self.buffer("probs", logits))
+        if keep is not None:
+            keep.copy_(probs)
         volume = hot.sum(-1)
         counted = torch.full_like(volume, hot.shape[-1]) if mask is None else mask.sum(-1).expand_as(volume)
         rows = [counted, volume]
-        spare = self.buffer("spare", logits)
-        own_rows = []
-        if self.own:
-            # One-hot labels are 0 where a voxel does not count, and so is the cost in each class.
-            cost = self.own.value(self._own_log_prob(logits, probs, hot), hot[:, :1])
-            own_rows = [torch.mul(hot, cost, out=spare).sum(-1)]
-        if self.gamma:
-            probs = probs.clamp_(self.clip, 1 - self.clip) if self.clip else probs
-            residual = probs.sub_(hot)
-            if mask is not None:
-                residual.mul_(mask)
-            rows += [residual.sum(-1), torch.mul(hot, residual, out=spare).sum(-1)]
-            if self.gamma == 2.0:
-                rows += [residual.mul_(residual).sum(-1), spare.mul_(spare).sum(-1)]
-        rows += own_rows
-        if self.margin is not None:
-            hinge = torch.sub(logits.amax(1, keepdim=True), logits, out=spare).sub_(self.margin).clamp_min_(0)
-            rows.append((hinge if mask is None else hinge.mul_(mask)).sum(-1))
-        return torch.stack(rows, dim=1)
+        last = self._score_rows(logits, probs, hot, mask)
+        rows += self.overlap_rows(probs, hot, mask) if self.gamma else []
+        return torch.stack(rows + last, dim=1)
 
-    def gradient(self, logits: Tensor, targets: Sequence[Tensor], weight: Tensor, out: Tensor) -> None:
+    def _score_rows(self, logits: Tensor, probs: Tensor, hot: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """Rows of the own cost and of the hinge."""
+        rows = []
+        largest = logits.amax(1, keepdim=True) if self.own or self.margin is not None else logits
+        if self.own:
+            # log p of the own label is exact even where p underflows: from the largest logit and its probability.
+            log_prob = torch.mul(logits, hot, out=self.buffer("spare", logits)).sum(1, keepdim=True)
+            log_prob.sub_(largest).add_(probs.amax(1, keepdim=True).log_())
+            # One-hot labels are 0 where a voxel does not count, and so is the cost in each class.
+            cost = self.own.value(log_prob, None if self.own.blind else hot[:, :1])
+            rows.append(torch.mul(hot, cost, out=self.buffer("spare", logits)).sum(-1))
+        if self.margin is not None:
+            hinge = torch.sub(largest, logits, out=self.buffer("spare", logits)).sub_(self.margin).clamp_min_(0)
+            rows.append((hinge if mask is None else hinge.mul_(mask)).sum(-1))
+        return rows
+
+    def gradient(
+        self, logits: Tensor, targets: Sequence[Tensor], weight: Tensor, out: Tensor, kept: bool = False
+    ) -> None:
         """Write the gradient; where ``clip`` holds a probability, the overlap's slope is below ``clip`` and kept."""
-        probs, hot, mask = self._residual(logits, targets[0])
+        hot, mask = self._hot(targets[0], logits, check=False)
+        probs = out if kept else torch.softmax(logits, dim=1, out=self.buffer("probs", logits))
         columns = list(weight.unsqueeze(-1).unbind(1))[2:]
         parts = []
         if self.gamma:
-            parts.append(torch._softmax_backward_data(self._overlap_slope(probs, hot, columns), probs, 1, probs.dtype))
-            columns = columns[4 if self.gamma == 2.0 else 2 :]
+            slope = self.probability_slope(probs, hot, columns, self.buffer("slope", logits)).mul_(probs)
+            parts.append(slope.addcmul_(probs, slope.sum(1, keepdim=True), value=-1))
+            columns = columns[2 if self.gamma == 1.0 else 4 :]
         if self.own:
-            slope = self.own.slope(self._own_log_prob(logits, probs, hot), hot[:, :1])
-            share = torch.mul(hot, columns[0], out=self.buffer("spare", logits)).sum(1, keepdim=True).mul_(slope)
-            # dl/dz is y - p.
-            parts.append(torch.sub(hot, probs, out=self.buffer("slope", logits)).mul_(share))
+            parts.append(self._own_slope(self.own, probs, hot, columns[0]))
             columns = columns[1:]
         if self.margin is not None:
-            parts.append(self._margin_slope(logits, columns[0]))
-        slope = parts[0]
+            parts.append(self._margin_slope(logits, self.margin, columns[0]))
+        slope = parts[0] if parts else torch.zeros_like(hot)
         for part in parts[1:]:
-            slope = slope.add_(part)
+            slope.add_(part)
         out.copy_(slope if mask is None else slope.mul_(mask))
 
-    def _overlap_slope(self, probs: Tensor, hot: Tensor, columns: Sequence[Tensor]) -> Tensor:
-        """Slope of the overlap's rows with respect to the probabilities."""
-        slope = torch.mul(hot, columns[1], out=self.buffer("slope", probs)).add_(columns[0])
-        if self.gamma == 2.0:
-            spare = self.buffer("spare", probs)
-            twice = torch.mul(hot, 2 * columns[3], out=spare).add_(2 * columns[2])
-            slope.add_(twice.mul_(torch.sub(probs, hot)))
-        return slope
+    def _own_slope(self, own: OwnCost, probs: Tensor, hot: Tensor, column: Tensor) -> Tensor:
+        """Slope of the cost's row with respect to the logits: with respect to log p times y - p."""
+        spare = self.buffer("spare", hot)
+        share = torch.mul(hot, column, out=spare).sum(1, keepdim=True)
+        if own.slope is not None:
+            own_prob = torch.mul(hot, probs, out=spare).sum(1, keepdim=True)
+            share.mul_(own.slope(own_prob, None if own.blind else hot[:, :1])).neg_()
+        return torch.sub(probs, hot, out=spare).mul_(share)
 
-    def _margin_slope(self, logits: Tensor, column: Tensor) -> Tensor:
+    def _margin_slope(self, logits: Tensor, margin: float, column: Tensor) -> Tensor:
         """Slope of the hinge: each violating logit is pushed up, one of the largest down by their number."""
         largest, index = logits.max(dim=1, keepdim=True)
-        violated = torch.gt(largest - logits, self.margin or 0.0, out=self.buffer("violated", logits)).mul_(column)
+        violated = torch.sub(largest, logits, out=self.buffer("violated", logits))
+        violated = torch.gt(violated, margin, out=violated).mul_(column)
         number = violated.sum(1, keepdim=True)
         return violated.neg_().scatter_add_(1, index, number)
 

@@ -70,16 +70,22 @@ def two_channels(logits: Tensor) -> Tensor:
     return logits if logits.shape[1] > 1 else torch.cat([torch.zeros_like(logits), logits], dim=1)
 
 
-def compact_labels(target: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
+def compact_labels(target: Tensor, num_classes: int, ignore_index: int | None, check: bool = True) -> Tensor:
     """Labels of a chunk as ``uint8`` with :data:`IGNORED` at voxels that do not count.
 
+    Args:
+        target: Labels of any integer type.
+        num_classes: Classes K.
+        ignore_index: Label that does not count.
+        check: Whether labels that are no class are looked for.
+
     Raises:
-        ValueError: If a counted label is no class (checked on the CPU only: on a GPU it would stop the stream).
+        ValueError: If a counted label is no class (looked for on the CPU only: on a GPU it would stop the stream).
     """
     labels = target if target.dtype == torch.uint8 else target.to(torch.uint8)
     if ignore_index is not None and ignore_index != IGNORED:
         labels = labels.masked_fill(target == ignore_index, IGNORED)
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+    if check and labels.device.type == "cpu" and not torch.compiler.is_compiling():
         _check_labels(target, labels, num_classes, ignore_index)
     return labels
 

@@ -7,8 +7,8 @@ With probabilities :math:`p`, one-hot or soft labels :math:`y` and an exponent :
     N = \sum [y (1 - p)]^\gamma \quad P = \sum [(1 - y) p]^\gamma
 
 The exponent acts on each voxel's product, inside the sum. Dice, DSC++, Tversky and their kin are small pure functions
-of these five numbers, see :mod:`losses.overlap`. Integer labels with exponent 1 or 2 take :mod:`losses.fast_path`;
-everything else the plain formulas of this module.
+of these five numbers, see :mod:`losses.overlap`. Integer labels with exponents of 1 and above take
+:mod:`losses.fast_path`, everything else the plain formulas of this module.
 """
 
 from typing import NamedTuple
@@ -71,7 +71,7 @@ def joint_sums(logits: Tensor, target: Tensor, ignore_index: int | None, terms: 
     """
     flat, labels = flatten_pair(logits, target)
     classes, soft = max(flat.shape[1], 2), labels.is_floating_point()
-    if soft or terms.gamma not in (0.0, 1.0, 2.0) or torch.compiler.is_compiling():
+    if soft or 0 < terms.gamma < 1 or torch.compiler.is_compiling():
         kernel = VoxelKernel([lambda voxels: plain_rows(voxels, terms)], classes, ignore_index)
         rows = chunked_sums(kernel, flat, labels).unbind(1)
         statistics, leaks, cost, hinge = OverlapStatistics(*rows[:6]), rows[6:8], rows[8], rows[9]
@@ -131,7 +131,7 @@ def _from_residuals(
     if terms.gamma:
         residual, own, *rest = rest
         both, missed = residual - 2 * own, -own
-        if terms.gamma == 2.0:
+        if terms.gamma > 1:
             both, missed, *rest = rest
     cost, foreground_cost = nothing, nothing
     if terms.own:
@@ -154,7 +154,10 @@ def _from_residuals(
 
 
 def _leaks(s: OverlapStatistics, gamma: float) -> tuple[Tensor, Tensor]:
-    """Sums over the other side of each label, for exponent 1 or 2: of (1 - p)^gamma, and of p^gamma."""
+    """Sums over the other side of each label: of (1 - p)^gamma, and of p^gamma.
+
+    Exact for exponent 1 and 2; above 1 the first two terms of the series are enough, as what leaks weighs clip^gamma.
+    """
     outside = (s.voxels - s.volume) - gamma * (s.predicted - s.overlap)
     inside = s.volume - gamma * (s.volume - s.overlap)
     return (outside + s.spurious, inside + s.missed) if gamma == 2.0 else (outside, inside)

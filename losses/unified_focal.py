@@ -7,7 +7,7 @@ from torch import Tensor
 
 from losses.base import in_range, result
 from losses.compound import CompoundLoss
-from losses.cross_entropy import OwnCostLoss, focal_cost, weighted_cost
+from losses.cross_entropy import OwnCostLoss, focal_cost, slope_of, weighted_cost
 from losses.fast_path import OwnCost
 from losses.overlap import OverlapLoss, powered, tversky_loss
 from losses.statistics import OverlapStatistics
@@ -23,15 +23,22 @@ def asymmetric_focal_cost(delta: float, exponent: float, clip: float) -> OwnCost
     """Cross entropy weighted by ``delta`` in the foreground, and focal, weighted by the rest, in the background."""
     focal, plain = focal_cost(exponent, clip), focal_cost(0.0, clip)
 
-    def value(log_prob: Tensor, background: Tensor) -> Tensor:
-        inside, outside = focal.value(log_prob, background), plain.value(log_prob, background)
-        return (1 - delta) * background * inside + delta * (1 - background) * outside
+    def value(log_prob: Tensor, background: Tensor | None) -> Tensor:
+        inside = focal.value(log_prob, None).mul_(1 - delta)
+        return torch.lerp(plain.value(log_prob, None).mul_(delta), inside, _mask(background))
 
-    def slope(log_prob: Tensor, background: Tensor) -> Tensor:
-        inside, outside = focal.slope(log_prob, background), plain.slope(log_prob, background)
-        return (1 - delta) * background * inside + delta * (1 - background) * outside
+    def slope(prob: Tensor, background: Tensor | None) -> Tensor:
+        inside = slope_of(focal, prob).mul_(1 - delta)
+        return torch.lerp(slope_of(plain, prob).mul_(delta), inside, _mask(background))
 
-    return OwnCost(value, slope)
+    return OwnCost(value, slope, blind=False)
+
+
+def _mask(background: Tensor | None) -> Tensor:
+    """Give the mask of the background, which a cost that is not blind to the label is always handed."""
+    if background is None:
+        raise TypeError("the asymmetric cost needs the mask of the background")
+    return background
 
 
 class AsymmetricFocalLoss(OwnCostLoss):

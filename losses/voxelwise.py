@@ -73,7 +73,7 @@ class VoxelKernel(ChunkKernel):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
 
-    def sums(self, logits: Tensor, *targets: Tensor) -> Tensor:
+    def sums(self, logits: Tensor, *targets: Tensor, keep: Tensor | None = None) -> Tensor:
         """Evaluate every formula on the same probabilities."""
         voxels = Voxels(logits, targets[0], self.num_classes, self.ignore_index, targets[1:])
         return torch.cat([formula(voxels) for formula in self.formulas], dim=1)
