@@ -27,6 +27,7 @@ class Loopback:
         self.handed_out: list[tuple[str, str]] = []  # (agent, run)
         self.agents = 0
         self.runs: dict[str, dict[str, Any]] = {}
+        self.views: list[dict[str, Any]] = []
         state = self
 
         class Handler(_Handler):
@@ -57,6 +58,7 @@ class Loopback:
 
     def _replies(self) -> dict[str, Any]:
         return {
+            "upsertView": self._view,
             "upsertSweep": self._new_sweep,
             "createAgent": self._new_agent,
             "agentHeartbeat": self._heartbeat,
@@ -168,6 +170,10 @@ class Loopback:
         self.runs.setdefault(asked["run"], {}).setdefault("files", []).extend(asked["files"])
         files = [{"name": name, "uploadUrl": f"{self.url}/put/{name}"} for name in asked["files"]]
         return {"createRunFiles": {"runID": asked["run"], "uploadHeaders": [], "files": files}}
+
+    def _view(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.views.append({**asked, "spec": json.loads(asked["spec"])})
+        return {"upsertView": {"view": {"id": "view-id", "name": asked["name"]}, "inserted": True}}
 
     def _manifest(self, key: str) -> dict[str, Any]:
         file = {"id": "file", "uploadUrl": f"{self.url}/put/manifest", "uploadHeaders": []}
