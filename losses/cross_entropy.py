@@ -20,32 +20,27 @@ def cross_entropy_cost(clip: float = 0.0) -> OwnCost:
 
 def focal_cost(gamma: float, clip: float = 0.0) -> OwnCost:
     """Focal cost (1 - p)^gamma (-log p) with the probability held within ``[clip, 1 - clip]``."""
-    low, high = (math.log(clip), math.log1p(-clip)) if clip else (-math.inf, 0.0)
+    least, most = (-math.log1p(-clip), -math.log(clip)) if clip else (0.0, math.inf)
 
-    def value(log_prob: Tensor, background: Tensor | None) -> Tensor:
-        held = log_prob.clamp(low, high) if clip else log_prob
-        return -held * focal_factor(held, gamma) if gamma else -held
+    def value(nll: Tensor, background: Tensor | None) -> Tensor:
+        held = nll.clamp(least, most) if clip else nll
+        return held * focal_factor(-held, gamma) if gamma else held
 
     def slope(prob: Tensor, background: Tensor | None) -> Tensor:
         if not gamma:
-            return -at_least(prob, clip)
+            return at_least(prob, clip)
         rest = 1 - prob
         log_prob = prob.clamp_min(torch.finfo(prob.dtype).tiny).log_()
-        steep = (prob * log_prob).mul_(gamma).mul_(safe_power(rest, gamma - 1))
-        steep.sub_(safe_power(rest, gamma))
+        steep = (prob * log_prob).mul_(-gamma).mul_(safe_power(rest, gamma - 1))
+        steep.add_(safe_power(rest, gamma))
         return steep.mul_(at_least(prob, clip)) if clip else steep
 
-    return OwnCost(value, slope if gamma or clip else None)
+    return OwnCost(value, slope, straight=-math.inf if gamma else most)
 
 
 def at_least(prob: Tensor, clip: float) -> Tensor:
     """Mask of the probabilities that ``clip`` does not hold; at its other end the cost has next to no slope."""
     return torch.ge(prob, clip, out=torch.empty_like(prob))
-
-
-def slope_of(cost: OwnCost, prob: Tensor) -> Tensor:
-    """Slope of a cost that does not look at the label, -1 where it has none of its own."""
-    return cost.slope(prob, None) if cost.slope else -torch.ones_like(prob)
 
 
 def focal_factor(log_prob: Tensor, gamma: float) -> Tensor:
@@ -180,14 +175,13 @@ class SampleDependentFocalLoss(FocalLoss):
 
     def own_cost(self) -> OwnCost:
         """Give the focal cost on both sides of the threshold, and its slope."""
-        high, low, edge = focal_cost(self.gamma), focal_cost(self.gamma_low), math.log(self.threshold)
+        high, low, edge = focal_cost(self.gamma), focal_cost(self.gamma_low), -math.log(self.threshold)
 
-        def value(log_prob: Tensor, background: Tensor | None) -> Tensor:
-            below = log_prob < edge
-            return torch.where(below, low.value(log_prob, background), high.value(log_prob, background))
+        def value(nll: Tensor, background: Tensor | None) -> Tensor:
+            return torch.where(nll > edge, low.value(nll, background), high.value(nll, background))
 
         def slope(prob: Tensor, background: Tensor | None) -> Tensor:
-            return torch.where(prob < self.threshold, slope_of(low, prob), slope_of(high, prob))
+            return torch.where(prob < self.threshold, low.slope(prob, background), high.slope(prob, background))
 
         return OwnCost(value, slope)
 

@@ -1,14 +1,16 @@
-r"""The fast path: integer labels, exponent 1 and above, and what a compound of overlap, cross entropy and margin needs.
+r"""The fast path: integer labels, exponents from 1, and what a compound of overlap, cross entropy and margin needs.
 
 Works on the residual :math:`e = p - y`: all overlap statistics follow from
-:math:`\sum e, \sum y e, \sum |e|^\gamma` and :math:`\sum y |e|^\gamma`. With two classes one sigmoid carries everything, since the background's residual is the
-foreground's with the other sign (:class:`SigmoidKernel`); with more, one softmax does (:class:`SoftmaxKernel`). The
-gradients are derived by hand, the steps write into buffers that stay in the cache, and the same pass sums
+:math:`\sum e, \sum y e, \sum |e|^\gamma` and :math:`\sum y |e|^\gamma`. With two classes one sigmoid carries
+everything, since the background's residual is the foreground's with the other sign (:class:`SigmoidKernel`); with more,
+one softmax does (:class:`SoftmaxKernel`). The gradients are derived by hand, the steps write into buffers that stay in
+the cache, and the same pass sums
 
 * a cost of each voxel's own log probability, such as cross entropy (:class:`OwnCost`), and
 * the hinge on logit distances of margin-based label smoothing.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,14 +22,16 @@ from losses.inputs import IGNORED, all_counted, compact_labels
 
 
 class OwnCost(NamedTuple):
-    """Cost of the log probability l of a voxel's own label, and its slope.
+    """Cost of the negative log probability l of a voxel's own label, and its slope.
 
     ``value`` takes l, ``slope`` (with respect to l) the probability, each with a mask that is 1 where the label is the
-    background, or nothing in its place if the cost is ``blind`` to the label. ``slope`` None means -1 everywhere.
+    background, or nothing in its place if the cost is ``blind`` to the label. The slope is 1 everywhere, and not asked
+    for, where no l of the whole batch is above ``straight``.
     """
 
     value: Callable[[Tensor, Tensor | None], Tensor]
-    slope: Callable[[Tensor, Tensor | None], Tensor] | None
+    slope: Callable[[Tensor, Tensor | None], Tensor]
+    straight: float = -math.inf
     blind: bool = True
 
 
@@ -59,18 +63,45 @@ class FastKernel(ChunkKernel):
         self.own = own
         self.margin = margin
         self._buffers: dict[str, Tensor] = {}
-        self._even = False
-        self._whole = True
+        # What the forward pass finds out about the voxels, and plan() about the weights, saves steps of the gradient.
+        self._whole, self._straight, self._within = True, own is not None, margin is not None
+        self._even, self._uniform = False, False
         self._classes: Tensor | None = None
 
     keeps = True
 
     def plan(self, weight: Tensor) -> None:
-        """Note whether missed and spurious weigh alike, which saves a step; a GPU is not asked, it would have to wait.
+        """Note which weights are alike, which saves steps; a GPU is not asked, it would have to wait.
 
-        The weight of y |e|^gamma is the difference between the two.
+        Missed and spurious: the weight of y |e|^gamma is the difference between the two. The cost of all classes: the
+        weight of y cost is 0, or those of the classes' costs are one.
         """
-        self._even = self.gamma > 1 and weight.device.type == "cpu" and not bool(weight[:, 5].any())
+        if weight.device.type != "cpu":
+            return
+        first = 2 + self.overlap_width
+        self._even = self.gamma > 1 and not bool(weight[:, 5].any())
+        if self.own and self.num_classes == 2:
+            self._uniform = not bool(weight[:, first + 1].any())
+        elif self.own:
+            self._uniform = bool((weight[:, first] == weight[:, first, :1]).all())
+
+    @property
+    def overlap_width(self) -> int:
+        """Number of the overlap's rows."""
+        return 0 if not self.gamma else 2 if self.gamma == 1.0 else 4
+
+    def costs(self, own: OwnCost, nll: Tensor, background: Tensor | None) -> Tensor:
+        """Cost of the own negative log probabilities; notes whether its slope is 1."""
+        self._straight &= nll.device.type == "cpu" and float(nll.max()) <= own.straight
+        return own.value(nll, background)
+
+    def hinge(self, distance: Tensor, margin: float, mask: Tensor | None) -> Tensor | None:
+        """Hinge on distances, which are overwritten, or none if all are within the margin; notes if any is not."""
+        if distance.device.type == "cpu" and float(distance.max()) <= margin:
+            return None
+        self._within = False
+        hinge = distance.sub_(margin).clamp_min_(0)
+        return hinge if mask is None else hinge.mul_(mask)
 
     def release(self) -> None:
         """Forget the buffers."""
@@ -186,15 +217,15 @@ class SigmoidKernel(FastKernel):
         """Rows of the own cost and of the hinge."""
         rows, spare = [], self.buffer("spare", score)
         if self.own:
-            # log p of the own label is -softplus of the score, its sign turned where the label is the foreground.
+            # -log p of the own label is softplus of the score, its sign turned where the label is the foreground.
             signed = torch.mul(hot, -2, out=spare).add_(1).mul_(score)
-            log_prob = torch.nn.functional.softplus(signed).neg_()
-            cost = self.own.value(log_prob, None if self.own.blind else 1 - hot)
+            nll = torch.nn.functional.softplus(signed)
+            cost = self.costs(self.own, nll, None if self.own.blind else 1 - hot)
             cost = cost if mask is None else cost.mul_(mask)
             rows += [cost.sum(-1), torch.mul(cost, hot, out=spare).sum(-1)]
         if self.margin is not None:
-            hinge = torch.abs(score, out=spare).sub_(self.margin).clamp_min_(0)
-            rows.append((hinge if mask is None else hinge.mul_(mask)).sum(-1))
+            hinge = self.hinge(torch.abs(score, out=spare), self.margin, mask)
+            rows.append(hot.new_zeros(hot.shape[:2]) if hinge is None else hinge.sum(-1))
         return rows
 
     def gradient(
@@ -213,11 +244,11 @@ class SigmoidKernel(FastKernel):
         if self.gamma:
             slope = self.probability_slope(probs, hot, columns, self.buffer("slope", hot))
             parts.append(slope.mul_(torch.addcmul(probs, probs, probs, value=-1, out=self.buffer("spare", hot))))
-            columns = columns[2 if self.gamma == 1.0 else 4 :]
+            columns = columns[self.overlap_width :]
         if self.own:
             parts.append(self._own_slope(self.own, probs, hot, columns))
             columns = columns[2:]
-        if self.margin is not None:
+        if self.margin is not None and not self._within:
             score = self._score(logits)
             violated = torch.gt(torch.abs(score), self.margin, out=self.buffer("spare", hot))
             parts.append(violated.mul_(torch.sign(score)).mul_(columns[0]))
@@ -233,11 +264,11 @@ class SigmoidKernel(FastKernel):
     def _own_slope(self, own: OwnCost, probs: Tensor, hot: Tensor, columns: Sequence[Tensor]) -> Tensor:
         """Slope of the cost's rows with respect to the score: with respect to log p times y - p."""
         residual = torch.sub(probs, hot, out=self.buffer("residual", probs))
+        slope = 1.0 if self._straight else own.slope(torch.sub(1, residual.abs()), None if own.blind else 1 - hot)
+        if self._uniform:
+            return residual.mul_(columns[0] * slope)
         share = torch.mul(hot, columns[1], out=self.buffer("spare", probs)).add_(columns[0])
-        if own.slope is not None:
-            own_prob = torch.sub(1, residual.abs())
-            share.mul_(own.slope(own_prob, None if own.blind else 1 - hot)).neg_()
-        return residual.mul_(share)
+        return residual.mul_(share).mul_(slope)
 
 
 class SoftmaxKernel(FastKernel):
@@ -273,14 +304,14 @@ class SoftmaxKernel(FastKernel):
         largest = logits.amax(1, keepdim=True) if self.own or self.margin is not None else logits
         if self.own:
             # log p of the own label is exact even where p underflows: from the largest logit and its probability.
-            log_prob = torch.mul(logits, hot, out=self.buffer("spare", logits)).sum(1, keepdim=True)
-            log_prob.sub_(largest).add_(probs.amax(1, keepdim=True).log_())
+            nll = largest - torch.mul(logits, hot, out=self.buffer("spare", logits)).sum(1, keepdim=True)
+            nll.sub_(probs.amax(1, keepdim=True).log_())
             # One-hot labels are 0 where a voxel does not count, and so is the cost in each class.
-            cost = self.own.value(log_prob, None if self.own.blind else hot[:, :1])
+            cost = self.costs(self.own, nll, None if self.own.blind else hot[:, :1])
             rows.append(torch.mul(hot, cost, out=self.buffer("spare", logits)).sum(-1))
         if self.margin is not None:
-            hinge = torch.sub(largest, logits, out=self.buffer("spare", logits)).sub_(self.margin).clamp_min_(0)
-            rows.append((hinge if mask is None else hinge.mul_(mask)).sum(-1))
+            hinge = self.hinge(torch.sub(largest, logits, out=self.buffer("spare", logits)), self.margin, mask)
+            rows.append(hot.new_zeros(hot.shape[:2]) if hinge is None else hinge.sum(-1))
         return rows
 
     def gradient(
@@ -294,11 +325,11 @@ class SoftmaxKernel(FastKernel):
         if self.gamma:
             slope = self.probability_slope(probs, hot, columns, self.buffer("slope", logits)).mul_(probs)
             parts.append(slope.addcmul_(probs, slope.sum(1, keepdim=True), value=-1))
-            columns = columns[2 if self.gamma == 1.0 else 4 :]
+            columns = columns[self.overlap_width :]
         if self.own:
             parts.append(self._own_slope(self.own, probs, hot, columns[0]))
             columns = columns[1:]
-        if self.margin is not None:
+        if self.margin is not None and not self._within:
             parts.append(self._margin_slope(logits, self.margin, columns[0]))
         slope = parts[0] if parts else torch.zeros_like(hot)
         for part in parts[1:]:
@@ -308,10 +339,10 @@ class SoftmaxKernel(FastKernel):
     def _own_slope(self, own: OwnCost, probs: Tensor, hot: Tensor, column: Tensor) -> Tensor:
         """Slope of the cost's row with respect to the logits: with respect to log p times y - p."""
         spare = self.buffer("spare", hot)
-        share = torch.mul(hot, column, out=spare).sum(1, keepdim=True)
-        if own.slope is not None:
+        share = column[:, :1] if self._uniform else torch.mul(hot, column, out=spare).sum(1, keepdim=True)
+        if not self._straight:
             own_prob = torch.mul(hot, probs, out=spare).sum(1, keepdim=True)
-            share.mul_(own.slope(own_prob, None if own.blind else hot[:, :1])).neg_()
+            share = share * own.slope(own_prob, None if own.blind else hot[:, :1])
         return torch.sub(probs, hot, out=spare).mul_(share)
 
     def _margin_slope(self, logits: Tensor, margin: float, column: Tensor) -> Tensor:

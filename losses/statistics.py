@@ -97,7 +97,7 @@ def plain_rows(voxels: Voxels, terms: Terms) -> Tensor:
     parts = _plain_overlap(voxels, terms) if terms.gamma else [voxels.counted, voxels.labels, *[voxels.labels * 0] * 6]
     background = torch.zeros_like(voxels.labels[:1, :, :1])
     background[:, 0] = 1
-    cost = voxels.labels * (terms.own.value(voxels.log_probs, background) if terms.own else 0.0)
+    cost = voxels.labels * (terms.own.value(-voxels.log_probs, background) if terms.own else 0.0)
     hinge = (voxels.distances - terms.margin).relu() * voxels.counted if terms.margin is not None else cost * 0
     return class_rows(*parts, cost, hinge)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from losses.base import in_range, result
 from losses.compound import CompoundLoss
-from losses.cross_entropy import OwnCostLoss, focal_cost, slope_of, weighted_cost
+from losses.cross_entropy import OwnCostLoss, focal_cost, weighted_cost
 from losses.fast_path import OwnCost
 from losses.overlap import OverlapLoss, powered, tversky_loss
 from losses.statistics import OverlapStatistics
@@ -23,13 +23,13 @@ def asymmetric_focal_cost(delta: float, exponent: float, clip: float) -> OwnCost
     """Cross entropy weighted by ``delta`` in the foreground, and focal, weighted by the rest, in the background."""
     focal, plain = focal_cost(exponent, clip), focal_cost(0.0, clip)
 
-    def value(log_prob: Tensor, background: Tensor | None) -> Tensor:
-        inside = focal.value(log_prob, None).mul_(1 - delta)
-        return torch.lerp(plain.value(log_prob, None).mul_(delta), inside, _mask(background))
+    def value(nll: Tensor, background: Tensor | None) -> Tensor:
+        inside = focal.value(nll, None) * (1 - delta)
+        return torch.lerp(plain.value(nll, None) * delta, inside, _mask(background))
 
     def slope(prob: Tensor, background: Tensor | None) -> Tensor:
-        inside = slope_of(focal, prob).mul_(1 - delta)
-        return torch.lerp(slope_of(plain, prob).mul_(delta), inside, _mask(background))
+        inside = focal.slope(prob, None) * (1 - delta)
+        return torch.lerp(plain.slope(prob, None) * delta, inside, _mask(background))
 
     return OwnCost(value, slope, blind=False)
 
