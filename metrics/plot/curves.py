@@ -1,0 +1,132 @@
+"""Curves: against a hyper-parameter, a threshold, the coverage, or the distance to the boundary."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metrics import curves, errors
+from metrics.binning import Bins
+from metrics.plot.style import COLOURS, FONT, GREY, figure_of, finish, new_figure, series_style, to_numpy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+
+def parameter_curves(
+    values: Mapping[str, Mapping[float, Any]],
+    xlabel: str = "gamma",
+    ylabel: str = "",
+    title: str = "",
+    ax: "Axes | None" = None,
+) -> "tuple[Figure, Axes]":
+    """A figure of merit against a hyper-parameter such as gamma or the margin, a line a method.
+
+    Args:
+        values: Method to {parameter: value, or (value, low, high) for an interval}.
+        xlabel: Name of the parameter.
+        ylabel: What is drawn.
+        title: Title.
+        ax: Axes to draw on; new ones if None.
+    """
+    figure, ax = figure_of(ax, (4.2, 3.2))
+    for index, (name, points) in enumerate(values.items()):
+        x = np.array(sorted(points))
+        rows = np.array([np.broadcast_to(np.asarray(points[v], dtype=float), (3,)) for v in x])
+        ax.plot(x, rows[:, 0], label=name, **series_style(index))
+        if (rows[:, 1] != rows[:, 2]).any():
+            ax.fill_between(x, rows[:, 1], rows[:, 2], color=COLOURS[index % len(COLOURS)], alpha=0.15, linewidth=0)
+    ax.legend(fontsize=FONT - 1, frameon=False)
+    finish(ax, title, xlabel, ylabel)
+    return figure, ax
+
+
+def threshold_curves(
+    bins: Mapping[str, Bins], channel: int = 0, points: int = 100, title: str = ""
+) -> "tuple[Figure, NDArray[Any]]":
+    """Recall, precision and Dice against the threshold on the probability, a line a method.
+
+    Args:
+        bins: Method to bins of the view "foreground" or "classwise", fields (C, B).
+        channel: Which of the C channels.
+        points: Number of thresholds, a divisor of B.
+        title: Title.
+
+    Returns:
+        Figure and its three axes.
+    """
+    figure, axes = new_figure(1, 3, size=(9.6, 3.2), sharex=True, sharey=True)
+    figure.suptitle(title, fontsize=FONT + 1)
+    for index, (name, sums) in enumerate(bins.items()):
+        found = curves.threshold_curves(sums, points)
+        look = series_style(index) | {"marker": ""}
+        for ax, values in zip(axes, found[1:], strict=True):
+            ax.plot(to_numpy(found.threshold), to_numpy(values[channel]), label=name, **look)
+    for ax, what in zip(axes, ("recall", "precision", "Dice"), strict=True):
+        finish(ax, what, "threshold", "")
+        ax.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes[0].legend(fontsize=FONT - 1, frameon=False, loc="lower left")
+    return figure, axes
+
+
+def risk_coverage(
+    bins: Mapping[str, Bins], generalised: bool = False, title: str = "", ax: "Axes | None" = None
+) -> "tuple[Figure, Axes]":
+    """Risk against coverage, a line a method, with the area under it in the legend.
+
+    Args:
+        bins: Method to top-label bins, fields (1, B).
+        generalised: Errors kept over all voxels (AUGRC) in place of errors among those kept (AURC).
+        title: Title.
+        ax: Axes to draw on; new ones if None.
+    """
+    figure, ax = figure_of(ax, (4.2, 3.4))
+    area = curves.area_under_generalised_risk_coverage if generalised else curves.area_under_risk_coverage
+    for index, (name, sums) in enumerate(bins.items()):
+        curve = curves.risk_coverage(sums)
+        risk = to_numpy((curve.generalised_risk if generalised else curve.risk)[0])
+        label = f"{name} ({'AUGRC' if generalised else 'AURC'} {area(sums)[0].item():.4f})"
+        ax.plot(to_numpy(curve.coverage[0]), risk, label=label, **(series_style(index) | {"marker": ""}))
+    ax.legend(fontsize=FONT - 1, frameon=False, loc="upper left")
+    finish(ax, title, "coverage", "generalised risk" if generalised else "selective risk")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, ax.get_ylim()[1] * 1.2)
+    return figure, ax
+
+
+def distance_calibration(
+    shells: Mapping[str, Bins], edges: Sequence[float], num_bins: int = 15, title: str = ""
+) -> "tuple[Figure, NDArray[Any]]":
+    """Confidence less accuracy, and ECE, against the signed distance to the boundary, a line a method.
+
+    Args:
+        shells: Method to top-label bins of `metrics.distance_bins`, fields (E + 1, 1, B).
+        edges: The edges given there.
+        num_bins: Bins of the ECE.
+        title: Title.
+
+    Returns:
+        Figure and its two axes.
+    """
+    figure, axes = new_figure(1, 2, size=(8.0, 3.4), sharex=True)
+    figure.suptitle(title, fontsize=FONT + 1)
+    names = [
+        f"< {edges[0]:g}",
+        *(f"{a:g} to {b:g}" for a, b in zip(edges, edges[1:], strict=False)),
+        f"> {edges[-1]:g}",
+    ]
+    place = np.arange(len(names))
+    for index, (name, bins) in enumerate(shells.items()):
+        signed = to_numpy(errors.signed_calibration_error(bins)[:, 0])
+        error = to_numpy(errors.expected_calibration_error(bins, num_bins)[:, 0])
+        for ax, values in zip(axes, (signed, error), strict=True):
+            ax.plot(place, values, label=name, **series_style(index))
+    for ax, what in zip(axes, ("confidence - accuracy", "ECE"), strict=True):
+        ax.axhline(0, color=GREY, linestyle=":", linewidth=1.2)
+        ax.axvline(np.searchsorted(edges, 0) + 0.5, color=GREY, linewidth=0.8)
+        ax.set_xticks(place, names, rotation=45, ha="right")
+        finish(ax, what, "distance to the boundary (mm; foreground < 0)", "")
+    axes[0].legend(fontsize=FONT - 1, frameon=False)
+    return figure, axes
