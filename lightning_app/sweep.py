@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lightning_app.run_folder import RunFolder
-from lightning_app.sweep_file import SweepFile, cell_name, command_line, load, server_only
+from lightning_app.sweep_file import SweepFile, cell_key, cell_name, command_line, load, server_only
 from lightning_app.sweep_queue import Claim, Queue, dry_cells
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Runner:
         return bool(self.jobs)
 
     def _begin(self, claim: Claim) -> None:
-        folder = RunFolder(self.folder / claim.name)
+        folder = self._run_folder(claim)
         if folder.read_state().get("status") == "finished":
             self._record(claim, folder, seconds=folder.read_state().get("wall_seconds", 0.0), note="was there")
             return
@@ -124,6 +124,12 @@ class Runner:
         self.jobs.append(Job(claim, folder, device, process, output))
         self.queue.beat(claim, process.pid)
         _say(f"{self._count()} start     {claim.name}" + (f"  (device {device})" if device else ""))
+
+    def _run_folder(self, claim: Claim) -> RunFolder:
+        """The cell's folder: one that is there under the cell's key, else a new name."""
+        key = cell_key(claim.cell)
+        found = sorted(path for path in self.folder.glob(f"*{key}") if path.is_dir())
+        return RunFolder(found[0] if found else self.folder / claim.name)
 
     def _command(self, claim: Claim, folder: RunFolder) -> list[str]:
         """W&B's command with this run's place behind it; `fit --resume` for a run that got as far as a checkpoint."""
@@ -302,7 +308,7 @@ def _devices(options: argparse.Namespace) -> list[str | None]:
 def _dry_run(sweep: SweepFile, folder: Path) -> int:
     cells = dry_cells(sweep)
     for cell in cells:
-        name = cell_name(cell, sweep.varying)
+        name = cell_name(cell, sweep.parameters)
         _say(shlex.join([*command_line(sweep.config, cell), f"--runs_dir={folder}", f"--run_name={name}"]))
     more = "" if sweep.method == "grid" else f" (examples of {sweep.config.get('run_cap', 'no run_cap')} draws)"
     _say(f"{len(cells)} runs{more}; nothing was started")

@@ -11,7 +11,7 @@ import math
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -241,8 +241,8 @@ def command_line(config: Mapping[str, Any], cell: Cell) -> list[str]:
         cell: The values of its parameters.
 
     Returns:
-        Program and arguments, one item each; `${envvar:NAME}` is read from the environment. The cell's arguments come in
-        the order of their names, as W&B hands them out, whatever their order in the file.
+        Program and arguments, one item each; `${envvar:NAME}` is read from the environment. The cell's arguments come
+        in the order of their names, as W&B hands them out, whatever their order in the file.
     """
     cell = dict(sorted(cell.items()))
     macros = {
@@ -264,17 +264,22 @@ def cell_key(cell: Cell) -> str:
     return hashlib.sha256(json.dumps(cell, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def cell_name(cell: Cell, varying: list[str]) -> str:
-    """A readable folder name of a cell, the same each time: the values that vary, then the cell's key."""
-    words = "-".join(_word(name, cell[name]) for name in varying)
+def cell_name(cell: Cell, parameters: Mapping[str, Mapping[str, Any]]) -> str:
+    """A readable folder name of a cell, the same each time: what varies in the sweep, then the cell's key."""
+    varying = {name: spec.get("values", []) for name, spec in parameters.items() if len(spec.get("values", "..")) > 1}
+    words = "-".join(
+        _word(name, cell[name], values) for name, values in varying.items() if "value" not in parameters[name]
+    )
     words = re.sub(r"[^\w.+-]+", "", words)[:90].strip("-.")
     return f"{words}-{cell_key(cell)}" if words else cell_key(cell)
 
 
-def _word(name: str, value: Any) -> str:
+def _word(name: str, value: Any, among: Sequence[Any] = ()) -> str:
+    """A value as a short word; of an object its class, and the arguments that differ between objects of that class."""
     if isinstance(value, dict) and "class_path" in value:
-        arguments = value.get("init_args", {}).items()
-        return "_".join([value["class_path"].rpartition(".")[2], *(_word(key, item) for key, item in arguments)])
+        alike = [other.get("init_args", {}) for other in among if other["class_path"] == value["class_path"]]
+        shown = {k: v for k, v in value.get("init_args", {}).items() if any(other.get(k) != v for other in alike)}
+        return "_".join([value["class_path"].rpartition(".")[2], *(_word(key, item) for key, item in shown.items())])
     if isinstance(value, str):
         return Path(value).stem if value.endswith(".yaml") else value.rpartition(".")[2]
     if isinstance(value, list):

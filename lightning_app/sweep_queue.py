@@ -131,7 +131,7 @@ class Queue:
                 f"{self.sweep.path}: its values changed since study {self.sweep.name} began ({error}); rename the file"
             )
             raise ValueError(message) from error
-        claim = Claim(trial, cell, cell_name(cell, self.sweep.varying))
+        claim = Claim(trial, cell, cell_name(cell, self.sweep.parameters))
         trial.set_user_attr("name", claim.name)
         self.beat(claim)
         return claim

@@ -104,9 +104,17 @@ def test_a_grid_varies_its_first_parameter_slowest():
 
 
 def test_names_are_readable_folder_names_and_depend_on_nothing_but_the_values():
-    cell = {"seed_everything": 0, "config": "configs/data/drive.yaml", "model.loss": LOSSES[0]}
+    cell = {"seed_everything": 0, "config": "configs/data/drive.yaml", "model.loss": LOSSES[0], "fixed": 1}
+    other = {"class_path": "losses.DicePlusPlusLoss", "init_args": {"gamma": 3.0}}
+    parameters = {
+        "seed_everything": {"values": [0, 1]},
+        "config": {"values": ["configs/data/drive.yaml", "configs/data/busi.yaml"]},
+        "model.loss": {"values": [*LOSSES, other]},
+        "fixed": {"value": 1},
+    }
     swapped = dict(reversed(cell.items()))
-    assert cell_name(cell, list(cell)) == f"seed0-drive-DicePlusPlusLoss_gamma2.0-{cell_key(cell)}"
+    assert cell_name(cell, parameters) == f"seed0-drive-DicePlusPlusLoss_gamma2.0-{cell_key(cell)}"
+    assert cell_name({**cell, "model.loss": LOSSES[1]}, parameters).startswith("seed0-drive-CrossEntropyLoss-")
     assert cell_key(swapped) == cell_key(cell)
     assert cell_key({**cell, "seed_everything": 1}) != cell_key(cell)
 
