@@ -27,6 +27,7 @@ from lightning_app.sweep_queue import Claim, Queue, dry_cells
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.3
 BEAT_SECONDS = 20.0
+STOPPED = 130
 _FOREIGN = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME")
 
 
@@ -280,7 +281,7 @@ def main(args: list[str]) -> int:
         args: Arguments of the command line.
 
     Returns:
-        0 if every cell that was run has finished, 1 if some failed.
+        0 if every cell that was run has finished, 1 if some failed, 130 if it was stopped.
 
     Raises:
         ValueError: The sweep file has a fault, or asks for what only a W&B server can do.
@@ -293,7 +294,11 @@ def main(args: list[str]) -> int:
     if options.dry_run:
         return _dry_run(sweep, folder)
     queue = Queue(sweep, options.storage or str(folder / "queue.journal"), options.stale_after, options.retry_failed)
-    Runner(sweep, queue, folder, _devices(options), options.max_cells).run()
+    try:
+        Runner(sweep, queue, folder, _devices(options), options.max_cells).run()
+    except KeyboardInterrupt:
+        _say("stopped; the cells that ran are given back. The same command goes on from here.")
+        return STOPPED
     return _close(queue, folder, sweep.metric)
 
 

@@ -107,8 +107,8 @@ def test_a_runner_that_is_asked_to_end_gives_its_cells_back_and_the_next_resumes
     runner = in_the_background([*args, "--jobs=2"])
     wait_for(lambda: len(list(folder.glob("*/checkpoints/last.ckpt"))) == 2)
     runner.send_signal(signal.SIGTERM)
-    runner.communicate(timeout=20)
-    assert runner.returncode != 0
+    assert "goes on from here" in runner.communicate(timeout=20)[0]
+    assert runner.returncode == 130
     assert main(args) == 0
     counts, words = starts(folder)
     assert set(counts.values()) == {2}
