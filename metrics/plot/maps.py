@@ -127,34 +127,3 @@ def probability_maps(
         picture = _show(ax, values, name, cmap=colours, vmin=0, vmax=1)
         figure.colorbar(picture, ax=ax, shrink=0.8).ax.tick_params(labelsize=FONT - 2)
     return figure, axes
-
-
-def probability_maps(image: Any, truth: Any, probs: Any, title: str = "") -> "tuple[Figure, NDArray[Any]]":
-    """Image with the truth's outline, confidence, entropy, and the difference of confidence and correctness.
-
-    Args:
-        image: (C, *S) or (*S).
-        truth: (*S) labels, 255 where ignored.
-        probs: (K, *S).
-        title: Title of the figure.
-
-    Returns:
-        Figure and its four axes. Of a volume the slice with most foreground is shown.
-    """
-    shown, labels, p = _flat(*(to_numpy(a) for a in (image, truth, probs)))
-    confidence, prediction = p.max(0), p.argmax(0)
-    entropy = -np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0).sum(0) / np.log(len(p))
-    gap = np.where(labels == IGNORED, np.nan, confidence - (prediction == labels))
-    figure, axes = new_figure(1, 4, size=(12.0, 3.1))
-    figure.suptitle(title, fontsize=FONT + 1)
-    _show(axes[0], _grey(shown), "image and truth", cmap="gray", vmin=0, vmax=1)
-    _outline(axes[0], labels)
-    pictures = (
-        ("confidence (max p)", confidence, "cividis", (1 / len(p), 1)),
-        ("entropy / log K", entropy, "magma", (0, 1)),
-        ("confidence - correctness", gap, "PuOr_r", (-1, 1)),
-    )
-    for ax, (name, values, colours, (low, high)) in zip(axes[1:], pictures, strict=True):
-        drawn = _show(ax, values, name, cmap=colours, vmin=low, vmax=high)
-        figure.colorbar(drawn, ax=ax, shrink=0.8).ax.tick_params(labelsize=FONT - 2)
-    return figure, axes

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metrics import errors
 from metrics.binning import Bins, rebin
@@ -112,92 +111,3 @@ def _draw_band(ax: "Axes", confidence: Any, band: tuple[Any, Any]) -> None:
         full = ~np.isnan(x) & ~np.isnan(low[index])
         colour = "black" if len(confidence) == 1 else COLOURS[index % len(COLOURS)]
         ax.fill_between(x[full], low[index][full], high[index][full], color=colour, alpha=0.2, linewidth=0, zorder=3)
-
-
-def confidence_histogram(
-    bins: Bins,
-    num_bins: int = 25,
-    labels: Sequence[str] | None = None,
-    log: bool = True,
-    title: str = "",
-    ax: "Axes | None" = None,
-) -> "tuple[Figure, Axes]":
-    """Share of the voxels in every bin of confidence, with lines at the mean confidence and at the mean correctness.
-
-    Args:
-        bins: Fields (C, B).
-        num_bins: Bins drawn, a divisor of B.
-        labels: Names of the C channels.
-        log: Logarithmic shares; most voxels are background, and certain.
-        title: Title.
-        ax: Axes to draw on; new ones if None.
-    """
-    coarse = rebin(bins, num_bins)
-    figure, ax = figure_of(ax, (4.8, 3.2))
-    count, confidence, correct = (to_numpy(field).astype(float) for field in coarse[:3])
-    edges = np.linspace(0, 1, num_bins + 1)
-    for index, n in enumerate(count):
-        total = max(n.sum(), 1)
-        style = series_style(index)
-        name = labels[index] if labels else "voxels" if len(count) == 1 else f"class {index}"
-        fill = {"fill": len(count) == 1, "alpha": 0.5 if len(count) == 1 else 1.0}
-        ax.stairs(n / total, edges, color=style["color"], linestyle=style["linestyle"], label=name, **fill)
-        means = (
-            (confidence[index].sum() / total, "-", "mean confidence"),
-            (correct[index].sum() / total, "--", "mean correctness"),
-        )
-        for x, line, what in means:
-            if len(count) == 1:
-                ax.axvline(x, color="black", linestyle=line, linewidth=1.1, label=f"{what} {x:.3f}")
-    if log and count.any():
-        ax.set_yscale("log")
-    ax.legend(fontsize=FONT - 2, frameon=False, loc="best")
-    finish(ax, title, "confidence", "share of voxels")
-    ax.set_xlim(0, 1)
-    return figure, ax
-
-
-def dataset_reliability_histogram(
-    cases: Sequence[Bins], num_bins: int = 20, title: str = "", ax: "Axes | None" = None
-) -> "tuple[Figure, Axes]":
-    """How the observed frequency of every bin of confidence spreads over the cases (Barfoot et al. 2024).
-
-    A column is a bin of confidence; its cells hold the share of cases whose frequency in that bin lies in the row.
-    Beneath, the number of cases that use the bin.
-
-    Args:
-        cases: Bins of each case, fields (1, B): one class, or the top label.
-        num_bins: Bins of both axes, a divisor of B.
-        title: Title.
-        ax: Axes to draw on; new ones if None.
-    """
-    from matplotlib.colors import PowerNorm
-
-    table = frequency_table(cases, num_bins)
-    used = table.sum(0)
-    share = np.divide(table, used, out=np.full(table.shape, np.nan), where=used > 0)
-    figure, ax = figure_of(ax, (4.8, 4.6))
-    picture = ax.imshow(share, origin="lower", extent=(0, 1, 0, 1), cmap="YlOrRd", norm=PowerNorm(0.35, 0, 1))
-    ax.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1.2)
-    bar = figure.colorbar(picture, ax=ax, shrink=0.8)
-    bar.set_label("share of cases", fontsize=FONT)
-    bar.ax.tick_params(labelsize=FONT - 2)
-    finish(ax, title, "confidence", "observed frequency")
-    ax.grid(False)
-    strip = ax.inset_axes((0.0, -0.36, 1.0, 0.18), sharex=ax)
-    strip.bar(np.arange(num_bins) / num_bins, used, width=1 / num_bins, align="edge", color=GREY, edgecolor="white")
-    finish(strip, "", "", "cases")
-    strip.tick_params(labelbottom=False)
-    return figure, ax
-
-
-def frequency_table(cases: Sequence[Bins], num_bins: int) -> NDArray[np.float64]:
-    """Number of cases (num_bins, num_bins) by observed frequency (rows) in each bin of confidence (columns)."""
-    table = np.zeros((num_bins, num_bins))
-    for bins in cases:
-        coarse = rebin(bins, num_bins)
-        count, correct = to_numpy(coarse.count)[0], to_numpy(coarse.correct)[0]
-        used = np.flatnonzero(count)
-        row = np.minimum((correct[used] / count[used] * num_bins).astype(int), num_bins - 1)
-        np.add.at(table, (row, used), 1)
-    return table
