@@ -184,10 +184,11 @@ class SegmentationModule(LightningModule):
 
     def _log_metrics(self, stage: str, collection: MetricCollection, logger: bool) -> None:
         values = collection.compute()
-        self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, logger=logger)
+        # Each process holds the same values already; sync_dist only spares Lightning its doubt.
+        self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, logger=logger, sync_dist=True)
         collection.reset()
         if self.trainer.datamodule.has_true_probs:  # type: ignore[attr-defined]
-            self.log(f"{stage}/ece_true", self.true_calibration.compute(), logger=logger)
+            self.log(f"{stage}/ece_true", self.true_calibration.compute(), logger=logger, sync_dist=True)
             self.true_calibration.reset()
 
     def _loss(self, logits: Tensor | list[Tensor], mask: Tensor) -> Tensor:

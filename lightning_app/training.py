@@ -215,16 +215,29 @@ def run_training(args: list[str], run: bool = True) -> TrainingCLI:
     parser_kwargs: dict[str, Any] = {"exit_on_error": False, "prog": "python -m lightning_app"}
     if run:
         parser_kwargs |= {verb: {"exit_on_error": False} for verb in TrainingCLI.subcommands()}
-    return TrainingCLI(
-        SegmentationModule,
-        LightningDataModule,
-        subclass_mode_data=True,
-        save_config_callback=None,
-        parser_kwargs=parser_kwargs,
-        args=arguments if run else arguments[1:],
-        run=run,
-        seed_everything_default=0,
-    )
+    code = 1
+    try:
+        cli = TrainingCLI(
+            SegmentationModule,
+            LightningDataModule,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            parser_kwargs=parser_kwargs,
+            args=arguments if run else arguments[1:],
+            run=run,
+            seed_everything_default=0,
+        )
+        code = 0
+    finally:
+        _end_wandb(code)
+    return cli
+
+
+def _end_wandb(code: int) -> None:
+    """End the W&B run, if there is one, so that it shows how the program ended and a next run is another one."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=code, quiet=True)
 
 
 class _NoAdvertisement(logging.Filter):

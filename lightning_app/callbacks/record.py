@@ -1,4 +1,4 @@
-"""Keeps the run folder's own record: split, state, hyper-parameters, and the seed of each epoch."""
+"""Keeps the run folder's own record: split, state, hyper-parameters, and the seed of each step."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ from lightning_app.run_folder import RunFolder
 class RunRecord(Callback):
     """Writes the split and the state of the run, and makes a resumed run equal to an uninterrupted one.
 
-    Each epoch's random numbers (dropout, say) are seeded by the run's seed, the epoch and the process alone.
+    Each step's random numbers (dropout, say) are seeded by the run's seed, the epoch, the step and the process alone.
 
     Args:
         run: The run's folder.
@@ -51,9 +51,9 @@ class RunRecord(Callback):
             if isinstance(logger, CurvesLogger) and trainer.is_global_zero:
                 logger.forget_from(trainer.global_step)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed the epoch."""
-        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch * 1_009 + trainer.global_rank)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed the step."""
+        torch.manual_seed(hash((self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)) % 2**63)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note how long training took, over all sittings."""

@@ -1,0 +1,111 @@
+"""Several processes, a kill and a resume: each against the uninterrupted single process."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_app.curves import read_curves
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "--data.size=32",
+    "--data.num_cases=[8,5,3]",
+    "--data.batch_size=2",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.log_every_n_steps=1",
+]
+
+pytestmark = pytest.mark.slow  # each test starts the program two or three times, about ten seconds a start
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "lightning_app", *args]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def run(*args: str, cwd: Path) -> None:
+    done = subprocess.run(command(*args), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr, done.stderr
+
+
+def cells(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_processes_give_the_files_of_one(tmp_path):
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    run("fit", *SMALL, *two, "--trainer.max_epochs=1", "--test_after=true", "--run_name=one", cwd=tmp_path)
+    folder = tmp_path / "runs" / "one"
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
+    by_two, bins_by_two = cells(folder / "test" / "per_case.csv"), dict(np.load(folder / "test" / "bins.npz"))
+    run("test", "--ckpt_path=runs/one", "--trainer.devices=1", "--trainer.strategy=auto", cwd=tmp_path)
+    assert cells(folder / "test" / "per_case.csv") == by_two
+    assert [row["case"] for row in by_two if row["class"] == "all"] == ["test_0000", "test_0001", "test_0002"]
+    bins_by_one = np.load(folder / "test" / "bins.npz")
+    for name, values in bins_by_two.items():
+        if name.endswith("count") or values.dtype.kind == "U":
+            np.testing.assert_array_equal(values, bins_by_one[name])
+        else:
+            np.testing.assert_allclose(values, bins_by_one[name], rtol=1e-12, atol=1e-12)
+
+
+def test_torchrun_on_two_nodes_of_the_loopback(tmp_path):
+    base = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=2",
+        "--nproc_per_node=1",
+        "--master_addr=127.0.0.1",
+    ]
+    port = 20_000 + os.getpid() % 20_000
+    program = ["-m", "lightning_app", "fit", *SMALL, "--trainer.max_epochs=1", "--run_name=one"]
+    program += ["--trainer.num_nodes=2", "--trainer.devices=1", "--trainer.strategy=ddp"]
+    nodes = [
+        subprocess.Popen(
+            [*base, f"--master_port={port}", f"--node_rank={rank}", *program],
+            cwd=tmp_path,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for node in nodes:
+        _, errors = node.communicate(timeout=240)
+        assert node.returncode == 0, errors[-3000:]
+    rows = cells(tmp_path / "runs" / "one" / "val" / "per_case.csv")
+    assert [row["case"] for row in rows if row["class"] == "all"] == [f"val_{index:04d}" for index in range(5)]
+
+
+def test_a_killed_run_goes_on_as_if_nothing_happened(tmp_path):
+    # Dropout needs random numbers at each step, so equal curves show that they too are the uninterrupted run's.
+    options = [*SMALL, "--trainer.max_epochs=4", "--model.net=models.UNet", "--model.net.width=4"]
+    options += ["--model.net.depth=2", "--model.net.dropout=0.3", "--trainer.logger=false"]
+    run("fit", *options, "--run_name=whole", cwd=tmp_path)
+    curves = tmp_path / "runs" / "cut" / "metrics.csv"
+    with subprocess.Popen(command("fit", *options, "--run_name=cut"), cwd=tmp_path, env=environment()) as process:
+        end = time.monotonic() + 120
+        while time.monotonic() < end and not (curves.is_file() and len(read_curves(curves)) > 7):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "runs" / "cut" / "val").exists()
+    run("fit", "--resume=runs/cut", cwd=tmp_path)
+    whole, cut = (read_curves(tmp_path / "runs" / name / "metrics.csv") for name in ("whole", "cut"))
+    assert cut == whole
+    assert cells(curves.parent / "val" / "per_case.csv") == cells(tmp_path / "runs" / "whole" / "val" / "per_case.csv")
