@@ -28,6 +28,15 @@ def lagrangian(h: Tensor, multiplier: Tensor, rho: Tensor, kind: str) -> Tensor:
     return value + multiplier * below / (1 - rho * below)
 
 
+def lagrangian_slope(h: Tensor, multiplier: Tensor, rho: Tensor, kind: str) -> Tensor:
+    """Slope of :func:`lagrangian` with respect to the constraint."""
+    if kind == "phr":
+        return (multiplier + rho * h).relu()
+    above = h.clamp_min(0)
+    value = multiplier * (1 + 2 * rho * above) + (rho.square() * above.square() / 2 if kind == "p2" else 0)
+    return torch.where(h > 0, value, multiplier / (1 - rho * h.clamp_max(0)).square())
+
+
 class AdaptiveMultiplierLoss(SegmentationLoss):
     """Cross entropy plus the mean of a penalty-Lagrangian, with a multiplier for each class and group of voxels.
 
@@ -107,10 +116,7 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
         """Sum voxels, slope of the penalty and constraint of each group: ``(G, 3 * groups, K)``."""
         parts: list[list[Tensor]] = [[], [], []]
         for h, mask, m, rho in self._terms(voxels):
-            point = h.detach().requires_grad_()
-            with torch.enable_grad():
-                value = lagrangian(point, m, rho, self.penalty)
-            slope = torch.autograd.grad(value.sum(), point)[0]
+            slope = lagrangian_slope(h, m, rho, self.penalty)
             for rows, part in zip(parts, (mask.expand_as(h), slope * mask, h * mask), strict=True):
                 rows.append(part)
         return class_rows(*(part for rows in parts for part in rows))

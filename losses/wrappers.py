@@ -11,10 +11,8 @@ class WeightedSumLoss(nn.Module):
 
     Args:
         losses: Loss of each name.
-        weights: Weight of each name; names that are left out weigh 1.
+        weights: Weight of each name; names that are left out weigh 1. May be scheduled, as ``weights.<name>``.
     """
-
-    weights: Tensor
 
     def __init__(self, losses: dict[str, nn.Module], weights: dict[str, float] | None = None) -> None:
         super().__init__()
@@ -24,7 +22,7 @@ class WeightedSumLoss(nn.Module):
         if unknown := sorted(set(given) - set(losses)):
             raise ValueError(f"weights names {unknown}, which losses lacks; it has {sorted(losses)}")
         self.losses = nn.ModuleDict(losses)
-        self.register_buffer("weights", torch.tensor([float(given.get(name, 1.0)) for name in losses]))
+        self.weights = {name: float(given.get(name, 1.0)) for name in losses}
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the unweighted loss of each name."""
@@ -32,8 +30,8 @@ class WeightedSumLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the weighted sum for ``(B, K, *S)`` logits and labels ``(B, *S)`` or ``(B, K, *S)``."""
-        parts = torch.stack(list(self.components(logits, target).values()))
-        return (parts * self.weights).sum()
+        parts = self.components(logits, target)
+        return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
 
 
 class DeepSupervisionLoss(nn.Module):
