@@ -4,19 +4,27 @@ Figures are made without pyplot, so that they need no display and nothing has to
 when the first is drawn.
 """
 
-from metrics.plot.comparison import box_plots, class_bars, critical_difference, radar, rank_heat_map, volume_scatter
+from metrics.plot.compare import radar, rank_heat_map
 from metrics.plot.curves import distance_calibration, parameter_curves, risk_coverage, threshold_curves
+from metrics.plot.histograms import (
+    box_plot,
+    confidence_histogram,
+    dataset_reliability_histogram,
+    interval_plot,
+    margin_histogram,
+)
 from metrics.plot.maps import overlay, probability_maps
 from metrics.plot.ranks import critical_difference, volume_scatter
-from metrics.plot.reliability import confidence_histogram, dataset_reliability_histogram, reliability_diagram
+from metrics.plot.reliability import reliability_diagram
 
 __all__ = [
-    "box_plots",
-    "class_bars",
+    "box_plot",
     "confidence_histogram",
     "critical_difference",
     "dataset_reliability_histogram",
     "distance_calibration",
+    "interval_plot",
+    "margin_histogram",
     "overlay",
     "parameter_curves",
     "probability_maps",

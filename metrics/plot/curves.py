@@ -1,5 +1,6 @@
 """Curves: against a hyper-parameter, a threshold, the coverage, or the distance to the boundary."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +92,7 @@ def risk_coverage(
         ax.plot(to_numpy(curve.coverage[0]), risk, label=label, **(series_style(index) | {"marker": ""}))
     ax.legend(fontsize=FONT - 1, frameon=False, loc="upper left")
     finish(ax, title, "coverage", "generalised risk" if generalised else "selective risk")
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, ax.get_ylim()[1] * 1.2)
+    ax.set(xlim=(0, 1), ylim=(0, ax.get_ylim()[1] * (1 + 0.1 * len(bins))))  # room for the legend
     return figure, ax
 
 
@@ -114,7 +114,7 @@ def distance_calibration(
     figure.suptitle(title, fontsize=FONT + 1)
     names = [
         f"< {edges[0]:g}",
-        *(f"{a:g} to {b:g}" for a, b in zip(edges, edges[1:], strict=False)),
+        *(f"{a:g} to {b:g}" for a, b in itertools.pairwise(edges)),
         f"> {edges[-1]:g}",
     ]
     place = np.arange(len(names))
