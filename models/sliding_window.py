@@ -131,7 +131,7 @@ class SlidingWindow(Inference):
                 _add(region(total[0], tile.start, returned), part, tile.weights)
         assert total is not None  # there is at least one tile
         probabilities = total if self.average == "probabilities" else _softmax_in_place(total)
-        return region(probabilities, low, size)
+        return region(probabilities, low, size).clamp_(0, 1)  # the weighted sum may round to a hair above 1
 
     def _maps(self, logits: Tensor, expected: tuple[int, ...]) -> Tensor:
         """What is to be averaged, float32 with at least two classes."""
