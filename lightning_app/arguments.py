@@ -1,4 +1,4 @@
-"""Turns what the user typed into what the parser reads: default configs, run folders in place of checkpoints, resume."""
+"""Turns what the user typed into what the parser reads: default configs, run folders for checkpoints, resume."""
 
 from pathlib import Path
 

@@ -11,7 +11,8 @@ from torchmetrics import MetricCollection
 
 import losses
 import metrics
-from models import SlidingWindow
+from lightning_app import calibrate
+from models import Inference, Network
 
 IGNORE_INDEX = 255
 
@@ -26,7 +27,7 @@ class SegmentationModule(LightningModule):
         net: The network, `(B, C, *S)` to `(B, K, *S)` logits, or a list of them, finest first (deep supervision).
         loss: The loss of logits and labels.
         binary: For two-class data, `softmax` over two channels or one `sigmoid` channel.
-        inference: Tiled inference for images larger than the network's window; none runs each image whole.
+        inference: How a whole image is predicted: tiles, test-time augmentation, ensembles; none runs it as it is.
         channels_last: Lay tensors out with channels last, faster on recent CPUs and GPUs, mostly with bf16.
         num_classes: Number of classes, linked from the data.
         class_names: Names of the classes, background first, linked from the data.
@@ -37,7 +38,7 @@ class SegmentationModule(LightningModule):
         net: nn.Module,
         loss: nn.Module,
         binary: Literal["softmax", "sigmoid"] = "softmax",
-        inference: SlidingWindow | None = None,
+        inference: Inference | None = None,
         channels_last: bool = False,
         num_classes: int = 2,
         class_names: Sequence[str] = ("background", "foreground"),
@@ -57,6 +58,11 @@ class SegmentationModule(LightningModule):
         self.test_metrics = metrics.build(num_classes, self.class_names)
         self.true_calibration = metrics.TrueCalibrationError(num_classes)
         self.finished_cases: frozenset[str] = frozenset()
+        self.calibrator: nn.Module | None = None
+        self.calibrator_method = ""
+        self.calibrator_cases: frozenset[str] = frozenset()
+        self.thresholds: list[float] | None = None
+        self._check_window()
 
     def setup(self, stage: str) -> None:
         """Choose the memory format once the weights exist."""
@@ -137,7 +143,10 @@ class SegmentationModule(LightningModule):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Evaluate one case: `probs` on the network's grid and on the `original` one."""
-        return self._evaluate(batch, self.test_metrics)
+        case = batch["case"][0]
+        if case in self.calibrator_cases:
+            raise ValueError(f"case {case} was used to fit the calibrator: test with the split of the training")
+        return self._evaluate(batch, self.test_metrics, calibrated=True)
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics."""
@@ -147,7 +156,9 @@ class SegmentationModule(LightningModule):
         """Probabilities of one new case on its original grid; None for a case whose files exist."""
         if batch["case"][0] in self.finished_cases:
             return None
-        return batch["geometry"][0].restore(self.probabilities(batch["image"])[0].float())[None]
+        image = batch["image"]
+        probs = self._calibrated(self.probabilities(image), image)
+        return batch["geometry"][0].restore(probs[0])[None]
 
     def probabilities(self, image: Tensor) -> Tensor:
         """Class probabilities `(B, K, *S)` float32 of images `(B, C, *S)`, tiled where the module has `inference`."""
@@ -170,13 +181,43 @@ class SegmentationModule(LightningModule):
                 f"the checkpoint is of another network: {len(different)} weights differ from {type(self.net).__name__} "
                 f"as configured, first {different[0]!r}; give the config it was trained with"
             )
+        if self._trainer is not None and not self._training():
+            self._restore_calibrator(checkpoint)
 
-    def _evaluate(self, batch: dict[str, Any], collection: MetricCollection) -> dict[str, Tensor]:
-        probs = self.probabilities(batch["image"])
-        original = batch["geometry"][0].restore(probs[0])[None]
-        collection.update(original, batch["original_mask"])
+    def _restore_calibrator(self, checkpoint: dict[str, Any]) -> None:
+        found = calibrate.restore(checkpoint)
+        if found is not None:
+            calibrator, record = found
+            self.calibrator = calibrator.to(self.device)
+            self.calibrator_method, self.calibrator_cases = record["method"], frozenset(record["cases"])
+            self.thresholds = record["thresholds"]
+
+    def _evaluate(
+        self, batch: dict[str, Any], collection: MetricCollection, calibrated: bool = False
+    ) -> dict[str, Tensor]:
+        raw = self.probabilities(batch["image"])
+        probs = self._calibrated(raw, batch["image"]) if calibrated else raw
+        geometry = batch["geometry"][0]
+        outputs = {"probs": probs, "original": geometry.restore(probs[0])[None]}
+        if probs is not raw:
+            outputs["uncalibrated"] = geometry.restore(raw[0])[None]
+        collection.update(outputs["original"], batch["original_mask"])
         self._update_true_calibration(probs, batch)
-        return {"probs": probs, "original": original}
+        return outputs
+
+    def _calibrated(self, probs: Tensor, image: Tensor) -> Tensor:
+        """Probabilities after the calibrator that the checkpoint holds, if it holds one."""
+        return probs if self.calibrator is None else self.calibrator(probs, center_crop(image, probs.shape[2:]))
+
+    def _check_window(self) -> None:
+        """Refuse a window that the network cannot take, before hours are spent."""
+        window = getattr(self.inference, "window", None)
+        if window and isinstance(self.net, Network) and not self.net.legal_sizes.allows(window):
+            sizes = self.net.legal_sizes
+            raise ValueError(
+                f"inference.window {list(window)} does not suit {type(self.net).__name__}: it takes "
+                f"{sizes.describe(len(window))}; next: {list(sizes.up(window))}"
+            )
 
     def _update_true_calibration(self, probs: Tensor, batch: dict[str, Any]) -> None:
         if "true_probs" in batch:

@@ -5,7 +5,7 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_app.arguments import expand
+from lightning_app.calibrate import CalibratingTrainer, CalibrationComparison
 from lightning_app.callbacks.evaluation import CaseEvaluation
 from lightning_app.callbacks.figures import StageFigures, TrainingFigures
 from lightning_app.callbacks.predictions import PredictionWriter
@@ -34,6 +35,11 @@ class TrainingCLI(LightningCLI):
     is_new: bool
     kept_config: dict[str, Any]
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The verbs, each a method of the trainer, and their arguments that are no options."""
+        return {**LightningCLI.subcommands(), "calibrate": {"model", "datamodule"}}
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Our own options, the links from the data to the network, and the two checkpoints."""
         parser.add_argument("--runs_dir", type=str, default="runs", help="Folder that run folders are made in.")
@@ -46,6 +52,12 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--test_after", type=bool, default=False, help="After fit, evaluate the test cases too.")
         parser.add_argument(
             "--surface", type=bool, default=False, help="Evaluate surface distances too (HD95, ASSD, NSD, in mm)."
+        )
+        parser.add_argument(
+            "--threshold",
+            type=Literal["argmax", "calibrated"] | list[float],
+            default="argmax",
+            help="How predict makes labels: the largest probability, the cuts that calibrate found, or a cut a class.",
         )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
@@ -82,6 +94,7 @@ class TrainingCLI(LightningCLI):
                 self._configure_logger(logger)
         if self.subcommand == "predict":
             config.return_predictions = False
+        if self.subcommand in {"predict", "calibrate"}:
             config.trainer.logger = False
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -100,7 +113,8 @@ class TrainingCLI(LightningCLI):
             evaluation,
             StageFigures(run, evaluation),
             TrainingFigures(run),
-            PredictionWriter(run.predictions),
+            CalibrationComparison(run),
+            PredictionWriter(run.predictions, threshold=self._get(self.config_init, "threshold")),
             ModelCheckpoint(
                 dirpath=run.checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
             ),
@@ -174,7 +188,9 @@ class TrainingCLI(LightningCLI):
     def _find_run_folder(self, config: Any) -> tuple[RunFolder, bool]:
         """The run's folder, and whether it is to be made."""
         if self.subcommand is None or rank_zero_only.rank != 0:
-            return RunFolder(Path(config.runs_dir) / "unnamed"), False  # the first process tells the name, see RunRecord
+            return RunFolder(
+                Path(config.runs_dir) / "unnamed"
+            ), False  # the first process tells the name, see RunRecord
         if config.resume:
             return RunFolder(Path(config.resume)), False
         folder = RunFolder.of_checkpoint(config.ckpt_path) if config.get("ckpt_path") else None
@@ -220,6 +236,7 @@ def run_training(args: list[str], run: bool = True) -> TrainingCLI:
         cli = TrainingCLI(
             SegmentationModule,
             LightningDataModule,
+            trainer_class=CalibratingTrainer,
             subclass_mode_data=True,
             save_config_callback=None,
             parser_kwargs=parser_kwargs,

@@ -7,6 +7,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datamodules import write_mask, write_probabilities
+from lightning_app.calibrate import threshold_labels
 
 
 class PredictionWriter(Callback):
@@ -16,15 +17,23 @@ class PredictionWriter(Callback):
 
     Args:
         folder: Where to write.
+        threshold: `argmax`, `calibrated` for the cuts that `calibrate` kept with the checkpoint, or a cut for each
+            foreground class.
         probabilities: Write probability maps too.
+
+    Raises:
+        ValueError: If `calibrated` cuts are asked of a checkpoint without, or their number is not that of the classes.
     """
 
-    def __init__(self, folder: Path, probabilities: bool = True) -> None:
+    def __init__(self, folder: Path, threshold: str | list[float] = "argmax", probabilities: bool = True) -> None:
         self.folder = folder
+        self.threshold = threshold
         self.probabilities = probabilities
+        self.cuts: list[float] | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the module which cases are done."""
+        """Settle the cuts and tell the module which cases are done."""
+        self.cuts = self._find_cuts(pl_module)
         done = self._stems("masks")
         if self.probabilities:
             done &= self._stems("probabilities")
@@ -46,7 +55,20 @@ class PredictionWriter(Callback):
         probs = outputs[0].float().cpu().numpy()
         if self.probabilities:
             write_probabilities(self.folder / "probabilities" / case, probs, geometry)
-        write_mask(self.folder / "masks" / case, probs.argmax(axis=0).astype(np.uint8), geometry)
+        labels = probs.argmax(axis=0) if self.cuts is None else threshold_labels(outputs[0].cpu(), self.cuts).numpy()
+        write_mask(self.folder / "masks" / case, labels.astype(np.uint8), geometry)
+
+    def _find_cuts(self, pl_module: LightningModule) -> list[float] | None:
+        if self.threshold == "argmax":
+            return None
+        if self.threshold == "calibrated":
+            if pl_module.thresholds is None:
+                raise ValueError("--threshold calibrated: the checkpoint holds no cuts; run calibrate on it first")
+            return pl_module.thresholds  # type: ignore[return-value]
+        classes = pl_module.class_names[1:]  # type: ignore[index]
+        if len(self.threshold) != len(classes):
+            raise ValueError(f"--threshold {self.threshold} must give a cut for each of {', '.join(classes)}")
+        return [0.5, *map(float, self.threshold)]
 
     def _stems(self, kind: str) -> set[str]:
         folder = self.folder / kind
