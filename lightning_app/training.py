@@ -254,7 +254,7 @@ def _end_wandb(code: int) -> None:
     """End the W&B run, if there is one, so that it shows how the program ended and a next run is another one."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
-        wandb.finish(exit_code=code, quiet=True)
+        wandb.finish(exit_code=code)
 
 
 class _NoAdvertisement(logging.Filter):
