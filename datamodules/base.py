@@ -158,6 +158,7 @@ class SegmentationData(LightningDataModule, ABC):
 
     info: ClassVar[DataInfo]
     folder: ClassVar[str] = ""
+    other_folders: ClassVar[tuple[str, ...]] = ()
     default_split: ClassVar[str] = "grouped"
     archives: Sequence[Archive] = ()
     paper_sizes: Sequence[int] | None = None
@@ -245,7 +246,8 @@ class SegmentationData(LightningDataModule, ABC):
         if not base:
             name = type(self).__name__
             raise DataError(f"{name}: no folder given. Set --data.root, or the variable SEGMENTATION_DATA.")
-        return Path(base).expanduser() / self.default_folder()
+        folders = [Path(base).expanduser() / name for name in (self.default_folder(), *self.other_folders)]
+        return next((path for path in folders if path.is_dir()), folders[0])
 
     def advice(self, root: Path) -> str:
         """Where to get the data set and how to lay it out."""

@@ -56,6 +56,7 @@ class BraTS(VolumeData):
         classes="background, necrotic and non-enhancing core, oedema, enhancing tumour; or the whole tumour",
     )
     folder = "brats"
+    other_folders = ("brats2015",)
     default_normalisation = "nonzero"
     default_patch = (96, 96, 96)
     paper_sizes = (235, 35, 65)

@@ -39,6 +39,7 @@ class CVCClinicDB(ImageData):
         paper="DSC++",
     )
     folder = "cvc_clinicdb"
+    other_folders = ("cvc_clinicdb_tif",)
     class_names = ("background", "polyp")
     default_size = (288, 384)
 

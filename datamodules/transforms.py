@@ -76,7 +76,9 @@ class Augment2D:
 
 
 class Augment3D:
-    """The augmentation of the DSC++ paper for volumes, by MONAI: mirror, rotate, scale, elastic warp, brightness.
+    """The augmentation of the DSC++ paper for volumes: mirror, rotate and scale, elastic warp, brightness.
+
+    Mirroring and brightness are plain array operations; the warps are MONAI's and run only where they are drawn.
 
     Args:
         probability: Chance of each of rotation with scale, elastic warp and brightness.
@@ -98,47 +100,47 @@ class Augment3D:
     ) -> None:
         self.probability, self.mirror, self.rotation = probability, mirror, rotation
         self.scale, self.elastic, self.brightness = scale, elastic, brightness
-        self._compose: Any = None
+        self._warps: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_compose": None}
+        return {**self.__dict__, "_warps": {}}
 
-    def _build(self) -> Any:
-        from monai import transforms as mt
+    def _warp(self, name: str) -> Any:
+        if name not in self._warps:
+            from monai import transforms as mt
 
-        keys, modes = ["image", "mask"], ["bilinear", "nearest"]
-        angle = float(np.deg2rad(self.rotation))
-        zoom = tuple((1 / self.scale[1] - 1, 1 / self.scale[0] - 1) for _ in range(3))
-        steps: list[Any] = [mt.RandFlipd(keys, prob=self.mirror, spatial_axis=axis) for axis in range(3)]
-        steps.append(
-            mt.RandAffined(
-                keys,
-                prob=self.probability,
-                rotate_range=(angle,) * 3,
-                scale_range=zoom,
-                mode=modes,
-                padding_mode="border",
-                cache_grid=False,
-            )
-        )
-        if self.elastic:
-            steps.append(
-                mt.Rand3DElasticd(
-                    keys, (4, 7), (0, self.elastic), prob=self.probability, mode=modes, padding_mode="border"
-                )
-            )
-        low, high = self.brightness
-        steps.append(mt.RandScaleIntensityd(["image"], factors=(low - 1, high - 1), prob=self.probability))
-        return mt.Compose(steps)
+            options: dict[str, Any] = {"prob": 1.0, "mode": ["bilinear", "nearest"], "padding_mode": "border"}
+            if name == "affine":
+                angle = float(np.deg2rad(self.rotation))
+                zoom = [(1 / self.scale[1] - 1, 1 / self.scale[0] - 1)] * 3
+                options |= {"rotate_range": (angle,) * 3, "scale_range": zoom}
+                self._warps[name] = mt.RandAffined(["image", "mask"], **options)
+            else:
+                self._warps[name] = mt.Rand3DElasticd(["image", "mask"], (4, 7), (0, self.elastic), **options)
+        return self._warps[name]
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Augment `(C, D, H, W)` and `(D, H, W)`."""
-        if self._compose is None:
-            self._compose = self._build()
-        self._compose.set_random_state(seed=seed % (1 << 31))
-        result = self._compose(
-            {"image": torch.from_numpy(image), "mask": torch.from_numpy(mask[None].astype(np.float32))}
-        )
+        rng = np.random.default_rng(seed)
+        flips = tuple(slice(None, None, -1 if flip else 1) for flip in rng.random(3) < self.mirror)
+        image, mask = image[(slice(None), *flips)], mask[flips]
+        drawn = rng.random(3) < self.probability
+        for name, chosen in (("affine", drawn[0]), ("elastic", drawn[1] and self.elastic > 0)):
+            if chosen:
+                image, mask = self._bend(name, image, mask, int(rng.integers(1 << 31)))
+        if drawn[2]:
+            gains = rng.uniform(*self.brightness, len(image)).astype(np.float32)
+            image = image * gains.reshape(-1, 1, 1, 1)
+        return np.ascontiguousarray(image), np.ascontiguousarray(mask)
+
+    def _bend(self, name: str, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        warp = self._warp(name)
+        warp.set_random_state(seed=seed)
+        tensors = {
+            "image": torch.from_numpy(np.ascontiguousarray(image)),
+            "mask": torch.from_numpy(mask[None].astype(np.float32)),
+        }
+        result = warp(tensors)
         return _plain(result["image"]), _plain(result["mask"])[0].astype(np.uint8)
 
 
