@@ -16,7 +16,8 @@ from torch import Tensor
 
 FINE_BINS = 3000
 CASE_BINS = 300
-BLOCK = 1 << 16  # voxels: the double-precision temporaries of a block take half a MiB each
+# Voxels of a block: large enough to hide the calls, small enough for its temporaries (half a MiB each) to stay in cache
+BLOCK = 1 << 16
 
 
 class Bins(NamedTuple):
@@ -110,7 +111,7 @@ class BinAccumulator:
         residual = confidence - correct.view(torch.uint8)
         _add_by_index(self.count[channel], index, None)
         _add_by_index(self.residual[channel], index, residual)
-        _add_by_index(self.squared[channel], index, residual.square())
+        _add_by_index(self.squared[channel], index, residual * residual)
         return residual
 
     def bins(self) -> list[Bins]:
