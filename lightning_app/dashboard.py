@@ -177,13 +177,13 @@ def _bars(sweep: SweepFile, stage: str, names: tuple[str, ...]) -> list[Any]:
     columns = [name for part in axes(sweep) for name in part if name != "seed"]
     if not columns:
         return []
-    group, kind = wr.Config(columns[0]), {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
     return [
         wr.BarPlot(
             title=f"{stage}/{name} by {columns[0]}",
             metrics=[wr.SummaryMetric(f"{stage}/{name}")],
-            groupby=group,
-            **kind,
+            groupby=wr.Config(columns[0]),
+            groupby_aggfunc="mean",
+            groupby_rangefunc="stddev",
         )
         for name in names
     ]

@@ -16,7 +16,7 @@ MAX_RUNS = 24
 
 def case_details(comparison: Comparison) -> list[str]:
     """A folded part for each data set and method (its first seed) with its worst, median and best case."""
-    parts = []
+    parts: list[str] = []
     for data in comparison.data:
         for method in comparison.methods:
             runs = comparison.of(data, method)

@@ -82,6 +82,9 @@ def build(comparison: Comparison, title: str) -> str:
         Section("parameters", "Gamma, margin, learning rate", "", (), [*curves, *maps]),
         Section("ranks", "Ranks", "Rank 1 is best.", (), _ranks(comparison)),
         Section("reliability", "Reliability", diagrams.INTRODUCTION, (), diagrams.reliability(comparison)),
+        Section(
+            "confidence", "Confidence", "", (), [*diagrams.histograms(comparison), *diagrams.selection(comparison)]
+        ),
         Section("thresholds", "Thresholds", "", (), diagrams.thresholds(comparison)),
         Section("spread", "Spread over cases", "", (), diagrams.boxes(comparison)),
         Section("papers", "Classes and the papers' layouts", "", others),

@@ -9,6 +9,7 @@ import numpy as np
 from lightning_app.report.compare import Comparison, higher_is_better
 from lightning_app.report.page import Picture
 from lightning_app.report.tables import main_metrics, number, title_of
+from metrics import plot, statistics
 from metrics.plot import style
 
 if TYPE_CHECKING:
@@ -78,28 +79,26 @@ def _curve(comparison: Comparison, name: str) -> Picture | None:
     metrics = [m for m in main_metrics(comparison) if not m.endswith("_lowest")][:8]
     columns = min(4, len(metrics))
     lines = -(-len(metrics) // columns)
-    figure, axes = style.new_figure(lines, columns, size=(2.9 * columns + 0.3, 2.5 * lines + 0.4), squeeze=False)
+    figure, axes = style.new_figure(lines, columns, size=(2.9 * columns + 0.3, 2.6 * lines), squeeze=False)
     for ax, metric in zip(axes.flat, metrics, strict=False):
-        for index, ((data, rest), points) in enumerate(series.items()):
-            cells = [(value, comparison.cell(data, method, metric)) for value, method in points]
-            known = [(value, cell) for value, cell in cells if cell]
-            values = [value for value, _ in known]
-            ax.fill_between(
-                values,
-                [c.low for _, c in known],
-                [c.high for _, c in known],
-                alpha=0.15,
-                color=style.series_style(index)["color"],
-                linewidth=0,
-            )
-            ax.plot(values, [c.mean for _, c in known], label=f"{data}: {rest}", **style.series_style(index))
-        style.finish(ax, title_of(metric), xlabel=name)
+        values = {
+            f"{data}: {rest}": _points(comparison, data, points, metric) for (data, rest), points in series.items()
+        }
+        plot.parameter_curves(values, xlabel=name, title=title_of(metric), ax=ax)
+        if ax is not axes.flat[0] and ax.get_legend():
+            ax.get_legend().remove()
     for ax in axes.flat[len(metrics) :]:
         ax.remove()
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     alt = "; ".join(f"{data} {rest}: {len(points)} values of {name}" for (data, rest), points in series.items())
     caption = f"Mean over cases against {name}, with 95 % bootstrap bands over cases."
     return picture(figure, f"Results against {name}", caption, alt)
+
+
+def _points(
+    comparison: Comparison, data: str, points: Sequence[tuple[float, str]], metric: str
+) -> dict[float, tuple[float, float, float]]:
+    cells = [(value, comparison.cell(data, method, metric)) for value, method in points]
+    return {value: (cell.mean, cell.low, cell.high) for value, cell in cells if cell}
 
 
 def _series(comparison: Comparison, name: str) -> Iterator[tuple[tuple[str, str], list[tuple[float, str]]]]:
@@ -186,36 +185,20 @@ def _grids(comparison: Comparison, data: str, names: tuple[str, str], metric: st
 
 
 def critical_difference(comparison: Comparison, metric: str) -> Picture | None:
-    """Mean ranks of the methods over data sets (over cases, where there is one), with the Nemenyi distance."""
-    from metrics import statistics
-
+    """Mean ranks of the methods over data sets (over cases, where there are few), with the Nemenyi distance."""
     blocks, what = _blocks(comparison, metric)
     if len(comparison.methods) < 3 or len(blocks) < 3:
         return None
-    result = statistics.friedman_nemenyi(blocks if not higher_is_better(metric) else -blocks)
-    ranks, distance = np.asarray(result.mean_ranks), float(result.critical_difference)
-    figure, ax = style.new_figure(size=(7.2, 0.9 + 0.24 * len(ranks)))
-    order = np.argsort(ranks)
-    for row, index in enumerate(order):
-        ax.plot([ranks[index]], [-row], "o", color=style.BLUE, markersize=5)
-        ax.annotate(
-            f" {comparison.methods[index]} ({ranks[index]:.2f})",
-            (ranks[index], -row),
-            fontsize=8,
-            va="center",
-            xytext=(4, 0),
-            textcoords="offset points",
-        )
-    for level, (first, last) in enumerate(_cliques(ranks[order], distance)):
-        ax.plot([ranks[order][first], ranks[order][last]], [0.5 + 0.3 * level] * 2, color=style.GREY, linewidth=3)
-    ax.set(yticks=[], xlim=(0.8, len(ranks) + 1.6))
-    style.finish(ax, f"{title_of(metric)}: critical difference {distance:.2f}", xlabel="mean rank (1 is best)")
+    result = statistics.friedman_nemenyi(-blocks if higher_is_better(metric) else blocks)
+    ranks = result.mean_ranks
+    title = title_of(metric).strip(" ↑↓")
+    figure, _ = plot.critical_difference(ranks, comparison.methods, result.critical_difference, title)
     caption = (
-        f"Mean ranks over {len(blocks)} {what}. Methods under one grey bar are not told apart by the Nemenyi test at "
-        f"5 % (Friedman p = {float(result.p_value):.2g})."
+        f"Mean ranks over {len(blocks)} {what}. Methods under one bar are not told apart by the Nemenyi test at 5 % "
+        f"(Friedman p = {result.p_value:.2g})."
     )
-    alt = ", ".join(f"{comparison.methods[i]} {ranks[i]:.2f}" for i in order)
-    return picture(figure, f"Ranks by {title_of(metric).strip(' ↑↓')}", caption, alt)
+    alt = ", ".join(f"{method} {rank:.2f}" for method, rank in zip(comparison.methods, ranks, strict=True))
+    return picture(figure, f"Ranks by {title}", caption, alt)
 
 
 def _blocks(comparison: Comparison, metric: str) -> tuple[np.ndarray, str]:
@@ -230,12 +213,6 @@ def _blocks(comparison: Comparison, metric: str) -> tuple[np.ndarray, str]:
         common = sorted(set.intersection(*(set(v) for v in values))) if values else []
         rows += [[v[case] for v in values] for case in common]
     return np.array(rows), "cases"
-
-
-def _cliques(ranks: Sequence[float], distance: float) -> list[tuple[int, int]]:
-    """Longest stretches of sorted ranks that span less than the distance."""
-    reach = [max(j for j in range(len(ranks)) if ranks[j] - ranks[i] < distance) for i in range(len(ranks))]
-    return [(i, j) for i, j in enumerate(reach) if j > i and (i == 0 or reach[i - 1] < j)]
 
 
 def training_curves(comparison: Comparison) -> list[Picture]:

@@ -8,7 +8,7 @@ from lightning_app.report.tables import Table, number, title_of
 
 LAST_STEPS = 200
 COLLAPSED = 0.01
-SIZES = ("S", "M", "L")
+GDL_SIZES = {51: "S", 56: "S", 63: "M", 64: "M", 85: "L", 87: "L", 88: "L"}
 GDL_LOSSES = {"WCE": 0, "DL2": 1, "SS": 2, "GDL": 3}
 GDL_NETS = {
     "UNet": "UNet",
@@ -94,7 +94,8 @@ def dscpp_table(comparison: Comparison) -> Table | None:
     if "DSC++" not in {run.loss for run in comparison.runs}:
         return None
     metrics = [m for m in ("nll", "brier", "dice", "iou", "precision", "recall") if m in comparison.metrics()]
-    rows, keys = [], []
+    rows: list[list[str]] = []
+    keys: list[list[float | str]] = []
     for data in comparison.data:
         for method in comparison.methods:
             cells = [comparison.cell(data, method, metric) for metric in metrics]
@@ -118,16 +119,17 @@ def gdl_table(comparison: Comparison) -> Table | None:
         return None
     cells: dict[tuple[str, ...], list[np.ndarray]] = {}
     for run in runs:
-        key = (run.data, _net(run), _size_letter(run, runs), f"{np.log10(_rate(run)):.0f}", run.loss)
+        key = (run.data, _net(run), _size_letter(run), f"{np.log10(_rate(run)):.0f}", run.loss)
         cells.setdefault(key, []).append(last_dice(run))
-    rows, keys = [], []
-    for key, seeds in sorted(cells.items()):
+    rows: list[list[str]] = []
+    keys: list[list[float | str]] = []
+    for place, seeds in sorted(cells.items()):
         medians = [float(np.median(values)) for values in seeds]
         width = float(np.mean([np.subtract(*np.percentile(values, [75, 25])) for values in seeds]))
         collapsed = sum(median <= COLLAPSED for median in medians)
         ours = "0 (0)" if collapsed == len(seeds) else f"{np.mean(medians):.2f} ({width:.2f})"
-        rows.append([*key, ours, f"{collapsed} of {len(seeds)}", _published(key)])
-        keys.append([*key[:3], float(key[3]), key[4], float(np.mean(medians)), float(collapsed), _published(key)])
+        rows.append([*place, ours, f"{collapsed} of {len(seeds)}", _published(place)])
+        keys.append([*place[:3], float(place[3]), place[4], float(np.mean(medians)), float(collapsed), ""])
     titles = ["Data", "Network", "Patch", "log10 rate", "Loss", "Median (IQR)", "Collapsed", "Published"]
     caption = (
         "GDL paper, tables 2 and 3: median (IQR) of the training Dice over the last 200 steps, mean over seeds; "
@@ -142,7 +144,8 @@ def collapse_table(comparison: Comparison) -> Table | None:
     runs = [run for run in comparison.runs if run.loss in GDL_LOSSES and len(last_dice(run))]
     if "GDL" not in {run.loss for run in runs}:
         return None
-    rows, keys = [], []
+    rows: list[list[str]] = []
+    keys: list[list[float | str]] = []
     for loss in GDL_LOSSES:
         medians = {id(run): float(np.median(last_dice(run))) for run in runs if run.loss == loss}
         if not medians:
@@ -183,11 +186,9 @@ def _patch(run: Run) -> float:
     return float(np.prod(patch)) ** (1 / np.size(patch))
 
 
-def _size_letter(run: Run, runs: list[Run]) -> str:
-    """S, M, L by rank of the patch size among the runs of one network on one data set."""
-    sizes = sorted({_patch(other) for other in runs if _net(other) == _net(run) and other.data == run.data})
-    place = sizes.index(_patch(run))
-    return SIZES[place] if 1 < len(sizes) <= len(SIZES) else f"{_patch(run):g}"
+def _size_letter(run: Run) -> str:
+    """S, M or L for the paper's patch sizes, else the size."""
+    return GDL_SIZES.get(round(_patch(run)), f"{_patch(run):g}")
 
 
 def _published(key: tuple[str, ...]) -> str:
@@ -201,7 +202,8 @@ def mbls_table(comparison: Comparison) -> Table | None:
     losses = {run.loss for run in comparison.runs}
     if "MbLS" not in losses:
         return None
-    rows, keys = [], []
+    rows: list[list[str]] = []
+    keys: list[list[float | str]] = []
     for data in comparison.data:
         for metric in ("dice", "ece"):
             cells = [comparison.cell(data, method, metric) for method in comparison.methods]

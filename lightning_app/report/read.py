@@ -84,7 +84,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.folder = RunFolder(path)
+        self.folder = RunFolder(Path(path))
         self.config: dict[str, Any] = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
         self.state = self.folder.read_state()
         self.settings = _settings(self.config)

@@ -188,7 +188,8 @@ def main_metrics(comparison: Comparison) -> list[str]:
 def summary_table(comparison: Comparison) -> Table:
     """Data set and method against the main metrics: the table that a report begins with."""
     metrics = main_metrics(comparison)
-    rows, keys = [], []
+    rows: list[list[str]] = []
+    keys: list[list[float | str]] = []
     for data in comparison.data:
         for method in comparison.methods:
             cells = [comparison.cell(data, method, metric) for metric in metrics]
@@ -215,7 +216,8 @@ def class_table(comparison: Comparison) -> Table | None:
         for m in comparison.methods
         if comparison.of(d, m)
     }
-    rows, keys = [], []
+    rows: list[list[str]] = []
+    keys: list[list[float | str]] = []
     for data, names in classes.items():
         for label in names if len(names) > 1 else []:
             for method in comparison.methods:
@@ -229,7 +231,8 @@ def class_table(comparison: Comparison) -> Table | None:
 
 def run_table(comparison: Comparison) -> Table:
     """Every run with its seed, time and main results."""
-    rows, keys = [], []
+    rows: list[list[str]] = []
+    keys: list[list[float | str]] = []
     for run in comparison.runs:
         seconds = float(run.state.get("wall_seconds") or np.nan)
         means = [_mean(comparison.cases(run), metric) for metric in ("dice", "nll", "ece")]

@@ -92,7 +92,7 @@ def test_the_gdl_layout_holds_medians_collapse_and_the_published_cell(tmp_path):
     number = 0
     for loss in ("GeneralizedDiceLoss", "WeightedCrossEntropyLoss"):
         for lr in (1e-3, 1e-4):
-            for size in (16, 24, 48):
+            for size in (56, 64, 88):
                 data = {"class_path": "datamodules.Phantom", "init_args": {"patch_size": [size, size]}}
                 run = make_run(tmp_path / f"r{number}", loss, lr=lr, data=data, net="ValidUNet", cases=2)
                 dice = 0.0 if loss.startswith("Weighted") else 0.5 + number / 100
