@@ -160,7 +160,6 @@ def _peers(image: np.ndarray, mask: np.ndarray) -> dict[str, Callable[[int], obj
         "neg": 0,
         "num_samples": 1,
     }
-    search = mt.RandCropByPosNegLabeld(**options)
     stored = mt.RandCropByPosNegLabeld(**options, fg_indices_key="mask_fg_indices", bg_indices_key="mask_bg_indices")
     return {
         "MONAI: volume in memory, stored indices": lambda n: stored(dict(indexed)),

@@ -67,6 +67,7 @@ class PhantomPipeline(Pipeline):
         sharpness: Spread of the logits; large values give probabilities near 0 and 1.
         correlation: Correlation length of the labels given the probabilities, in voxels.
         noise: Standard deviation of the image's noise, where the signal has about 1.
+        threshold: Level of the fields above which a class is likelier than the background.
         seed: Seed.
     """
 
@@ -78,16 +79,17 @@ class PhantomPipeline(Pipeline):
         sharpness: float,
         correlation: float,
         noise: float,
+        threshold: float,
         seed: int,
     ) -> None:
-        self.shape, self.num_classes, self.seed = tuple(shape), num_classes, seed
+        self.shape, self.num_classes, self.seed, self.threshold = tuple(shape), num_classes, seed, threshold
         self.smoothness, self.sharpness, self.correlation, self.noise = smoothness, sharpness, correlation, noise
         self.memory = MemoryCache()
 
     def _make(self, number: int) -> Sample:
         rng = np.random.default_rng([self.seed, number])
         fields = np.stack([smooth_field(self.shape, self.smoothness, rng) for _ in range(self.num_classes - 1)])
-        logits = np.concatenate([np.zeros((1, *self.shape)), self.sharpness * (fields - 0.8)])
+        logits = np.concatenate([np.zeros((1, *self.shape)), self.sharpness * (fields - self.threshold)])
         odds = np.exp(logits - logits.max(0))
         probs = odds / odds.sum(0)
         labels = draw_labels(probs, self.correlation, rng)
@@ -120,7 +122,7 @@ class PhantomPipeline(Pipeline):
 class Phantom(SegmentationData):
     """Synthetic images whose true probability of each class is known at every voxel.
 
-    K - 1 smooth Gaussian fields g give the logits a (g - 0.8) beside the background's 0; their softmax is the true
+    K - 1 smooth Gaussian fields g give the logits a (g - t) beside the background's 0; their softmax is the true
     probability map `true_probs`. Labels are drawn from it with a chosen correlation in space, the image is g with white
     noise. What a network estimates can so be held against the truth, not only against one drawn label.
 
@@ -133,6 +135,8 @@ class Phantom(SegmentationData):
         sharpness: Spread of the logits; large values give probabilities near 0 and 1.
         correlation: Correlation length of the labels given the probabilities, in voxels; 0 draws each voxel alone.
         noise: Standard deviation of the image's noise; the signal has 1.
+        threshold: Level t above which a class is likelier than the background, in standard deviations; higher makes it
+            rarer.
         batch_size: Images in a training batch.
         num_workers: Loader processes.
         seed: Seed of everything that is drawn.
@@ -166,6 +170,7 @@ class Phantom(SegmentationData):
         sharpness: float = 6.0,
         correlation: float = 1.0,
         noise: float = 0.5,
+        threshold: float = 0.8,
         batch_size: int = 8,
         num_workers: int = 0,
         seed: int = 0,
@@ -184,7 +189,7 @@ class Phantom(SegmentationData):
         )
         self.size = size or (64 if spatial_dims == 2 else 32)
         self.num_cases, self.smoothness = tuple(num_cases), smoothness or self.size / 10
-        self.sharpness, self.correlation, self.noise = sharpness, correlation, noise
+        self.sharpness, self.correlation, self.noise, self.threshold = sharpness, correlation, noise, threshold
 
     def find_cases(self) -> list[Case]:
         """Names of the cases; nothing is read."""
@@ -210,5 +215,12 @@ class Phantom(SegmentationData):
         """The generator of cases."""
         shape = (self.size,) * self.spatial_dims
         return PhantomPipeline(
-            shape, self.num_classes, self.smoothness, self.sharpness, self.correlation, self.noise, self.seed
+            shape,
+            self.num_classes,
+            self.smoothness,
+            self.sharpness,
+            self.correlation,
+            self.noise,
+            self.threshold,
+            self.seed,
         )

@@ -65,6 +65,16 @@ def test_arguments_are_checked(arguments, match):
         Phantom(**arguments)
 
 
+def test_a_higher_threshold_makes_foreground_rarer():
+    def share(threshold):
+        data = Phantom(size=64, num_cases=(8, 1, 1), threshold=threshold)
+        data.setup()
+        return np.mean([(sample["mask"] > 0).float().mean() for sample in data.dataset("train")])
+
+    assert 0.1 < share(0.8) < 0.35
+    assert share(2.5) < 0.03
+
+
 def test_split_table_lists_every_case_once():
     data = Phantom(num_cases=(3, 2, 1))
     data.setup()
