@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 import metrics
-from metrics import surface
+from metrics import plot, surface
 
 BINS, IMAGE, DISTINCT = 15, 512, 16
 PEERS = ("torchmetrics", "monai", "netcal", "scikit-learn", "surface-distance")
@@ -341,6 +341,23 @@ def run_bias() -> list[dict[str, Any]]:
     return rows
 
 
+def draw_bias(rows: list[dict[str, Any]], path: Path) -> None:
+    """The estimators against sample size and against bins, for a calibrated and an over-confident model."""
+    figure, axes = plot.style.new_figure(2, 2, size=(9.6, 6.6))
+    names = {"expected_calibration_error": "ECE", "adaptive_calibration_error": "equal-mass ECE",
+             "debiased_l2_error": "debiased L2", "true error": "true error"}  # fmt: skip
+    for line, (sharpness, what) in zip(axes, ((1.0, "calibrated"), (1.3, "over-confident")), strict=True):
+        mine = [row for row in rows if row["sharpness"] == sharpness]
+        for ax, by, fixed in ((line[0], "voxels", ("bins", 15)), (line[1], "bins", ("voxels", 10_000))):
+            part = [row for row in mine if row[fixed[0]] == fixed[1]]
+            curves = {label: {row[by]: row[name] for row in part} for name, label in names.items()}
+            plot.parameter_curves(curves, by, "error", f"{what}; {fixed[1]:,} {fixed[0]}", ax=ax)
+            ax.set_xscale("log")
+            ax.set_ylim(bottom=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
 def main() -> None:
     """Run the parts asked for and write what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -348,7 +365,8 @@ def main() -> None:
     parser.add_argument("--voxels", type=float, nargs="+", default=[1e6, 1e7, 1e8])
     parser.add_argument("--largest-whole", type=float, default=1e7, help="largest size for the slowest")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="JSON file")
+    parser.add_argument("--figure", type=Path, help="picture of the part bias")
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -366,6 +384,8 @@ def main() -> None:
             found[part] = run()
             for row in found[part]:
                 print(part, json.dumps(row))
+    if args.figure and "bias" in found:
+        draw_bias(found["bias"], args.figure)
     if args.output:
         # a value that does not exist (no error without counts) is null: NaN is no JSON
         clean = json.loads(json.dumps(found), parse_constant=lambda _: None)
