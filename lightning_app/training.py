@@ -94,6 +94,8 @@ class TrainingCLI(LightningCLI):
                 self._configure_logger(logger)
         if self.subcommand == "predict":
             config.return_predictions = False
+        if self.subcommand in {"validate", "test"}:
+            config.verbose = False  # the summary says it
         if self.subcommand in {"predict", "calibrate"}:
             config.trainer.logger = False
 

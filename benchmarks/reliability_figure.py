@@ -1,0 +1,45 @@
+"""Reliability diagrams of several runs side by side, as in the README.
+
+python -m benchmarks.reliability_figure docs/figures/hippocampus.png Dice=runs/dice DSC++=runs/dscpp
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from metrics import Bins, plot
+
+REGIONS = {"all": "all voxels", "foreground": "true foreground", "boundary": "boundary band"}
+
+
+def read_bins(run: Path, key: str) -> Bins:
+    """Pooled bins of the test stage of a run."""
+    with np.load(run / "test" / "bins.npz") as arrays:
+        return Bins(*(torch.from_numpy(arrays[f"{key}.{field}"]) for field in Bins._fields))
+
+
+def draw(runs: dict[str, Path], region: str) -> Figure:
+    """A panel a run."""
+    figure = Figure(figsize=(4.4 * len(runs), 5.2))
+    for ax, (name, run) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
+        plot.reliability_diagram(read_bins(run, f"{region}.top_label"), title=f"{name}, {REGIONS[region]}", ax=ax)
+    return figure
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="picture to write")
+    parser.add_argument("runs", nargs="+", help="NAME=RUN_FOLDER, each tested")
+    parser.add_argument("--region", choices=list(REGIONS), default="all", help="voxels that are counted")
+    args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    runs = {name: Path(path) for name, _, path in (run.partition("=") for run in args.runs)}
+    draw(runs, args.region).savefig(args.out, dpi=100, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    main()
