@@ -197,18 +197,18 @@ def add_view(sums: BinAccumulator, view: str, probs: Tensor, target: Tensor, off
         sums: Where to add.
         view: ``top_label`` bins max p against "argmax is right", ``classwise`` each p_k against "label is k",
             ``foreground`` 1 - p_0 against "label is not 0".
-        probs: (K, n) float64.
+        probs: (K, n), of any precision.
         target: (n,) labels.
         offset: From `BinAccumulator.cell_offset`.
     """
     if view == "top_label":
         confidence, prediction = top_label(probs)
-        sums.add(0, confidence, prediction == target, offset)
+        sums.add(0, confidence.double(), prediction == target, offset)
     elif view == "foreground":
-        sums.add(0, 1.0 - probs[0], target != 0, offset)
+        sums.add(0, 1.0 - probs[0].double(), target != 0, offset)
     else:
         for k in range(len(probs)):
-            sums.add(k, probs[k], target == k, offset)
+            sums.add(k, probs[k].double(), target == k, offset)
 
 
 def bin_item(probs: Tensor, target: Tensor, view: str, num_bins: int = FINE_BINS, keep: Tensor | None = None) -> Bins:
@@ -227,5 +227,5 @@ def bin_item(probs: Tensor, target: Tensor, view: str, num_bins: int = FINE_BINS
     sums = BinAccumulator(view_channels(len(probs), view), 1, num_bins, probs.device)
     dropped = None if keep is None else ~keep.reshape(-1)
     for p, y, drop in iter_blocks(probs.reshape(len(probs), -1), target.reshape(-1), dropped):
-        add_view(sums, view, p.double(), y, sums.cell_offset(drop))
+        add_view(sums, view, p, y, sums.cell_offset(drop))
     return sums.bins()[0]

@@ -67,26 +67,22 @@ class _Pass:
         self.nll = torch.zeros(1 + num_classes, dtype=torch.float64, device=device)
 
     def add(self, probs: Tensor, target: Tensor, cell: Tensor | None) -> None:
-        """Add a block: probs (K, n) float64, target (n,), cell (n,) uint8."""
-        classes = self.num_classes
+        """Add a block: probs (K, n) of any precision, target (n,), cell (n,) uint8."""
         offset = None if cell is None else cell.to(torch.int32).mul_(2 * self.num_bins)
         valid = None if cell is None else cell != self.cells
         confidence, prediction = top_label(probs)
         self._count(prediction, target, valid)
         if "top_label" in self.views:
-            self.views["top_label"].add(0, confidence, prediction == target, offset)
+            self.views["top_label"].add(0, confidence.double(), prediction == target, offset)
         if "foreground" in self.views:
-            self.views["foreground"].add(0, 1.0 - probs[0], target != 0, offset)
-        right = torch.zeros_like(confidence)
-        for k in range(classes):
-            correct = target == k
-            right += probs[k] * correct
+            self.views["foreground"].add(0, 1.0 - probs[0].double(), target != 0, offset)
+        for k in range(self.num_classes):
+            correct, p = target == k, probs[k].double()
             if "classwise" in self.views:
-                residual = self.views["classwise"].add(k, probs[k], correct, offset)
+                residual = self.views["classwise"].add(k, p, correct, offset)
             else:
-                residual = probs[k] - correct.view(torch.uint8)
-            self._log(1 + k, 1.0 - residual.abs_(), valid)
-        self._log(0, right, valid)
+                residual = p - correct.view(torch.uint8)
+            self._log(k, residual.abs_(), correct, valid)
 
     def _count(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> None:
         """Add to the confusion counts."""
@@ -98,11 +94,13 @@ class _Pass:
         else:
             self.confusion.index_add_(0, index, torch.ones_like(index, dtype=torch.int64))
 
-    def _log(self, position: int, likelihood: Tensor, valid: Tensor | None) -> None:
-        """Add -log of a likelihood; overwrites it."""
+    def _log(self, k: int, off: Tensor, correct: Tensor, valid: Tensor | None) -> None:
+        """Add class k's one-vs-rest -log(1 - off), which is -log p_y where k is the label; overwrites ``off``."""
         if valid is not None:
-            likelihood.masked_fill_(~valid, 1.0)
-        self.nll[position] -= likelihood.clamp_(min=EPS).log_().sum()
+            off.masked_fill_(~valid, 0.0)
+        log = off.neg_().add_(1.0).clamp_(min=EPS).log_()
+        self.nll[1 + k] -= log.sum()
+        self.nll[0] -= log.mul_(correct).sum()
 
 
 def sum_case(
@@ -148,7 +146,7 @@ def sum_case(
     sums = _Pass(len(probs), views, num_cells, num_bins, probs.device)
     flat_cell = None if cell is None else cell.reshape(-1)
     for p, y, c in iter_blocks(probs.reshape(len(probs), -1), target.reshape(-1), flat_cell):
-        sums.add(torch.softmax(p.float(), 0).double() if from_logits else p.double(), y, c)
+        sums.add(torch.softmax(p.float(), 0) if from_logits else p, y, c)
     by_cell = {view: accumulator.bins() for view, accumulator in sums.views.items()}
     bins = {
         f"{n}.{v}": merge_bins(*(by_cell[v][c] for c in m)) for n, m in zip(names, members, strict=True) for v in views
