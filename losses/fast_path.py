@@ -246,7 +246,7 @@ class SigmoidKernel(FastKernel):
             parts.append(slope.mul_(torch.addcmul(probs, probs, probs, value=-1, out=self.buffer("spare", hot))))
             columns = columns[self.overlap_width :]
         if self.own:
-            parts.append(self._own_slope(self.own, probs, hot, columns))
+            parts.append(self._own_slope(self.own, logits, probs, hot, columns))
             columns = columns[2:]
         if self.margin is not None and not self._within:
             score = self._score(logits)
@@ -261,10 +261,16 @@ class SigmoidKernel(FastKernel):
         if out.shape[1] == 2:
             torch.neg(slope, out=out[:, :1])
 
-    def _own_slope(self, own: OwnCost, probs: Tensor, hot: Tensor, columns: Sequence[Tensor]) -> Tensor:
+    def _signed_score(self, logits: Tensor, hot: Tensor) -> Tensor:
+        """Logit of the other label against the own one."""
+        return torch.mul(hot, -2, out=self.buffer("spare", hot)).add_(1).mul_(self._score(logits))
+
+    def _own_slope(self, own: OwnCost, logits: Tensor, probs: Tensor, hot: Tensor, columns: Sequence[Tensor]) -> Tensor:
         """Slope of the cost's rows with respect to the score: with respect to log p times y - p."""
         residual = torch.sub(probs, hot, out=self.buffer("residual", probs))
-        slope = 1.0 if self._straight else own.slope(torch.sub(1, residual.abs()), None if own.blind else 1 - hot)
+        # Not 1 - |p - y|, which has lost its digits where the own probability is small.
+        own_prob = None if self._straight else self._signed_score(logits, hot).neg_().sigmoid_()
+        slope = 1.0 if own_prob is None else own.slope(own_prob, None if own.blind else 1 - hot)
         if self._uniform:
             return residual.mul_(columns[0] * slope)
         share = torch.mul(hot, columns[1], out=self.buffer("spare", probs)).add_(columns[0])

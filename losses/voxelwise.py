@@ -5,7 +5,6 @@ probabilities, so that a compound costs one softmax.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,6 +28,9 @@ class Voxels:
         self, logits: Tensor, target: Tensor, num_classes: int, ignore_index: int | None, extra: Sequence[Tensor] = ()
     ) -> None:
         self.extra = extra
+        # Not functools.cached_property: its lock breaks the graph of torch.compile.
+        self._log_probs: Tensor | None = None
+        self._probs: Tensor | None = None
         self.logits = two_channels(logits)
         self.soft = target.is_floating_point()
         if self.soft:
@@ -39,17 +41,21 @@ class Voxels:
             self.labels = one_hot(compact, num_classes, logits.dtype)
             self.counted = self.labels.sum(1, keepdim=True)
 
-    @cached_property
+    @property
     def log_probs(self) -> Tensor:
         """Log probabilities ``(G, K, n)``."""
-        return torch.log_softmax(self.logits, dim=1)
+        if self._log_probs is None:
+            self._log_probs = torch.log_softmax(self.logits, dim=1)
+        return self._log_probs
 
-    @cached_property
+    @property
     def probs(self) -> Tensor:
         """Probabilities ``(G, K, n)``."""
-        return torch.softmax(self.logits, dim=1)
+        if self._probs is None:
+            self._probs = torch.softmax(self.logits, dim=1)
+        return self._probs
 
-    @cached_property
+    @property
     def distances(self) -> Tensor:
         """Distance of each logit from the largest, ``(G, K, n)``; its gradient reaches one of the largest."""
         return self.logits.max(dim=1, keepdim=True).values - self.logits
