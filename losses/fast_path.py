@@ -259,7 +259,7 @@ class SigmoidKernel(FastKernel):
             slope.mul_(mask)
         out[:, -1:].copy_(slope)
         if out.shape[1] == 2:
-            torch.neg(slope, out=out[:, :1])
+            out[:, :1].copy_(slope.neg_())  # half logits have half gradients, which out= would refuse
 
     def _signed_score(self, logits: Tensor, hot: Tensor) -> Tensor:
         """Logit of the other label against the own one."""
