@@ -14,7 +14,7 @@ import metrics
 from lightning_app import calibrate
 from models import Inference, Network
 
-IGNORE_INDEX = 255
+COMPONENTS_EVERY = 10  # steps: the parts of a compound loss cost a forward pass of their own
 
 
 class SegmentationModule(LightningModule):
@@ -113,7 +113,7 @@ class SegmentationModule(LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         with torch.no_grad():
             dice = self.train_dice(to_probabilities(finest.detach()), mask)
-            if hasattr(self.loss, "components") and (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            if self.global_step % COMPONENTS_EVERY == 0 and hasattr(self.loss, "components"):
                 parts = self.loss.components(finest.detach(), mask)  # type: ignore[operator]
                 self.log_dict({f"train/loss_{name}": part for name, part in parts.items()}, batch_size=size)
         self.log("train/dice", dice, prog_bar=True, batch_size=size)

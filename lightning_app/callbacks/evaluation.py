@@ -140,7 +140,11 @@ def known_truth(probs: Tensor, batch: dict[str, Any]) -> dict[str, float]:
         return {}
     bins = soft_bins(probs, batch["true_probs"][0], "top_label", num_bins=NUM_BINS)
     lowest = metrics.lowest_scores(batch["true_probs"])
-    return {"ece_true": float(expected_calibration_error(bins)), "nll_lowest": lowest["nll"], "brier_lowest": lowest["brier"]}
+    return {
+        "ece_true": float(expected_calibration_error(bins)),
+        "nll_lowest": lowest["nll"],
+        "brier_lowest": lowest["brier"],
+    }
 
 
 def gather(items: list[Any]) -> list[Any]:
