@@ -33,10 +33,10 @@ import metrics
 import models
 from lightning_app.module import SegmentationModule
 
-SIZE, WINDOW, CLASSES = (128, 128, 128), (64, 64, 64), 3
+SIZE, WINDOW, CLASSES = (96, 96, 96), (48, 48, 48), 3
 NETS = {
     "1x1 convolution (tiling alone)": lambda: nn.Conv3d(1, CLASSES, 1),
-    "UNet, width 4, depth 3": lambda: models.UNet(3, 1, CLASSES, width=4, depth=3),
+    "UNet, width 4, depth 2": lambda: models.UNet(3, 1, CLASSES, width=4, depth=2),
 }
 STEP_MODES = ("float32", "bf16", "channels_last", "bf16 + channels_last", "compiled")
 
@@ -87,7 +87,7 @@ def _peak(name: str, way: str) -> float:
     net, image = NETS[name]().eval(), torch.randn(1, 1, *SIZE)
     job = {"ours": ours, "MONAI": monais}[way]
     with torch.no_grad():
-        job(net, image[..., :64, :64, :64].contiguous())  # imports and small buffers
+        job(net, image[..., :48, :48, :48].contiguous())  # imports and small buffers
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         job(net, image)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

@@ -48,18 +48,18 @@ def collect(module, loader, folder: Path) -> Collector:
     return collector
 
 
-def load(run: Path):
-    """The training module, with the best weights and no calibrator, and the data of a finished run."""
+def load(run: Path, which: str = "best"):
+    """The training module, with the weights of a checkpoint and no calibrator, and the data of a run."""
     cli = run_training(["fit", "--config", str(run / "config.yaml"), "--trainer.logger", "false"], run=False)
-    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
+    checkpoint = torch.load(run / "checkpoints" / f"{which}.ckpt", map_location="cpu", weights_only=True)
     cli.model.load_state_dict(checkpoint["state_dict"], strict=False)
     cli.model.calibrator = None
     return cli.model, cli.datamodule
 
 
-def table(run: Path, methods: list[str]) -> list[dict[str, object]]:
+def table(run: Path, methods: list[str], which: str) -> list[dict[str, object]]:
     """A row a method for one run."""
-    module, data = load(run)
+    module, data = load(run, which)
     data.prepare_data()
     data.setup("validate")
     data.setup("test")
@@ -95,11 +95,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--methods", nargs="+", default=list(CLASSES), choices=list(CLASSES))
+    parser.add_argument("--checkpoint", choices=["best", "last"], default="best")
     parser.add_argument("--output", type=Path, default=None, help="CSV file; rows are appended to one that exists")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     for run in arguments.runs:
-        rows = table(run, arguments.methods)
+        rows = table(run, arguments.methods, arguments.checkpoint)
         sys.stdout.write(markdown(rows))
         if arguments.output:
             new = not arguments.output.exists()
