@@ -73,6 +73,9 @@ class Loopback:
                 }
             },
             "commitArtifact": lambda asked: {"commitArtifact": {"artifact": {"id": "artifact", "digest": "0"}}},
+            "useArtifact": lambda asked: {"useArtifact": {"artifact": {"id": asked.get("artifactID")}}},
+            "rtifactType": lambda asked: self._no_artifact(),
+            "artifact(": lambda asked: self._no_artifact(),
             "serverInfo": lambda asked: {
                 "serverInfo": {
                     "cliVersionInfo": {"max_cli_version": "0.99.0"},
@@ -174,6 +177,9 @@ class Loopback:
     def _view(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.views.append({**asked, "spec": json.loads(asked["spec"])})
         return {"upsertView": {"view": {"id": "view-id", "name": asked["name"]}, "inserted": True}}
+
+    def _no_artifact(self) -> dict[str, Any]:
+        return {"project": {"artifact": None, "artifactType": None, "artifactCollection": None}}
 
     def _manifest(self, key: str) -> dict[str, Any]:
         file = {"id": "file", "uploadUrl": f"{self.url}/put/manifest", "uploadHeaders": []}
