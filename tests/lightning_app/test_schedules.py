@@ -34,7 +34,8 @@ def fit(module, callback, epochs, folder, checkpoint=None):
     data = [(torch.randn(1, 6, 6), torch.randint(0, 3, (6, 6))) for _ in range(4)]
     loader = DataLoader(data, batch_size=2)
     trainer = pl.Trainer(
-        max_epochs=epochs, callbacks=[callback], default_root_dir=folder, logger=False, accelerator="cpu", enable_checkpointing=False,
+        max_epochs=epochs, callbacks=[callback], default_root_dir=folder, logger=False, accelerator="cpu",
+        enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=1,
     )  # fmt: skip
     trainer.fit(module, loader, loader, ckpt_path=checkpoint, weights_only=False)
