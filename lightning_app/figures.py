@@ -34,6 +34,4 @@ def publish_masks(loggers: Iterable[Logger], key: str, image: Any, masks: dict[s
     """Show one image with switchable masks in W&B; `masks` maps a name to `mask_data` and `class_labels`."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            import wandb
-
-            logger.log_metrics({key: wandb.Image(image, masks=masks)}, step=step)
+            logger.log_image(key, [image], step=step, masks=[masks])

@@ -68,7 +68,7 @@ class SegmentationModule(LightningModule):
         """Choose the memory format once the weights exist."""
         if self.channels_last:
             layout = torch.channels_last_3d if self._spatial_rank() == 3 else torch.channels_last
-            self.net.to(memory_format=layout)  # type: ignore[call-overload]
+            self.net.to(memory_format=layout)
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Logits of the network; the whole list where it has deep supervision.

@@ -140,7 +140,7 @@ class TrainingCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Keep configuration and command, so that the run can be repeated from its folder."""
-        if self.subcommand == "fit" and rank_zero_only.rank == 0:
+        if self.subcommand == "fit" and is_first_process():
             write_text(self.run_folder.config, yaml.safe_dump(self.kept_config, sort_keys=False))
             write_text(
                 self.run_folder.path / "command.txt", shlex.join(["python", "-m", "lightning_app", *sys.argv[1:]])
@@ -189,7 +189,7 @@ class TrainingCLI(LightningCLI):
 
     def _find_run_folder(self, config: Any) -> tuple[RunFolder, bool]:
         """The run's folder, and whether it is to be made."""
-        if self.subcommand is None or rank_zero_only.rank != 0:
+        if self.subcommand is None or not is_first_process():
             return RunFolder(
                 Path(config.runs_dir) / "unnamed"
             ), False  # the first process tells the name, see RunRecord
@@ -257,6 +257,11 @@ def _end_wandb(code: int) -> None:
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=code)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes; Lightning knows it from the launcher's environment."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 class _NoAdvertisement(logging.Filter):

@@ -99,7 +99,7 @@ class CaseEvaluation(Callback):
         case, spacing = batch["case"][0], batch["geometry"][0].spacing
         target = batch["original_mask"][0]
         sums = metrics.sum_case(probs, target, num_bins=metrics.FINE_BINS, spacing=spacing)
-        rows = metrics.rows_from_sums(sums, pl_module.class_names)
+        rows = metrics.rows_from_sums(sums, class_names(pl_module))
         if self.surface:
             from metrics.surface import surface_rows  # scipy, a second
 
@@ -122,7 +122,7 @@ class CaseEvaluation(Callback):
         self.bins = self._pool()
         if not trainer.is_global_zero or not self.cases:
             return
-        folder, names = self.run.stage(stage), tuple(pl_module.class_names)  # type: ignore[arg-type]
+        folder, names = self.run.stage(stage), class_names(pl_module)
         rows = [row for case in self.cases for row in case["rows"]]
         write_csv(folder / "per_case.csv", rows)
         write_csv(folder / "summary.csv", summarise(rows) + summarise_pooled(self.cases, self.bins))
@@ -132,6 +132,11 @@ class CaseEvaluation(Callback):
         """Sum the fine bins of all processes, in the order of the processes on each of them."""
         shards = [shard for shard in gather([self.bins]) if shard]
         return {key: metrics.merge_bins(*(shard[key] for shard in shards)) for key in (shards[0] if shards else ())}
+
+
+def class_names(pl_module: LightningModule) -> tuple[str, ...]:
+    """Names of the classes of the module's data, background first."""
+    return tuple(pl_module.class_names)  # type: ignore[arg-type]
 
 
 def known_truth(probs: Tensor, batch: dict[str, Any]) -> dict[str, float]:
@@ -203,7 +208,7 @@ def write_bins(path: Path, cases: list[dict[str, Any]], pooled: dict[str, Any], 
             arrays[f"{key}.case_{field}"] = np.stack([case["bins"][key][index].numpy() for case in cases])
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name("bins.tmp.npz")
-    np.savez_compressed(temporary, **arrays)
+    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
     temporary.replace(path)
 
 

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
-from lightning_app.callbacks.evaluation import CaseEvaluation
+from lightning_app.callbacks.evaluation import CaseEvaluation, class_names
 from lightning_app.figures import publish, publish_masks, publish_table
 from lightning_app.module import center_crop
 from lightning_app.run_folder import RunFolder
@@ -40,7 +40,7 @@ class TrainingFigures(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
-        num_classes = len(pl_module.class_names)  # type: ignore[arg-type]
+        num_classes = len(class_names(pl_module))
         self.bins = metrics.ReliabilityBins(num_classes, num_bins=NUM_BINS).to(pl_module.device)
         self.shown = []
 
@@ -81,7 +81,7 @@ class TrainingFigures(Callback):
         key, step = f"val_cases/{shown['case']}", trainer.global_step
         figure, _ = draw(shown)
         publish(figure, self.run.path / "figures" / f"case_{shown['case']}.png", trainer.loggers, key, step)
-        labels = dict(enumerate(pl_module.class_names))  # type: ignore[arg-type]
+        labels = dict(enumerate(class_names(pl_module)))
         prediction = shown["probs"].argmax(dim=0).numpy()
         truth = shown["truth"].numpy()
         masks = {
@@ -154,7 +154,7 @@ class StageFigures(Callback):
         if trainer.is_global_zero:
             folder, step = self.run.stage(stage) / "figures", trainer.global_step
             for key, title in DIAGRAMS.items():
-                labels = pl_module.class_names if key.endswith("classwise") else None
+                labels = class_names(pl_module) if key.endswith("classwise") else None
                 figure, _ = plot.reliability_diagram(
                     self.evaluation.bins[key], num_bins=NUM_BINS, title=f"{stage}: {title}", labels=labels
                 )

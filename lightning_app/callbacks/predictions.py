@@ -37,7 +37,7 @@ class PredictionWriter(Callback):
         done = self._stems("masks")
         if self.probabilities:
             done &= self._stems("probabilities")
-        pl_module.finished_cases = frozenset(done)
+        pl_module.finished_cases = frozenset(done)  # type: ignore[assignment]
 
     def on_predict_batch_end(
         self,

@@ -56,20 +56,25 @@ class LossSchedule(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Find the number, so that a wrong path stops the run before it trains, and set it to a restored value."""
-        found = read_number(pl_module.loss, self.attribute)
+        found = read_number(loss_of(pl_module), self.attribute)
         if self._value is None:
             self._value = found
         else:
-            write_number(pl_module.loss, self.attribute, self._value)
+            write_number(loss_of(pl_module), self.attribute, self._value)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Change the number."""
         if (trainer.current_epoch + 1) % self.every:
             return
-        value = read_number(pl_module.loss, self.attribute)
+        value = read_number(loss_of(pl_module), self.attribute)
         changed = value + self.amount if self.mode == "add" else value * self.amount
         self._value = min(changed, self.bound) if changed >= value else max(changed, min(value, self.bound))
-        write_number(pl_module.loss, self.attribute, self._value)
+        write_number(loss_of(pl_module), self.attribute, self._value)
+
+
+def loss_of(pl_module: pl.LightningModule) -> nn.Module:
+    """The loss object of the training module."""
+    return pl_module.loss  # type: ignore[return-value]
 
 
 class MultiplierUpdate(pl.Callback):
