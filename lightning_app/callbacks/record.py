@@ -1,5 +1,6 @@
 """Keeps the run folder's own record: split, state, hyper-parameters, and the seed of each step."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -36,7 +37,7 @@ class RunRecord(Callback):
         self.run.path = Path(trainer.strategy.broadcast(str(self.run.path)))
         if stage != "fit" or not trainer.is_global_zero:
             return
-        self.run.write_state(status="running", error=None, versions=versions())
+        self.run.write_state(status="running", error=None, commit=commit(), versions=versions())
         for logger in trainer.loggers:
             logger.log_hyperparams(self.hyperparameters)
 
@@ -83,3 +84,12 @@ def versions() -> dict[str, str]:
 
     names = ("torch", "lightning", "torchmetrics", "monai", "segmentation-models-pytorch", "albumentations", "numpy")
     return {"python": sys.version.split()[0], **{name: version(name) for name in names}}
+
+
+def commit() -> str | None:
+    """Commit of the code where it runs from a git checkout, with `+` where tracked files have changed."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
