@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 
 import metrics
@@ -81,6 +82,8 @@ class CalibratingTrainer(Trainer):
         calibrator = build(method, arguments)
         with tempfile.TemporaryDirectory(dir=Path(ckpt_path).parent, prefix="calibration-") as folder:
             collector = Collector(model, Path(folder), allowed, isinstance(calibrator, LocalTemperatureScaling))
+            # the run's callbacks would take these for predictions of `predict`, and write files
+            self.callbacks = [callback for callback in self.callbacks if isinstance(callback, ProgressBar)]
             self.predict(collector, dataloaders=datamodule.val_dataloader(), return_predictions=False)
             report = calibrator.fit(collector)
             thresholds = best_thresholds(calibrator, collector)
