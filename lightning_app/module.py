@@ -152,13 +152,13 @@ class SegmentationModule(LightningModule):
         """Log the test metrics."""
         self._log_metrics("test", self.test_metrics, logger=True)
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """Probabilities of one new case on its original grid; None for a case whose files exist."""
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Probabilities of one new case on its `original` grid; nothing for a case whose files exist."""
         if batch["case"][0] in self.finished_cases:
-            return None
+            return {}
         image = batch["image"]
         probs = self._calibrated(self.probabilities(image), image)
-        return batch["geometry"][0].restore(probs[0])[None]
+        return {"original": batch["geometry"][0].restore(probs[0])[None]}
 
     def probabilities(self, image: Tensor) -> Tensor:
         """Class probabilities `(B, K, *S)` float32 of images `(B, C, *S)`, tiled where the module has `inference`."""

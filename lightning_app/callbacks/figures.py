@@ -73,7 +73,7 @@ class TrainingFigures(Callback):
             bins, num_bins=NUM_BINS, title=f"validation, epoch {trainer.current_epoch}"
         )
         publish(figure, folder / "reliability.png", trainer.loggers, "val/reliability", step)
-        publish_table(trainer.loggers, "val/reliability_bins", *bins_table(bins), step)
+        publish_table(trainer.loggers, "val/reliability_bins", *bins_table(metrics.rebin(bins, NUM_BINS)), step)
         for shown in self.shown:
             self._show(trainer, pl_module, shown)
 

@@ -49,14 +49,14 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write one case."""
-        if outputs is None:
+        if not outputs:
             return
         case, geometry = batch["case"][0], batch["geometry"][0]
-        probs = outputs[0].float().cpu().numpy()
+        probs = outputs["original"][0].float().cpu()
         if self.probabilities:
-            write_probabilities(self.folder / "probabilities" / case, probs, geometry)
-        labels = probs.argmax(axis=0) if self.cuts is None else threshold_labels(outputs[0].cpu(), self.cuts).numpy()
-        write_mask(self.folder / "masks" / case, labels.astype(np.uint8), geometry)
+            write_probabilities(self.folder / "probabilities" / case, probs.numpy(), geometry)
+        labels = probs.argmax(dim=0) if self.cuts is None else threshold_labels(probs, self.cuts)
+        write_mask(self.folder / "masks" / case, labels.numpy().astype(np.uint8), geometry)
 
     def _find_cuts(self, pl_module: LightningModule) -> list[float] | None:
         if self.threshold == "argmax":

@@ -1,5 +1,6 @@
 """What a user gets wrong: one line that names the thing and the cure, exit code 2, no traceback."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,6 @@ def message(capsys, *args: str) -> str:
         (["fit", "--model.loss.gamma=0"], ["gamma", "0.0"]),
         (["fit", "--optimizer.lr=fast"], ["lr", "fast"]),
         (["fit", "--config=nowhere.yaml"], ["nowhere.yaml"]),
-        (["fit", "--data=datamodules.DRIVE", "--data.root=/nowhere"], ["/nowhere", "--data.root", "SEGMENTATION_DATA"]),
         (["fit", "--model.binary=sigmoid", "--data.num_classes=3"], ["sigmoid", "3"]),
         (["test", "--ckpt_path=nowhere.ckpt"], ["nowhere.ckpt"]),
     ],
@@ -58,6 +58,15 @@ def test_what_is_typed_wrong(capsys, tmp_path, args, parts):
     error = message(capsys, *args, *([f"--runs_dir={tmp_path}"] if args[0] == "fit" else []))
     assert all(part in error for part in parts), error
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_folder_is_named_and_the_failed_run_leaves_a_record(capsys, tmp_path):
+    options = [*QUIET, f"--runs_dir={tmp_path}", "--run_name=one"]
+    error = message(capsys, "fit", "--data=datamodules.DRIVE", "--data.root=/nowhere", *options)
+    assert all(part in error for part in ("/nowhere", "--data.root", "SEGMENTATION_DATA")), error
+    state = json.loads((tmp_path / "one" / "state.json").read_text())
+    assert state["status"] == "failed"
+    assert "/nowhere" in state["error"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
