@@ -1,7 +1,11 @@
 """The verb `calibrate`: what it fits on, what it keeps, what it refuses."""
 
+import csv
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import losses
 import models
@@ -15,6 +19,7 @@ from lightning_app.calibrate import (
     threshold_labels,
     validation_cases,
 )
+from lightning_app.cli import main
 from lightning_app.module import SegmentationModule
 
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
@@ -151,3 +156,53 @@ class TestThresholds:
     def test_class_furthest_above_its_cut_wins(self):
         probs = torch.tensor([[0.5, 0.1, 0.8], [0.3, 0.5, 0.1], [0.2, 0.4, 0.1]])
         assert threshold_labels(probs, [0.5, 0.25, 0.15]).tolist() == [2, 2, 0]
+
+
+SMALL = [
+    "--trainer.log_every_n_steps=1",
+    "--data.size=32",
+    "--data.num_cases=[4,3,2]",
+    "--data.num_workers=0",
+    "--trainer.enable_progress_bar=false",
+]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    args = ["fit", *SMALL, "--trainer.max_epochs=1", f"--runs_dir={runs}", "--run_name=a"]
+    folder = main(args).run_folder.path
+    main(["calibrate", *SMALL, f"--ckpt_path={folder}", "--method=temperature"])
+    main(["test", *SMALL, f"--ckpt_path={folder}"])
+    return folder
+
+
+class TestCommandLine:
+    """fit, calibrate, test and predict, once; each test looks at what a user would look at."""
+
+    def test_compares_before_and_after_with_the_same_labels(self, path):
+        with (path / "test" / "calibration.csv").open(newline="") as file:
+            rows = {row["metric"]: (float(row["before"]), float(row["after"])) for row in csv.DictReader(file)}
+        assert rows["dice"][0] == rows["dice"][1]
+        assert rows["nll"][0] != rows["nll"][1]
+        with (path / "test" / "summary.csv").open(newline="") as file:
+            summary = {(row["metric"], row["class"]): float(row["mean"]) for row in csv.DictReader(file)}
+        assert summary["ece", "pooled"] == pytest.approx(rows["ece"][1])
+
+    def test_predicts_with_the_calibrated_cuts(self, path):
+        main(["predict", *SMALL, f"--ckpt_path={path}", "--threshold=calibrated"])
+        cuts = restore(torch.load(path / "checkpoints" / "best.ckpt", weights_only=True))[1]["thresholds"]
+        stem = next((path / "predictions" / "probabilities").iterdir())
+        probs = torch.from_numpy(np.load(stem)["probabilities"])
+        mask = np.asarray(Image.open(path / "predictions" / "masks" / f"{stem.stem}.png"))
+        assert np.array_equal(mask, threshold_labels(probs, cuts).numpy())
+
+    def test_refuses_to_test_on_the_cases_of_the_fit(self, path, capsys):
+        file = path / "checkpoints" / "best.ckpt"
+        checkpoint = torch.load(file, weights_only=True)
+        checkpoint["calibrator"]["cases"].append("test_0000")
+        leak = path / "checkpoints" / "leak.ckpt"
+        torch.save(checkpoint, leak)
+        with pytest.raises(SystemExit):
+            main(["test", *SMALL, f"--ckpt_path={leak}"])
+        assert "case test_0000 was used to fit the calibrator" in capsys.readouterr().err
