@@ -54,8 +54,8 @@ def write_mask(stem: Path, mask: np.ndarray, geometry: Geometry) -> Path:
 def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry) -> Path:
     """Write class probabilities `(K, *original_shape)`.
 
-    Volumes become a 4D float32 NIfTI `(X, Y, Z, K)` with the input's affine, images a compressed `.npz` whose array
-    `probabilities` is float32 `(K, H, W)`.
+    Volumes become a 4D float32 NIfTI `(X, Y, Z, K)` with the input's affine. Images become a 16-bit grey PNG in which
+    65,535 is probability 1: of the foreground for two classes, else one a foreground class, `<stem>_<class>.png`.
 
     Args:
         stem: Target without ending.
@@ -63,7 +63,7 @@ def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry) -> Pa
         geometry: Of the case.
 
     Returns:
-        The file written.
+        The (last) file written.
 
     Raises:
         DataError: If the probabilities are not on the original grid.
@@ -71,8 +71,11 @@ def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry) -> Pa
     _check(stem, probs.shape[1:], geometry)
     if geometry.kind == "volume":
         return _nifti(stem, np.moveaxis(probs, 0, -1).astype(np.float32, copy=False), geometry)
-    array = np.ascontiguousarray(probs, dtype=np.float32)
-    return write_atomic(Path(f"{stem}.npz"), lambda path: np.savez_compressed(path, probabilities=array))
+    from PIL import Image
+
+    levels = np.rint(np.clip(probs, 0, 1) * np.iinfo(np.uint16).max).astype(np.uint16)
+    names = {1: f"{stem}.png"} if len(probs) == 2 else {k: f"{stem}_{k}.png" for k in range(1, len(probs))}
+    return [write_atomic(Path(name), Image.fromarray(levels[k]).save) for k, name in names.items()][-1]
 
 
 def _nifti(stem: Path, array: np.ndarray, geometry: Geometry) -> Path:

@@ -13,7 +13,7 @@ from lightning_app.calibrate import threshold_labels
 class PredictionWriter(Callback):
     """Writes `<case>` masks to `masks/` and probabilities to `probabilities/`; goes on after a kill.
 
-    A case whose two files exist is not computed again. Files appear whole or not at all.
+    The mask is written last, so a case that has one is done and is not computed again. Files appear whole or not at all.
 
     Args:
         folder: Where to write.
@@ -34,10 +34,7 @@ class PredictionWriter(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Settle the cuts and tell the module which cases are done."""
         self.cuts = self._find_cuts(pl_module)
-        done = self._stems("masks")
-        if self.probabilities:
-            done &= self._stems("probabilities")
-        pl_module.finished_cases = frozenset(done)  # type: ignore[assignment]
+        pl_module.finished_cases = frozenset(self._done())  # type: ignore[assignment]
 
     def on_predict_batch_end(
         self,
@@ -70,7 +67,8 @@ class PredictionWriter(Callback):
             raise ValueError(f"--threshold {self.threshold} must give a cut for each of {', '.join(classes)}")
         return [0.5, *map(float, self.threshold)]
 
-    def _stems(self, kind: str) -> set[str]:
-        folder = self.folder / kind
+    def _done(self) -> set[str]:
+        """Names of the cases that have a mask."""
+        folder = self.folder / "masks"
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        return {name.removesuffix(".gz").rsplit(".", 1)[0] for name in names if ".tmp" not in name}
+        return {name.removesuffix(".gz").rsplit(".", 1)[0] for name in names if not name.startswith(".")}

@@ -53,10 +53,16 @@ def test_image_masks_are_palette_png_with_labels_as_indices(tmp_path):
     path = write_mask(tmp_path / "a.b", labels, Geometry("image", (2, 3)))
     assert path.name == "a.b.png"
     assert np.array_equal(np.asarray(Image.open(path)), labels)
+
+
+def test_image_probabilities_are_16_bit_png(tmp_path):
     probs = np.random.default_rng(0).random((3, 2, 3), np.float32)
-    assert np.array_equal(
-        np.load(write_probabilities(tmp_path / "p", probs, Geometry("image", (2, 3))))["probabilities"], probs
-    )
+    write_probabilities(tmp_path / "a.b", probs, Geometry("image", (2, 3)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b_1.png", "a.b_2.png"]
+    for k in (1, 2):
+        stored = np.asarray(Image.open(tmp_path / f"a.b_{k}.png"))
+        assert np.abs(stored / 65535 - probs[k]).max() <= 0.5 / 65535 + 1e-7
+    assert write_probabilities(tmp_path / "two", probs[:2], Geometry("image", (2, 3))).name == "two.png"
 
 
 def test_a_mask_on_another_grid_is_refused(tmp_path):
