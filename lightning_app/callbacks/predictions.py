@@ -13,7 +13,7 @@ from lightning_app.calibrate import threshold_labels
 class PredictionWriter(Callback):
     """Writes `<case>` masks to `masks/` and probabilities to `probabilities/`; goes on after a kill.
 
-    The mask is written last, so a case that has one is done and is not computed again. Files appear whole or not at all.
+    The mask is written last: a case that has one is done and is not computed again. Files appear whole or not at all.
 
     Args:
         folder: Where to write.
