@@ -83,7 +83,8 @@ class CalibratingTrainer(Trainer):
         with tempfile.TemporaryDirectory(dir=Path(ckpt_path).parent, prefix="calibration-") as folder:
             collector = Collector(model, Path(folder), allowed, isinstance(calibrator, LocalTemperatureScaling))
             # the run's callbacks would take these for predictions of `predict`, and write files
-            self.callbacks = [callback for callback in self.callbacks if isinstance(callback, ProgressBar)]
+            given: list[Callback] = self.callbacks  # type: ignore[has-type]
+            self.callbacks = [callback for callback in given if isinstance(callback, ProgressBar)]
             self.predict(collector, dataloaders=datamodule.val_dataloader(), return_predictions=False)
             report = calibrator.fit(collector)
             thresholds = best_thresholds(calibrator, collector)
