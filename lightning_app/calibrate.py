@@ -14,6 +14,7 @@ from torch import Tensor
 
 import metrics
 import models
+from lightning_app.crop import center_crop
 from lightning_app.run_folder import RunFolder, write_text
 from models import Calibrator, Case, FitReport, LocalTemperatureScaling
 
@@ -131,9 +132,9 @@ class Collector(LightningModule):
         size = probs.shape[2:]
         number = len(self.names)
         np.save(self.folder / f"{number}.probs.npy", probs.float().cpu().numpy())
-        np.save(self.folder / f"{number}.mask.npy", centre(batch["mask"], size).cpu().numpy())
+        np.save(self.folder / f"{number}.mask.npy", center_crop(batch["mask"], size).cpu().numpy())
         if self.images:
-            np.save(self.folder / f"{number}.image.npy", centre(batch["image"], size).float().cpu().numpy())
+            np.save(self.folder / f"{number}.image.npy", center_crop(batch["image"], size).float().cpu().numpy())
         self.names.append(name)
         return number
 
@@ -323,10 +324,3 @@ def describe(
     lines.append(f"best cuts for Dice        {', '.join(f'{cut:.3f}' for cut in thresholds[1:])}")
     lines.append(f"kept in                   {path}; test and predict apply it")
     return "\n".join(lines) + "\n"
-
-
-def centre(tensor: Tensor, size: torch.Size) -> Tensor:
-    """The centre of the last axes, of the size that a network with valid convolutions returns."""
-    for axis, length in enumerate(size, start=tensor.dim() - len(size)):
-        tensor = tensor.narrow(axis, (tensor.shape[axis] - length) // 2, length)
-    return tensor

@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 import losses
 import metrics
 from lightning_app import calibrate
+from lightning_app.crop import center_crop
 from models import Inference, Network
 
 COMPONENTS_EVERY = 10  # steps: the parts of a compound loss cost a forward pass of their own
@@ -254,11 +255,3 @@ def to_probabilities(logits: Tensor) -> Tensor:
     if logits.shape[1] == 1:
         logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
     return logits.softmax(dim=1)
-
-
-def center_crop(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """The centre of the last axes of `tensor`, of the given spatial shape: what valid convolutions leave."""
-    first = tensor.ndim - len(shape)
-    for axis, size in enumerate(shape, start=first):
-        tensor = tensor.narrow(axis, (tensor.shape[axis] - size) // 2, size)
-    return tensor

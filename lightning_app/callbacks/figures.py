@@ -8,9 +8,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
-from lightning_app.callbacks.evaluation import CaseEvaluation, class_names
+from lightning_app.callbacks.evaluation import CaseEvaluation, class_names, gather
+from lightning_app.crop import center_crop
 from lightning_app.figures import publish, publish_masks, publish_table
-from lightning_app.module import center_crop
 from lightning_app.run_folder import RunFolder
 from metrics import plot
 
@@ -173,11 +173,7 @@ class StageFigures(Callback):
         if not order:
             return {}
         names = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
-        found = {case: self.shown[case] for case in names.values() if case in self.shown}
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shards: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(shards, found)
-            found = {case: shown for shard in shards for case, shown in shard.items()}
+        found = dict(gather([(case, self.shown[case]) for case in names.values() if case in self.shown]))
         return {rank: found[case] for rank, case in names.items()}
 
 
