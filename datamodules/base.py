@@ -150,6 +150,7 @@ class SegmentationData(LightningDataModule, ABC):
         fold: Number of the test part for k-fold cross-validation, from 0.
         num_folds: Number of parts for cross-validation.
         seed: Seed of split, sampling and augmentation.
+        patches_per_case: Training patches drawn from each case in an epoch.
         augment: Augment the training images.
         predict_root: Folder of new images without masks, for `predict`.
         download: Fetch the data set where its owner serves it openly.
@@ -177,6 +178,7 @@ class SegmentationData(LightningDataModule, ABC):
         fold: int | None = None,
         num_folds: int = 5,
         seed: int = 0,
+        patches_per_case: int = 1,
         augment: bool = True,
         predict_root: str | None = None,
         download: bool = False,
@@ -185,9 +187,12 @@ class SegmentationData(LightningDataModule, ABC):
         super().__init__()
         if batch_size < 1 or num_workers < 0:
             raise DataError(f"batch_size={batch_size}, num_workers={num_workers}: need at least 1 and 0.")
+        if patches_per_case < 1:
+            raise DataError(f"patches_per_case={patches_per_case}: draw at least one patch from each training case.")
         self.root, self.batch_size, self.num_workers = root, batch_size, num_workers
         self.split, self.split_sizes = split or self.default_split, split_sizes
         self.fold, self.num_folds, self.seed = fold, num_folds, seed
+        self.patches_per_case = patches_per_case
         self.augment, self.predict_root = augment, predict_root
         self.download, self.follow_links = download, follow_links
         self.subsets: splits.Split | None = None
@@ -398,7 +403,7 @@ class SegmentationData(LightningDataModule, ABC):
 
     def draws_per_epoch(self, num_cases: int) -> int:
         """Training draws an epoch, over all processes."""
-        return num_cases
+        return num_cases * self.patches_per_case
 
     def _loader(self, dataset: CaseDataset, sampler: Sampler, batch_size: int, drop_last: bool) -> DataLoader:
         return DataLoader(

@@ -221,7 +221,6 @@ class VolumeData(SegmentationData):
             nnU-Net does for CT), "minmax" or "none".
         slices: Axial slices as images, for 2D networks; cases are still split by volume.
         divisor: Whole volumes are padded to multiples of this.
-        patches_per_case: Patches drawn from each training volume in an epoch.
         sampling: Where training patches lie.
         augmentation: Augmentation of the patches, by default mirroring, rotation, zoom and brightness.
         cache: Where prepared volumes are kept: "memory", "disk", or "auto" (memory where all fit into memory_limit).
@@ -250,7 +249,6 @@ class VolumeData(SegmentationData):
         normalisation: str | None = None,
         slices: bool = False,
         divisor: int = 16,
-        patches_per_case: int = 1,
         sampling: PatchSampling | None = None,
         augmentation: Augmentation | None = None,
         cache: str = "auto",
@@ -265,7 +263,7 @@ class VolumeData(SegmentationData):
         self.spacing = None if spacing == "native" else spacing or self.default_spacing
         self.clip = clip or self.default_clip
         self.normalisation = normalisation or self.default_normalisation
-        self.slices, self.divisor, self.patches_per_case = slices, divisor, patches_per_case
+        self.slices, self.divisor = slices, divisor
         self.sampling, self.augmentation = sampling, augmentation
         self.cache, self.cache_dir, self.memory_limit = cache, cache_dir, memory_limit
         self._check(patch_size, spacing)
@@ -280,10 +278,6 @@ class VolumeData(SegmentationData):
             raise DataError(f"normalisation={self.normalisation!r}: use one of {', '.join(NORMALISATIONS)}.")
         if self.cache not in ("auto", "memory", "disk"):
             raise DataError(f"cache={self.cache!r}: use auto, memory or disk.")
-
-    def draws_per_epoch(self, num_cases: int) -> int:
-        """`patches_per_case` for each case."""
-        return num_cases * self.patches_per_case
 
     def reader(self) -> VolumeReader:
         """The reader with this data set's mask coding."""

@@ -31,6 +31,7 @@ NOT_SETTINGS = (
     "data.init_args.root",
     "data.init_args.num_workers",
     "data.init_args.seed",
+    "data.init_args.fold",
     "model.class_names",
     "model.num_classes",
 )

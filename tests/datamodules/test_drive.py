@@ -23,6 +23,16 @@ def test_batches_and_the_papers_split(root):
     assert set(batch["mask"].unique().tolist()) == {0, 1, 255}
 
 
+def test_several_different_crops_of_each_image_in_an_epoch(root):
+    data = DRIVE(root=str(root), size="native", patch_size=[16, 16], patches_per_case=3, batch_size=48, augment=False)
+    data.setup()
+    (batch,) = data.train_dataloader()
+    assert {case: batch["case"].count(case) for case in batch["case"]} == dict.fromkeys(batch["case"], 3)
+    assert len({crop.numpy().tobytes() for crop in batch["image"]}) > 40
+    with pytest.raises(DataError, match="patches_per_case=0"):
+        DRIVE(root=str(root), patches_per_case=0)
+
+
 def test_masks_of_both_observers_are_binary_inside_the_field_of_view(root):
     for observer in (1, 2):
         data = DRIVE(root=str(root), observer=observer)
