@@ -1,4 +1,4 @@
-"""Fetch archives with a checksum and unpack them without trusting them."""
+"""Fetch what the owner of a data set serves, and unpack archives without trusting them."""
 
 import logging
 import shutil
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from datamodules.errors import DataError
+from datamodules.transfer import retrieve
 
 log = logging.getLogger(__name__)
 MAX_BYTES = 400 << 30
@@ -19,15 +20,19 @@ MAX_RATIO = 200
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that the owner of a data set serves.
+    """A zip or tar file that the owner of a data set serves.
 
     Args:
         url: Where.
-        checksum: `sha256:...` or `md5:...`.
+        checksum: `sha256:...` or `md5:...`; None where the owner publishes none.
+        folder: Folder under the root that its content belongs to, whether or not the archive names it too.
+        entries: Least number of files and folders at its top (in `folder`), which stands in for a checksum.
     """
 
     url: str
-    checksum: str
+    checksum: str | None
+    folder: str = ""
+    entries: int | None = None
 
     @property
     def name(self) -> str:
@@ -35,48 +40,80 @@ class Archive:
         return PurePosixPath(self.url).name
 
 
-def fetch(archives: Sequence[Archive], root: Path, progress: bool = True) -> None:
-    """Download and unpack archives into `root`; the folder appears only when everything is there.
-
-    What was downloaded stays beside the root in `<root>.download` until all is unpacked, so that a broken connection
-    does not lose finished files, and is removed then.
+@dataclass(frozen=True)
+class RemoteFile:
+    """A single file that the owner of a data set serves.
 
     Args:
-        archives: What to fetch.
+        url: Where.
+        target: Its place under the root.
+        checksum: As for `Archive`.
+    """
+
+    url: str
+    target: str
+    checksum: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name among what is being fetched."""
+        return self.target.replace("/", "_")
+
+
+def fetch(sources: Sequence[Archive | RemoteFile], root: Path, progress: bool = True) -> None:
+    """Download archives and files into `root`; the folder appears only when everything is there.
+
+    What was downloaded stays beside the root in `<root>.download` until all is in place, finished files and begun ones
+    alike, so that the next call goes on where a broken connection or a killed process stopped; then it is removed.
+
+    Args:
+        sources: What to fetch.
         root: Folder that must not exist yet.
         progress: Show a progress bar.
 
     Raises:
-        DataError: If a file cannot be fetched, its checksum differs, or an archive is hostile.
+        DataError: If a file cannot be fetched or is not what its owner published, or an archive is hostile.
     """
     store = root.with_name(f"{root.name}.download")
     store.mkdir(parents=True, exist_ok=True)
-    paths = [_retrieve(archive, store, progress) for archive in archives]
+    paths = [retrieve(source.url, source.checksum, store / source.name, progress) for source in sources]
     part = root.with_name(f"{root.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        for path in paths:
-            log.info("unpacking %s", path)
-            unpack(path, part)
+        for source, path in zip(sources, paths, strict=True):
+            if isinstance(source, Archive):
+                _place_archive(source, path, part)
+            else:
+                _place_file(path, part / source.target)
         part.rename(root)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(store)
 
 
-def _retrieve(archive: Archive, store: Path, progress: bool) -> Path:
-    import pooch
-
+def _place_file(path: Path, target: Path) -> None:
+    """Give the file a second name, so that nothing is lost if this is interrupted; copy where the disk has no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        downloader = pooch.HTTPDownloader(progressbar=progress, timeout=60)
-        name = pooch.retrieve(archive.url, archive.checksum, archive.name, store, downloader=downloader)
-    except ValueError as error:
-        raise DataError(
-            f"{archive.url}: the checksum is not {archive.checksum}. Try again, or get it by hand."
-        ) from error
-    except OSError as error:
-        raise DataError(f"{archive.url}: cannot be fetched ({error}). Check the network, or get it by hand.") from error
-    return Path(name)
+        target.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+def _place_archive(archive: Archive, path: Path, part: Path) -> None:
+    """Unpack into the folder that the content belongs to, and count what is there."""
+    log.info("unpacking %s", path)
+    folder = part / archive.folder
+    inner = folder / archive.folder
+    unpack(path, folder)
+    if archive.folder and inner.is_dir():
+        for entry in inner.iterdir():
+            entry.rename(folder / entry.name)
+        inner.rmdir()
+    found = len(list(folder.iterdir()))
+    if archive.entries is not None and found < archive.entries:
+        path.unlink()
+        raise DataError(f"{archive.url}: holds {found} entries, {archive.entries} are expected. Get it by hand.")
 
 
 def unpack(path: Path, folder: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from datamodules import readers
 from datamodules.case import Case, DataInfo
+from datamodules.download import Archive
 from datamodules.errors import DataError
 from datamodules.images import ImageData
 from datamodules.published import DSB_TEST, DSB_VAL, by_position
@@ -36,6 +37,10 @@ class DSB2018(ImageData):
         paper="DSC++",
     )
     class_names = ("background", "nucleus")
+    # The archive holds the 670 folders at its top. Its owner publishes no checksum.
+    archives = (
+        Archive("https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip", None, "stage1_train", entries=670),
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -43,7 +48,8 @@ class DSB2018(ImageData):
     def find_cases(self) -> list[Case]:
         """A case for each folder of `stage1_train`."""
         cases = []
-        for folder in sorted(path for path in self.subfolder("stage1_train").iterdir() if path.is_dir()):
+        folders = (path for path in self.subfolder("stage1_train").iterdir() if path.is_dir())
+        for folder in sorted(path for path in folders if path.name[0] not in "._"):  # __MACOSX and the like
             image = folder / "images" / f"{folder.name}.png"
             if not image.exists():
                 raise DataError(f"{image}: does not exist. Unpack stage1_train.zip again, or remove {folder}.")

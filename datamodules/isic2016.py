@@ -2,6 +2,7 @@
 
 from datamodules import readers
 from datamodules.case import Case, DataInfo
+from datamodules.download import Archive
 from datamodules.errors import DataError
 from datamodules.images import ImageData, pair_by_stem
 
@@ -9,6 +10,7 @@ _FOLDERS = {
     "train": (("ISBI2016_ISIC_Part1_Training_Data", "ISBI2016_ISIC_Part1_Training_GroundTruth"),),
     "test": (("ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"), ("test_data", "test_masks")),
 }
+_SERVER = "https://isic-challenge-data.s3.amazonaws.com/2016/"
 
 
 class ISIC2016(ImageData):
@@ -35,6 +37,12 @@ class ISIC2016(ImageData):
     folder = "isic2016"
     class_names = ("background", "lesion")
     default_size = (224, 224)
+    # The owner publishes no checksum of these; a part's images and masks are counted instead.
+    archives = tuple(
+        Archive(f"{_SERVER}{name}.zip", None, name, entries=count)
+        for part, count in (("Training", 900), ("Test", 379))
+        for name in (f"ISBI2016_ISIC_Part1_{part}_Data", f"ISBI2016_ISIC_Part1_{part}_GroundTruth")
+    )
 
     def find_cases(self) -> list[Case]:
         """Pairs of the same number in whichever of the parts are there."""

@@ -1,13 +1,20 @@
 """KiTS19: kidneys and kidney tumours in CT."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from datamodules.case import Case, DataInfo
+from datamodules.download import RemoteFile, fetch
 from datamodules.errors import DataError
 from datamodules.masks import Index
 from datamodules.published import KITS_EXCLUDED, KITS_TEST, KITS_VAL, by_name, numbers
 from datamodules.volumes import VolumeData
+
+# The owner's repository keeps the labels, and its script fetches the CT files from the owner's own store. Neither names
+# a checksum of today's files (those in the repository's early history are of CT files that were replaced since).
+_LABELS = "https://raw.githubusercontent.com/neheller/kits19/master/data/case_{:05d}/segmentation.nii.gz"
+_IMAGES = "https://kits19.sfo2.digitaloceanspaces.com/master_{:05d}.nii.gz"
 
 
 class KiTS19(VolumeData):
@@ -22,6 +29,7 @@ class KiTS19(VolumeData):
 
     Args:
         exclude_faulty: Leave out the six cases that the paper left out (15, 23, 37, 68, 125, 133).
+        download_cases: Numbers of the cases that `download` fetches; all 210 (tens of GB) if left out.
         **kwargs: Arguments of `VolumeData` and `SegmentationData`.
     """
 
@@ -36,6 +44,7 @@ class KiTS19(VolumeData):
         source="https://github.com/neheller/kits19 (its script fetches the CT files)",
         layout="data/case_00000/{imaging,segmentation}.nii.gz",
         paper="DSC++",
+        downloadable=True,
     )
     folder = "kits19"
     class_names = ("background", "kidney", "tumour")
@@ -45,9 +54,23 @@ class KiTS19(VolumeData):
     default_clip = (-79.0, 304.0)
     resample_order = 3
 
-    def __init__(self, exclude_faulty: bool = True, **kwargs: Any) -> None:
+    label_url, image_url = _LABELS, _IMAGES
+
+    def __init__(self, exclude_faulty: bool = True, download_cases: list[int] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.exclude_faulty = exclude_faulty
+        self.download_cases = list(range(210)) if download_cases is None else download_cases
+        if not self.download_cases or not set(self.download_cases) <= set(range(210)):
+            raise DataError(f"download_cases={download_cases}: give numbers of 0..209.")
+
+    def fetch(self, root: Path) -> None:
+        """Download the labels from the owner's repository and the CT files from the owner's store, a case at a time."""
+        files = []
+        for number in self.download_cases:
+            folder = f"data/case_{number:05d}"
+            files.append(RemoteFile(self.label_url.format(number), f"{folder}/segmentation.nii.gz"))
+            files.append(RemoteFile(self.image_url.format(number), f"{folder}/imaging.nii.gz"))
+        fetch(files, root)
 
     def find_cases(self) -> list[Case]:
         """The labelled cases."""
@@ -60,7 +83,8 @@ class KiTS19(VolumeData):
                 continue
             if not image.exists():
                 raise DataError(
-                    f"{image}: does not exist. The CT files come apart from the labels: {self.info.source}."
+                    f"{image}: does not exist. The CT files come apart from the labels: {self.info.source}; "
+                    "--data.download true fetches both into a new folder."
                 )
             cases.append(Case(folder.name, (image,), (mask,)))
         return cases
