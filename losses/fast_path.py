@@ -312,6 +312,9 @@ class SoftmaxKernel(FastKernel):
             # log p of the own label is exact even where p underflows: from the largest logit and its probability.
             nll = largest - torch.mul(logits, hot, out=self.buffer("spare", logits)).sum(1, keepdim=True)
             nll.sub_(probs.amax(1, keepdim=True).log_())
+            if mask is not None:
+                # Without a label it may be far below 0, where a cost can be infinite.
+                nll.mul_(mask)
             # One-hot labels are 0 where a voxel does not count, and so is the cost in each class.
             cost = self.costs(self.own, nll, None if self.own.blind else hot[:, :1])
             rows.append(torch.mul(hot, cost, out=self.buffer("spare", logits)).sum(-1))

@@ -57,6 +57,12 @@ def looks_around(loss: nn.Module) -> bool:
     return hasattr(loss, "shares") or isinstance(loss, losses.ConstrainedRegionLoss)
 
 
+def soft_labels(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """One-hot labels, all 0 where a voxel does not count."""
+    hot = nn.functional.one_hot(labels.clamp(0, max(classes, 2) - 1), max(classes, 2)).movedim(-1, 1).float()
+    return hot * (labels != 255).unsqueeze(1)
+
+
 @smooth_loss
 @pytest.mark.parametrize("grid", [(4, 5), (3, 4, 2)], ids=["2d", "3d"])
 @pytest.mark.parametrize("classes", [1, 2, 3])
@@ -161,17 +167,57 @@ def test_extremes_are_finite_for_every_subset_of_classes(make, scale, sign):
 
 
 @every_loss
+@pytest.mark.parametrize("classes", [1, 2, 4])
+def test_huge_logits_are_finite_beside_ignored_voxels(make, classes):
+    logits, labels = random_pair(classes, (6, 5))
+    labels[0, :3] = 255
+    for huge in (logits.detach().sign() * 1e4, logits.detach() * 1e4, torch.full_like(logits, -1e4)):
+        for target in (labels, soft_labels(labels, classes)):
+            if target.is_floating_point() and isinstance(make(), losses.DualFocalLoss):
+                continue
+            value, gradient = value_and_gradient(make(), huge.float().requires_grad_(), target)
+            assert torch.isfinite(value)
+            assert torch.isfinite(gradient).all()
+
+
+@every_loss
+@pytest.mark.parametrize("classes", [1, 2, 4])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_single(make, dtype):
-    logits, labels = random_pair(3, (9, 7))
-    half = logits.detach().to(dtype).requires_grad_()
-    single = half.detach().float().requires_grad_()
-    value, gradient = value_and_gradient(make(), half, labels)
-    expected, expected_gradient = value_and_gradient(make(), single, labels)
-    assert value.dtype == torch.float32
-    assert value == expected
-    assert gradient.dtype == dtype
-    torch.testing.assert_close(gradient, expected_gradient.to(dtype), rtol=0, atol=1e-6)
+def test_half_precision_is_computed_in_single(make, dtype, classes):
+    logits, labels = random_pair(classes, (9, 7))
+    some = labels.clone()
+    some[0, :4] = 255
+    for scale in (1.0, 1e-4, 1e4):
+        half = (logits.detach() * scale).clamp(-1e4, 1e4).to(dtype).requires_grad_()
+        single = half.detach().float().requires_grad_()
+        for target in (labels, some, some.to(torch.uint8)):
+            value, gradient = value_and_gradient(make(), half, target)
+            expected, expected_gradient = value_and_gradient(make(), single, target)
+            assert value.dtype == torch.float32
+            assert value == expected
+            assert gradient.dtype == dtype
+            assert torch.isfinite(expected_gradient).all()
+            # A gradient beyond the range of half precision is infinite there, which is what a gradient scaler looks at.
+            tolerance = 2 * torch.finfo(dtype).eps
+            torch.testing.assert_close(gradient, expected_gradient.to(dtype), rtol=tolerance, atol=1e-6)
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("classes", [1, 2, 4])
+def test_ignoring_equals_cropping_in_half_precision(make, classes, dtype):
+    loss = make()
+    if looks_around(loss):
+        pytest.skip("labels beyond the crop are part of the window: see test_neighbours")
+    logits, labels = random_pair(classes, (8, 6))
+    half, labels = logits.detach().to(dtype), labels.to(torch.uint8)
+    value, gradient = value_and_gradient(loss, half[:, :, 2:].clone().requires_grad_(), labels[:, 2:])
+    labels[:, :2] = 255
+    found, found_gradient = value_and_gradient(loss, half.requires_grad_(), labels)
+    torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-7)
+    assert (found_gradient[:, :, :2] == 0).all()
+    tolerance = 2 * torch.finfo(dtype).eps
+    torch.testing.assert_close(found_gradient[:, :, 2:], gradient, rtol=tolerance, atol=1e-6)
 
 
 @every_loss
@@ -195,10 +241,57 @@ def test_double_stays_double_and_single_agrees(make):
 
 
 @every_loss
-def test_memory_layout_does_not_matter(make):
-    logits, labels = random_pair(3, (6, 5))
-    strided = logits.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    torch.testing.assert_close(value_and_gradient(make(), strided, labels), value_and_gradient(make(), logits, labels))
+@pytest.mark.parametrize("classes", [1, 2, 4])
+@pytest.mark.parametrize("grid", [(6, 5), (3, 4, 5)], ids=["2d", "3d"])
+def test_memory_layout_does_not_matter(make, classes, grid):
+    logits, labels = random_pair(classes, grid)
+    labels[0, 0] = 255
+    single = logits.detach().float()
+    expected = value_and_gradient(make(), single.clone().requires_grad_(), labels)
+    layouts = [
+        single.contiguous(memory_format=torch.channels_last if len(grid) == 2 else torch.channels_last_3d),
+        single.mT.contiguous().mT,
+        torch.cat([single, single], dim=-1)[..., : grid[-1]],
+        single.movedim(0, -1).contiguous().movedim(-1, 0),
+    ]
+    for layout in layouts:
+        for target in (labels, labels.mT.contiguous().mT.to(torch.uint8)):
+            found = value_and_gradient(make(), layout.detach().requires_grad_(), target)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    one = single[:1].clone().requires_grad_()
+    spread = torch.autograd.grad(make()(one.expand_as(single), labels), one)[0]
+    copied = value_and_gradient(make(), single[:1].expand_as(single).contiguous().requires_grad_(), labels)[1]
+    torch.testing.assert_close(spread, copied.sum(0, keepdim=True), rtol=1e-4, atol=1e-7)
+
+
+@every_loss
+@pytest.mark.parametrize("classes", [1, 2, 4])
+def test_one_graph_can_hold_a_loss_many_times(make, classes):
+    logits, labels = random_pair(classes, (7, 6))
+    other = labels.flip(1)
+    single, loss = logits.detach().float().requires_grad_(), make()
+    before = single.detach().clone()
+    outputs = [single, single[..., ::2, ::2]]
+    supervised = losses.DeepSupervisionLoss(loss)(outputs, labels)
+    total = loss(single, labels) + 2 * loss(single * 0.5, other) + loss(single, labels) + supervised
+    found = torch.autograd.grad(total, single)[0]
+    double = logits.detach().requires_grad_()
+    reference = losses.DeepSupervisionLoss(make())([double, double[..., ::2, ::2]], labels)
+    expected = torch.autograd.grad(2 * make()(double, labels) + 2 * make()(double * 0.5, other) + reference, double)[0]
+    torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-6)
+    assert torch.equal(single, before)
+
+
+@every_loss
+@pytest.mark.parametrize("classes", [1, 2, 4])
+def test_an_item_without_a_counted_voxel_is_as_if_it_were_not_there(make, classes):
+    logits, labels = random_pair(classes, (6, 5))
+    labels[0] = 255
+    single = logits.detach().float().requires_grad_()
+    value, gradient = value_and_gradient(make(), single, labels)
+    alone = value_and_gradient(make(), single[1:].detach().requires_grad_(), labels[1:])
+    assert (gradient[0] == 0).all()
+    torch.testing.assert_close((value, gradient[1:]), alone, rtol=1e-5, atol=1e-7)
 
 
 @every_loss
