@@ -28,7 +28,7 @@ from datamodules.promise12 import PROMISE12
 from datamodules.transforms import Augment2D, Augment3D
 from datamodules.volumes import VolumeData
 from datamodules.wmh2017 import WMH2017
-from datamodules.writers import write_mask, write_probabilities
+from datamodules.writers import write_map, write_mask, write_probabilities
 
 __all__ = [
     "ACDC",
@@ -62,6 +62,7 @@ __all__ = [
     "SegmentationData",
     "Uniform",
     "VolumeData",
+    "write_map",
     "write_mask",
     "write_probabilities",
 ]

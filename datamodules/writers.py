@@ -73,9 +73,40 @@ def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry) -> Pa
         return _nifti(stem, np.moveaxis(probs, 0, -1).astype(np.float32, copy=False), geometry)
     from PIL import Image
 
-    levels = np.rint(np.clip(probs, 0, 1) * np.iinfo(np.uint16).max).astype(np.uint16)
+    levels = _levels(probs)
     names = {1: f"{stem}.png"} if len(probs) == 2 else {k: f"{stem}_{k}.png" for k in range(1, len(probs))}
     return [write_atomic(Path(name), Image.fromarray(levels[k]).save) for k, name in names.items()][-1]
+
+
+def write_map(stem: Path, values: np.ndarray, geometry: Geometry, largest: float) -> Path:
+    """Write one number a voxel, such as an entropy, `(*original_shape)` in [0, largest].
+
+    Volumes become a float32 NIfTI of the numbers themselves with the input's affine. Images become a 16-bit grey PNG in
+    which 65,535 is `largest`.
+
+    Args:
+        stem: Target without ending.
+        values: The numbers.
+        geometry: Of the case.
+        largest: The largest number that the map can hold.
+
+    Returns:
+        The file written.
+
+    Raises:
+        DataError: If the map is not on the original grid.
+    """
+    _check(stem, values.shape, geometry)
+    if geometry.kind == "volume":
+        return _nifti(stem, values.astype(np.float32, copy=False), geometry)
+    from PIL import Image
+
+    return write_atomic(Path(f"{stem}.png"), Image.fromarray(_levels(values / largest)).save)
+
+
+def _levels(shares: np.ndarray) -> np.ndarray:
+    """Numbers in [0, 1] as 16-bit grey levels."""
+    return np.rint(np.clip(shares, 0, 1) * np.iinfo(np.uint16).max).astype(np.uint16)
 
 
 def _nifti(stem: Path, array: np.ndarray, geometry: Geometry) -> Path:

@@ -1,5 +1,6 @@
 """The training module: a network and a loss as objects, metrics by name, evaluation on the original grid."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import losses
 import metrics
 from lightning_app import calibrate
 from lightning_app.crop import center_crop
-from models import Inference, Network
+from models import Averaged, Inference, Network, SlidingWindow, entropy
 
 COMPONENTS_EVERY = 10  # steps: the parts of a compound loss cost a forward pass of their own
 
@@ -154,18 +155,36 @@ class SegmentationModule(LightningModule):
         self._log_metrics("test", self.test_metrics, logger=True)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Probabilities of one new case on its `original` grid; nothing for a case whose files exist."""
+        """Probabilities of one new case on its `original` grid; nothing for a case whose files exist.
+
+        Where `inference` averages members, also two maps in nats on that grid: the `entropy` of these probabilities,
+        and the `mutual_information` of label and member, which a calibrator leaves as it is.
+        """
         if batch["case"][0] in self.finished_cases:
             return {}
-        image = batch["image"]
-        probs = self._calibrated(self.probabilities(image), image)
-        return {"original": batch["geometry"][0].restore(probs[0])[None]}
+        image, geometry = batch["image"], batch["geometry"][0]
+        if not isinstance(self.inference, Averaged):
+            probs = self._calibrated(self.probabilities(image), image)
+            return {"original": geometry.restore(probs[0])[None]}
+        mean, _, information = self.inference.uncertainty(image, self._finest)
+        original = geometry.restore(self._calibrated(mean, image)[0])[None]
+        most = math.log(mean.shape[1])
+        information = most * restore_share(information[0] / most, geometry)[None]
+        return {"original": original, "entropy": entropy(original), "mutual_information": information}
 
     def probabilities(self, image: Tensor) -> Tensor:
-        """Class probabilities `(B, K, *S)` float32 of images `(B, C, *S)`, tiled where the module has `inference`."""
+        """Class probabilities `(B, K, *S)` float32 of images `(B, C, *S)`, tiled where the module has `inference`.
+
+        Where valid convolutions leave less than the image, it is padded with its nearest voxels by what they cut.
+        """
         if self.inference is not None:
             return self.inference(image, self._finest)
-        return to_probabilities(self._finest(image))
+        logits = self._finest(image)
+        size = [2 * whole - left for whole, left in zip(image.shape[2:], logits.shape[2:], strict=True)]
+        if size == list(image.shape[2:]):
+            return to_probabilities(logits)
+        window = self.net.legal_sizes.up(size) if isinstance(self.net, Network) else size
+        return SlidingWindow(list(window), padding="nearest")(image, self._finest)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another network in words.
@@ -247,6 +266,11 @@ class SegmentationModule(LightningModule):
 
     def _spatial_rank(self) -> int:
         return next(weight.ndim - 2 for weight in self.net.parameters() if weight.ndim >= 4)
+
+
+def restore_share(values: Tensor, geometry: Any) -> Tensor:
+    """Bring a map `(*S)` of numbers in [0, 1] to the original grid, as the probability of a class is brought there."""
+    return geometry.restore(torch.stack([1 - values, values]))[1]
 
 
 def to_probabilities(logits: Tensor) -> Tensor:

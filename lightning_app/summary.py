@@ -55,6 +55,7 @@ def print_predictions(run: RunFolder) -> None:
     """Say where `predict` wrote."""
     masks = sorted((run.predictions / "masks").iterdir()) if (run.predictions / "masks").is_dir() else []
     sys.stdout.write(f"\n{len(masks)} masks in         {run.predictions / 'masks'}\n")
-    if (run.predictions / "probabilities").is_dir():
-        sys.stdout.write(f"Probabilities in      {run.predictions / 'probabilities'}\n")
+    for name in ("probabilities", "entropy", "mutual_information"):
+        if (run.predictions / name).is_dir():
+            sys.stdout.write(f"{name.replace('_', ' ').capitalize() + ' in':<22}{run.predictions / name}\n")
     sys.stdout.flush()

@@ -116,7 +116,11 @@ class TrainingCLI(LightningCLI):
             StageFigures(run, evaluation),
             TrainingFigures(run),
             CalibrationComparison(run),
-            PredictionWriter(run.predictions, threshold=self._get(self.config_init, "threshold")),
+            PredictionWriter(
+                run.predictions,
+                threshold=self._get(self.config_init, "threshold"),
+                settings={part: self.kept_config[part] for part in ("model", "data")},
+            ),
             ModelCheckpoint(
                 dirpath=run.checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
             ),

@@ -16,12 +16,14 @@ from models.sliding_window import Inference, SlidingWindow, WholeImage
 from models.temperature import DirichletCalibration, EnsembleTemperatureScaling, TemperatureScaling, VectorScaling
 from models.two_path import TwoPathCNN
 from models.uncertainty import (
+    Averaged,
     CheckpointEnsemble,
     Ensemble,
     MonteCarloDropout,
     Prediction,
     TestTimeAugmentation,
     combine,
+    entropy,
 )
 from models.unet import UNet
 from models.valid_unet import ValidUNet
@@ -30,6 +32,7 @@ __all__ = [
     "MONAI",
     "SMP",
     "AttentionUNet",
+    "Averaged",
     "Calibrator",
     "Case",
     "CheckpointEnsemble",
@@ -61,5 +64,6 @@ __all__ = [
     "VectorScaling",
     "WholeImage",
     "combine",
+    "entropy",
     "export_onnx",
 ]

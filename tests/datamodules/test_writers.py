@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import DataError, Decathlon, Geometry, write_mask, write_probabilities
+from datamodules import DataError, Decathlon, Geometry, write_map, write_mask, write_probabilities
 from datamodules.writers import write_atomic
 from tests.data.common import blob, generator, save_volume
 
@@ -63,6 +63,18 @@ def test_image_probabilities_are_16_bit_png(tmp_path):
         stored = np.asarray(Image.open(tmp_path / f"a.b_{k}.png"))
         assert np.abs(stored / 65535 - probs[k]).max() <= 0.5 / 65535 + 1e-7
     assert write_probabilities(tmp_path / "two", probs[:2], Geometry("image", (2, 3))).name == "two.png"
+
+
+def test_image_maps_are_shares_of_the_largest_and_volumes_keep_their_numbers(tmp_path):
+    values = np.array([[0.0, 0.25, 0.5], [1.0, 2.0, 3.0]])
+    path = write_map(tmp_path / "a.b", values, Geometry("image", (2, 3)), largest=2.0)
+    assert path.name == "a.b.png"
+    assert np.asarray(Image.open(path)).tolist() == [[0, 8192, 16384], [32768, 65535, 65535]]
+    volume = write_map(tmp_path / "c", values[None], Geometry("volume", (1, 2, 3), affine=ROTATED), largest=2.0)
+    assert np.array_equal(np.asarray(nibabel.load(volume).dataobj), values[None])
+    assert np.allclose(nibabel.load(volume).affine, ROTATED)
+    with pytest.raises(DataError, match="Restore it first"):
+        write_map(tmp_path / "d", values[:1], Geometry("image", (2, 3)), largest=1.0)
 
 
 def test_a_mask_on_another_grid_is_refused(tmp_path):

@@ -1,0 +1,163 @@
+"""What `predict` writes beside masks when members are averaged: two maps of uncertainty, in 2D and in 3D."""
+
+import math
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lightning_app.callbacks.predictions as predictions
+from lightning_app.cli import main
+from tests.data.common import save_volume
+from tests.data.decathlon.make import make
+
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+NET = ["--model.net=models.UNet", "--model.net.width=4", "--model.net.depth=2", "--model.net.dropout=0.3"]
+PHANTOM = ["--data.size=32", "--data.num_cases=[4,3,2]", "--data.num_workers=0"]
+AFFINE = np.array([[-2.0, 0, 0, 90], [0, 1, 0, 12], [0, 0, 1.5, -72], [0, 0, 0, 1]])
+TILES = ["--model.inference.inference=models.SlidingWindow", "--model.inference.inference.window=[8,8,8]"]
+AVERAGES = {
+    "flips": ["--model.inference=models.TestTimeAugmentation"],
+    "dropout": ["--model.inference=models.MonteCarloDropout", "--model.inference.samples=3"],
+    "ensemble": ["--model.inference=models.CheckpointEnsemble", "--model.inference.checkpoints=[{other}]"],
+}
+
+
+def entropy(probs: np.ndarray, axis: int) -> np.ndarray:
+    """In nats, by numpy."""
+    return -(probs * np.log(np.clip(probs, 1e-30, 1))).sum(axis)
+
+
+def fit(runs, seed: int, *args: str):
+    """A run of one epoch."""
+    options = [*QUIET, "--trainer.max_epochs=1", "--trainer.logger=false", f"--runs_dir={runs}"]
+    return main(["fit", *options, f"--run_name={seed}", f"--seed_everything={seed}", *NET, *args]).run_folder.path
+
+
+def predict(run, name: str, *args: str):
+    """The folder of predictions, made anew with one of the averages."""
+    shutil.rmtree(run / "predictions", ignore_errors=True)
+    other = run.parent / "1" / "checkpoints" / "best.ckpt"
+    main(["predict", *QUIET, f"--ckpt_path={run}", *(arg.format(other=other) for arg in AVERAGES[name]), *args])
+    return run / "predictions"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A run on two-class images, and a second one beside it of another seed."""
+    runs = tmp_path_factory.mktemp("images")
+    fit(runs, 1, *PHANTOM)
+    return fit(runs, 0, *PHANTOM)
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory):
+    """A run on three-class volumes that are resampled to twice the spacing, and new volumes with an affine."""
+    root = tmp_path_factory.mktemp("volumes")
+    data = ["--data=datamodules.Decathlon", f"--data.root={make(root / 'data')}", "--data.spacing=[2,2,2]"]
+    run = fit(root / "runs", 0, *data, "--data.num_workers=0", "--data.divisor=4", "--data.patch_size=[8,8,8]")
+    rng = np.random.default_rng(0)
+    for name in ("new a", "new_b"):
+        save_volume(root / "new" / f"{name}.nii.gz", rng.normal(size=(12, 17, 14)).astype(np.float32), AFFINE)
+    return run
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_images_get_both_maps_as_16_bit_shares_of_the_largest_entropy(images, name):
+    folder = predict(images, name)
+    parts = {"masks", "probabilities", "entropy", "mutual_information"}
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == parts
+    for mask in (folder / "masks").iterdir():
+        share, whole, shared = (
+            np.asarray(Image.open(folder / part / mask.name)).astype(float) / 65535
+            for part in ("probabilities", "entropy", "mutual_information")
+        )
+        expected = entropy(np.stack([1 - share, share]), 0) / math.log(2)
+        steep = np.abs(np.log((share + 1e-5) / (1 - share + 1e-5))) + 2  # the slope of the entropy, in levels
+        assert (np.abs(whole - expected) <= steep / 65535).all()
+        assert (shared <= whole + 1 / 65535).all()
+        assert shared.max() > 0.001
+
+
+def test_mutual_information_is_that_of_the_members(images):
+    folder = predict(images, "ensemble")
+    cli = main(["fit", *QUIET, f"--config={images / 'config.yaml'}"], run=False)
+    members = []
+    for run in (images, images.parent / "1"):
+        weights = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+        cli.model.load_state_dict(weights, strict=False)
+        cli.datamodule.setup("predict")
+        batches = list(cli.datamodule.predict_dataloader())
+        with torch.no_grad():
+            members.append({b["case"][0]: cli.model.eval().net(b["image"]).softmax(1)[0].numpy() for b in batches})
+    for case in members[0]:
+        stored = np.asarray(Image.open(folder / "mutual_information" / f"{case}.png")) / 65535 * math.log(2)
+        probs = np.stack([member[case] for member in members])
+        expected = entropy(probs.mean(0), 0) - entropy(probs, 1).mean(0)
+        assert np.abs(stored - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["flips", "dropout"])
+def test_volumes_get_both_maps_in_nats_on_their_grid(volumes, name):
+    folder = predict(volumes, name, *TILES, f"--data.predict_root={volumes.parent.parent / 'new'}")
+    for part in ("masks", "probabilities", "entropy", "mutual_information"):
+        assert sorted(path.name for path in (folder / part).iterdir()) == ["new a.nii.gz", "new_b.nii.gz"]
+        assert np.allclose(nibabel.load(folder / part / "new a.nii.gz").affine, AFFINE)
+    probs, whole, shared = (
+        np.asarray(nibabel.load(folder / part / "new a.nii.gz").dataobj)
+        for part in ("probabilities", "entropy", "mutual_information")
+    )
+    assert whole.shape == shared.shape == (12, 17, 14)
+    assert np.abs(whole - entropy(probs.astype(np.float64), -1)).max() < 1e-5
+    assert shared.min() >= 0
+    assert (shared <= whole + 1e-6).all()
+    assert 0.0001 < shared.max() < math.log(3)
+
+
+def test_what_something_else_made_is_made_anew_and_what_the_same_made_stays(images, capsys):
+    folder = images / "predictions"
+    shutil.rmtree(folder, ignore_errors=True)
+
+    def made(*args: str) -> list[int]:
+        main(["predict", *QUIET, f"--ckpt_path={images}", *args])
+        return [path.stat().st_mtime_ns for path in sorted((folder / "masks").iterdir())]
+
+    plain = made()
+    assert sorted(path.name for path in folder.iterdir()) == ["cases.csv", "masks", "probabilities"]
+    assert "Entropy in" not in capsys.readouterr().out
+    assert made() == plain
+    averaged = made(*AVERAGES["flips"])
+    assert not set(averaged) & set(plain)
+    assert len(list((folder / "mutual_information").iterdir())) == 2
+    assert "Mutual information in" in capsys.readouterr().out
+    assert made(*AVERAGES["flips"]) == averaged
+    cut = made(*AVERAGES["flips"], "--threshold=[0.2]")
+    assert not set(cut) & set(averaged)
+    (images / "checkpoints" / "best.ckpt").touch()  # as calibrate does
+    assert not set(made(*AVERAGES["flips"], "--threshold=[0.2]")) & set(cut)
+
+
+def test_a_stop_between_the_maps_and_the_mask_is_made_good(images, monkeypatch):
+    real, calls = predictions.write_mask, []
+
+    def stopping(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError("killed")
+        return real(*args)
+
+    monkeypatch.setattr(predictions, "write_mask", stopping)
+    with pytest.raises(SystemExit):
+        predict(images, "flips")
+    monkeypatch.undo()
+    folder = images / "predictions"
+    (done,) = (folder / "masks").iterdir()
+    assert len(list((folder / "entropy").iterdir())) == 2
+    kept = {part: (folder / part / done.name).stat().st_mtime_ns for part in ("masks", "entropy")}
+    main(["predict", *QUIET, f"--ckpt_path={images}", *AVERAGES["flips"]])
+    assert len(list((folder / "masks").iterdir())) == 2
+    assert {part: (folder / part / done.name).stat().st_mtime_ns for part in kept} == kept
+    assert list(folder.rglob(".*")) == []
