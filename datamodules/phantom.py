@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from datamodules.base import MemoryCache, Pipeline, Sample, SegmentationData
+from datamodules.base import MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
 from datamodules.case import Case, DataInfo
 from datamodules.errors import DataError
 from datamodules.geometry import Geometry
+from datamodules.patches import PatchSampling, Target, Uniform
 from datamodules.sampling import Draw
 from datamodules.splits import SUBSETS, Split
 
@@ -68,7 +69,7 @@ class PhantomPipeline(Pipeline):
         correlation: Correlation length of the labels given the probabilities, in voxels.
         noise: Standard deviation of the image's noise, where the signal has about 1.
         threshold: Level of the fields above which a class is likelier than the background.
-        seed: Seed.
+        patches: What is cut from a case for training.
     """
 
     def __init__(
@@ -80,14 +81,14 @@ class PhantomPipeline(Pipeline):
         correlation: float,
         noise: float,
         threshold: float,
-        seed: int,
+        patches: TrainingPatches,
     ) -> None:
-        self.shape, self.num_classes, self.seed, self.threshold = tuple(shape), num_classes, seed, threshold
+        self.shape, self.num_classes, self.patches, self.threshold = tuple(shape), num_classes, patches, threshold
         self.smoothness, self.sharpness, self.correlation, self.noise = smoothness, sharpness, correlation, noise
         self.memory = MemoryCache()
 
     def _make(self, number: int) -> Sample:
-        rng = np.random.default_rng([self.seed, number])
+        rng = np.random.default_rng([self.patches.seed, number])
         fields = np.stack([smooth_field(self.shape, self.smoothness, rng) for _ in range(self.num_classes - 1)])
         logits = np.concatenate([np.zeros((1, *self.shape)), self.sharpness * (fields - self.threshold)])
         odds = np.exp(logits - logits.max(0))
@@ -100,8 +101,7 @@ class PhantomPipeline(Pipeline):
             "true_probs": torch.from_numpy(probs.astype(np.float32)),
         }
 
-    def train_item(self, case: Case, draw: Draw) -> Sample:
-        """Image, mask and true probabilities."""
+    def _whole(self, case: Case) -> Sample:
         sample = self.memory.get(case.name)
         if sample is None:
             sample = self._make(case.extra)
@@ -111,9 +111,20 @@ class PhantomPipeline(Pipeline):
             sample |= {"affine": torch.eye(4, dtype=torch.float64), "spacing": torch.ones(3, dtype=torch.float64)}
         return sample
 
+    def train_item(self, case: Case, draw: Draw) -> Sample:
+        """Image, mask and true probabilities, of the whole case or of a patch."""
+        sample = self._whole(case)
+        patches = self.patches
+        if patches.size is None:
+            return sample
+        target = Target(case.name, sample["mask"].numpy())
+        start = patches.sampling.start(target, patches.size, draw.rng(patches.seed))
+        inside = (..., *(slice(first, first + side) for first, side in zip(start, patches.size, strict=True)))
+        return {**sample, **{name: sample[name][inside].clone() for name in ("image", "mask", "true_probs")}}
+
     def whole_item(self, case: Case) -> Sample:
-        """The same with its geometry."""
-        sample = self.train_item(case, Draw(0, 0, 0))
+        """The whole case with its geometry."""
+        sample = self._whole(case)
         volume = len(self.shape) == 3
         geometry = Geometry("volume" if volume else "image", self.shape, affine=np.eye(4) if volume else None)
         return {**sample, "original_mask": sample["mask"], "geometry": geometry}
@@ -137,7 +148,10 @@ class Phantom(SegmentationData):
         noise: Standard deviation of the image's noise; the signal has 1.
         threshold: Level t above which a class is likelier than the background, in standard deviations; higher makes it
             rarer.
-        batch_size: Images in a training batch.
+        patch_size: Shape of training patches; whole images if left out.
+        patches_per_case: Patches drawn from each training image in an epoch.
+        sampling: Where training patches lie.
+        batch_size: Images or patches in a training batch.
         num_workers: Loader processes.
         seed: Seed of everything that is drawn.
 
@@ -171,11 +185,14 @@ class Phantom(SegmentationData):
         correlation: float = 1.0,
         noise: float = 0.5,
         threshold: float = 0.8,
+        patch_size: list[int] | None = None,
+        patches_per_case: int = 1,
+        sampling: PatchSampling | None = None,
         batch_size: int = 8,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, patches_per_case=patches_per_case)
         if spatial_dims not in (2, 3):
             raise DataError(f"spatial_dims={spatial_dims}: must be 2 or 3.")
         if num_classes < 2 or num_classes > 255:
@@ -190,6 +207,13 @@ class Phantom(SegmentationData):
         self.size = size or (64 if spatial_dims == 2 else 32)
         self.num_cases, self.smoothness = tuple(num_cases), smoothness or self.size / 10
         self.sharpness, self.correlation, self.noise, self.threshold = sharpness, correlation, noise, threshold
+        if patch_size is not None and (
+            len(patch_size) != spatial_dims or min(patch_size) < 1 or max(patch_size) > self.size
+        ):
+            raise DataError(
+                f"patch_size={patch_size}: give {spatial_dims} sizes of 1 to {self.size}, the image's side."
+            )
+        self.patch_size, self.sampling = patch_size, sampling
 
     def find_cases(self) -> list[Case]:
         """Names of the cases; nothing is read."""
@@ -222,5 +246,5 @@ class Phantom(SegmentationData):
             self.correlation,
             self.noise,
             self.threshold,
-            self.seed,
+            TrainingPatches(self.patch_size, 1, self.sampling or Uniform(), None, self.seed),
         )

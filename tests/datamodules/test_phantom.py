@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import DataError, Phantom
+from datamodules import ContainsForeground, DataError, Phantom
 from datamodules.phantom import draw_labels, smooth_field
 
 
@@ -22,6 +22,29 @@ def test_batch_contract(dims):
     whole = next(iter(data.val_dataloader()))
     assert whole["geometry"][0].kind == ("image" if dims == 2 else "volume")
     assert torch.equal(whole["original_mask"], whole["mask"])
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_training_patches_are_cut_alike_from_image_mask_and_truth_and_hold_foreground(dims):
+    options = {"spatial_dims": dims, "size": 24, "num_cases": (4, 1, 1), "threshold": 1.2, "batch_size": 12}
+    data = Phantom(**options, patch_size=[8] * dims, patches_per_case=3, sampling=ContainsForeground())
+    data.setup("fit")
+    (batch,) = data.train_dataloader()
+    wholes = {
+        sample["case"]: sample
+        for sample in (data.dataset("train").pipeline.whole_item(c) for c in data.subsets["train"])
+    }
+    assert batch["image"].shape == (12, 1, *(8,) * dims)
+    for i, case in enumerate(batch["case"]):
+        assert batch["mask"][i].any()
+        whole = wholes[case]
+        places = torch.nonzero(whole["image"][0] == batch["image"][i, 0].flatten()[0])
+        assert len(places) == 1  # white noise: no value twice
+        inside = tuple(slice(int(first), int(first) + 8) for first in places[0])
+        for name in ("image", "mask", "true_probs"):
+            assert torch.equal(batch[name][i], whole[name][(..., *inside)])
+    with pytest.raises(DataError, match="patch_size"):
+        Phantom(size=24, patch_size=[25, 8])
 
 
 @pytest.mark.parametrize("length", [0.0, 2.0])
