@@ -157,8 +157,9 @@ class VolumeCache:
             for name, expected in facts["sums"].items():
                 if _fingerprint(path / f"{name}.npy") != tuple(expected):
                     raise ValueError(f"{name}.npy is damaged")
-            image = np.load(path / "image.npy", mmap_mode="r")
-            mask = np.load(path / "mask.npy", mmap_mode="r") if "mask" in facts["sums"] else None
+            # copy on write: the file is never changed, and torch takes no read-only array
+            image = np.load(path / "image.npy", mmap_mode="c")
+            mask = np.load(path / "mask.npy", mmap_mode="c") if "mask" in facts["sums"] else None
             foreground = np.load(path / "foreground.npy")
         except (OSError, ValueError, KeyError) as error:
             log.warning("%s: %s; making it again", path, error)

@@ -7,25 +7,43 @@ import cv2
 import numpy as np
 
 
-def elastic_field(shape: tuple[int, int], strength: float, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Displacement `(2, H, W)` float32 like uniform noise smoothed by a Gaussian and multiplied by `strength`.
+def coarse_displacement(
+    shape: tuple[int, int], strength: float, sigma: float, rng: np.random.Generator
+) -> tuple[np.ndarray, int]:
+    """Displacement like uniform noise smoothed by a Gaussian and multiplied by `strength`, on a coarse grid.
 
-    The noise is drawn and smoothed on a grid coarser by about sigma / 3 and enlarged: the field has no detail finer
-    than sigma, and this is many times faster.
+    The field has no detail finer than sigma, so a grid coarser by about sigma / 3 holds it and is many times faster.
+
+    Returns:
+        Displacement (x, y) of the nodes `(h, w, 2)` float32, and the step of the grid: node j lies at pixel
+        (j - 1/2) step - 1/2, so that the first and the last node lie outside the image.
     """
     step = max(1, int(sigma / 3))
-    coarse = tuple(-(-size // step) + 1 for size in shape)
+    coarse = tuple(-(-size // step) + 3 for size in shape)
     blur = sigma / step
-    noise = rng.standard_normal((2, *coarse)).astype(np.float32)
+    noise = rng.standard_normal((*coarse, 2), dtype=np.float32)
     width = 2 * int(np.ceil(3 * blur)) + 1
     # deviation of uniform(-1, 1) noise after a Gaussian of this sigma in 2D: sqrt(1/3) / (2 sqrt(pi) sigma)
     gain = strength * np.sqrt(1 / 3) / (2 * np.sqrt(np.pi) * sigma) * (2 * np.sqrt(np.pi) * blur)
-    size = (coarse[1] * step, coarse[0] * step)
-    fields = []
-    for plane in noise:
-        smooth = cv2.GaussianBlur(plane, (width, width), blur, borderType=cv2.BORDER_REFLECT) * np.float32(gain)
-        fields.append(cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR)[: shape[0], : shape[1]])
-    return np.stack(fields)
+    return cv2.GaussianBlur(noise, (width, width), blur, borderType=cv2.BORDER_REFLECT) * np.float32(gain), step
+
+
+def enlarge(nodes: np.ndarray, step: int, shape: tuple[int, int]) -> np.ndarray:
+    """Values `(H, W, 2)` at every pixel, interpolated linearly between the nodes of `coarse_displacement`."""
+    size = (nodes.shape[1] * step, nodes.shape[0] * step)
+    return cv2.resize(nodes, size, interpolation=cv2.INTER_LINEAR)[step:, step:][: shape[0], : shape[1]]
+
+
+def elastic_field(shape: tuple[int, int], strength: float, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Displacement (x, y) `(H, W, 2)` float32 like smoothed uniform noise."""
+    nodes, step = coarse_displacement(shape, strength, sigma, rng)
+    return enlarge(nodes, step, shape)
+
+
+def _affine_at(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Images of the points (x, y) under a 2 x 3 matrix, `(len(y), len(x), 2)` float32."""
+    along, across = np.outer(x, matrix[:, 0]), np.outer(y, matrix[:, 1]) + matrix[:, 2]
+    return np.add(along[None], across[:, None], dtype=np.float32, casting="same_kind")
 
 
 class ComposedWarp(albumentations.DualTransform):
@@ -66,18 +84,18 @@ class ComposedWarp(albumentations.DualTransform):
             return {"mirror": mirror, "coordinates": None}
         height, width = params["shape"][:2]
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, factor)
-        inverse = cv2.invertAffineTransform(matrix).astype(np.float32)
-        x = np.arange(width, dtype=np.float32)[None]
-        y = np.arange(height, dtype=np.float32)[:, None]
-        coordinates = [inverse[i, 0] * x + (inverse[i, 1] * y + inverse[i, 2]) for i in range(2)]
-        if bend:
-            field = elastic_field((height, width), rng.uniform(*self.strength), rng.uniform(*self.sigma), rng)
-            coordinates = [np.add(plane, shift, out=shift) for plane, shift in zip(coordinates, field, strict=True)]
-        if mirror[1]:
-            coordinates[0] = np.subtract(width - 1, coordinates[0], out=coordinates[0])
-        if mirror[0]:
-            coordinates[1] = np.subtract(height - 1, coordinates[1], out=coordinates[1])
-        return {"mirror": mirror, "coordinates": coordinates}
+        inverse = cv2.invertAffineTransform(matrix)
+        for axis, length in ((0, width), (1, height)):
+            if mirror[1 - axis]:
+                inverse[axis] = (0, 0, length - 1) - inverse[axis]
+        if not bend:
+            x, y = np.arange(width), np.arange(height)
+            return {"mirror": mirror, "coordinates": _affine_at(inverse, x, y)}
+        nodes, step = coarse_displacement((height, width), rng.uniform(*self.strength), rng.uniform(*self.sigma), rng)
+        x, y = ((np.arange(number) - 0.5) * step - 0.5 for number in nodes.shape[1::-1])
+        # a linear interpolation keeps what is linear: rotation and zoom may be added on the coarse grid already
+        nodes = nodes * np.where(mirror[::-1], -1, 1).astype(np.float32) + _affine_at(inverse, x, y)
+        return {"mirror": mirror, "coordinates": enlarge(nodes, step, (height, width))}
 
     def _warp(self, array: np.ndarray, mirror: np.ndarray, coordinates: Any, nearest: bool) -> np.ndarray:
         if coordinates is None:
@@ -85,9 +103,7 @@ class ComposedWarp(albumentations.DualTransform):
             return np.ascontiguousarray(array[flips])
         method = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
         fill = self.fill_mask if nearest else 0
-        result = cv2.remap(
-            array, coordinates[0], coordinates[1], method, borderMode=cv2.BORDER_CONSTANT, borderValue=[fill] * 4
-        )
+        result = cv2.remap(array, coordinates, None, method, borderMode=cv2.BORDER_CONSTANT, borderValue=[fill] * 4)
         return result[..., None] if result.ndim < array.ndim else result
 
     def apply(self, img: np.ndarray, mirror: np.ndarray, coordinates: Any, **params: Any) -> np.ndarray:

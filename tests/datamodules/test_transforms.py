@@ -78,7 +78,8 @@ def test_elastic_displacement_is_like_smoothed_uniform_noise():
     from datamodules.warp import elastic_field
 
     rng = np.random.default_rng(0)
-    ours = np.concatenate([elastic_field((192, 192), 450.0, 11.0, rng) for _ in range(30)])[:, 32:-32, 32:-32]
+    ours = np.concatenate([elastic_field((192, 192), 450.0, 11.0, rng).transpose(2, 0, 1) for _ in range(30)])
+    ours = ours[:, 32:-32, 32:-32]
     noise = rng.uniform(-1, 1, (20, 200, 200))
     reference = 450 * np.stack([ndimage.gaussian_filter(plane, 11.0) for plane in noise])[:, 36:-36, 36:-36]
     assert ours.std() == pytest.approx(450 * np.sqrt(1 / 3) / (2 * np.sqrt(np.pi) * 11), rel=0.08)
@@ -123,3 +124,38 @@ def test_a_users_own_augmentation_is_used(tmp_path):
         data.setup()
         images[name] = data.dataset("train")[0]["image"]
     assert torch.equal(images["own"], -images["none"])
+
+
+def test_rotation_added_on_the_coarse_grid_is_the_rotation_of_every_pixel():
+    """With no displacement left, the warp with an elastic part gives what the warp without it gives."""
+    import cv2
+
+    from datamodules.warp import ComposedWarp
+
+    maps = []
+    for seed in range(4):
+        warp = ComposedWarp(1.0, 15.0, (0.85, 1.25), (0.0, 0.0), (9.0, 13.0))
+        warp.set_random_seed(seed)
+        maps.append(warp.get_params_dependent_on_data({"shape": (150, 220, 3)}, {}))
+        angle, factor = redraw(seed)
+        matrix = cv2.getRotationMatrix2D((109.5, 74.5), angle, factor)
+        inverse = cv2.invertAffineTransform(matrix)
+        x, y = np.meshgrid(np.arange(220), np.arange(150))
+        expected = np.stack([inverse[i, 0] * x + inverse[i, 1] * y + inverse[i, 2] for i in range(2)], -1)
+        if maps[-1]["mirror"][1]:
+            expected[..., 0] = 219 - expected[..., 0]
+        if maps[-1]["mirror"][0]:
+            expected[..., 1] = 149 - expected[..., 1]
+        assert maps[-1]["coordinates"] == pytest.approx(expected, abs=2e-3)
+    assert len({tuple(m["mirror"]) for m in maps}) > 1
+
+
+def redraw(seed):
+    """Angle and zoom as the warp draws them."""
+    from datamodules.warp import ComposedWarp
+
+    warp = ComposedWarp(1.0, 15.0, (0.85, 1.25), (0.0, 0.0), (9.0, 13.0))
+    warp.set_random_seed(seed)
+    rng = warp.random_generator
+    rng.random(2), rng.random(3)
+    return rng.uniform(-15.0, 15.0), rng.uniform(0.85, 1.25)
