@@ -198,6 +198,22 @@ def test_local_map_finds_where_the_network_is_too_sure():
     assert map_[:, 96:].mean() > 1.7 * map_[:, :32].mean()
 
 
+@pytest.mark.parametrize(("channels", "size"), [(0, (11, 9)), (2, (11, 9)), (1, (6, 9, 7))])
+def test_joined_convolutions_are_the_tree_of_its_layers(channels, size):
+    torch.manual_seed(0)
+    calibrator = models.LocalTemperatureScaling(3, in_channels=channels, spatial_dims=len(size))
+    for p in calibrator.parameters():
+        torch.nn.init.normal_(p, std=0.05)
+    logs, image = torch.randn(2, 3, *size).log_softmax(1), torch.randn(2, channels, *size)
+    a, b, c, d = calibrator.leaves(logs).split(1, 1)
+    top, left, right = calibrator.gates(logs).sigmoid().split(1, 1)
+    mixed = top * (left * a + (1 - left) * b) + (1 - top) * (right * c + (1 - right) * d)
+    if channels:
+        gate = calibrator.image_gate(torch.cat((image, logs), 1)).sigmoid()
+        mixed = gate * mixed + (1 - gate) * calibrator.image_leaf(image)
+    torch.testing.assert_close(calibrator.temperatures(logs, image), (1 + mixed).relu() + 1e-8)
+
+
 def test_maps_that_read_the_image_say_so():
     case = population().cases[0]
     with pytest.raises(ValueError, match="reads the image"):
