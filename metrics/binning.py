@@ -9,6 +9,7 @@ Shape letters: C channels (1, or a class each), B bins, n voxels of a block, N v
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,9 @@ FINE_BINS = 3000
 CASE_BINS = 300
 # Voxels of a block: large enough to hide the calls, small enough for its temporaries (half a MiB each) to stay in cache
 BLOCK = 1 << 16
+# Tables that neighbouring voxels take in turn on a CPU: an image is mostly one bin, and an addition to an entry must
+# wait for the one before it
+LANES = 4
 
 
 class Bins(NamedTuple):
@@ -90,7 +94,7 @@ class BinAccumulator:
     """
 
     def __init__(self, channels: int, cells: int, num_bins: int, device: torch.device | str = "cpu") -> None:
-        shape = (channels, (cells + 1) * num_bins * 2)
+        shape = (channels, (cells + 1) * 2 * num_bins)
         self.cells, self.num_bins = cells, num_bins
         self.count = torch.zeros(shape, dtype=torch.int64, device=device)
         self.residual = torch.zeros(shape, dtype=torch.float64, device=device)
@@ -105,28 +109,45 @@ class BinAccumulator:
 
         Returns the residual (n,).
         """
-        index = torch.add(correct, bin_index(confidence, self.num_bins), alpha=2)
+        right = correct.view(torch.uint8)
+        index = bin_index(confidence, self.num_bins).add_(right, alpha=self.num_bins)
         if offset is not None:
             index += offset
-        residual = confidence - correct.view(torch.uint8)
-        _add_by_index(self.count[channel], index, None)
-        _add_by_index(self.residual[channel], index, residual)
-        _add_by_index(self.squared[channel], index, residual * residual)
+        residual = confidence - right
+        width = 2 * self.num_bins * (1 if offset is None else self.cells + 1)
+        if index.device.type == "cpu":
+            index += _lane_offsets(width, len(index))
+        for table, weights in ((self.count, None), (self.residual, residual), (self.squared, residual * residual)):
+            _add_by_index(table[channel, :width], index, weights, LANES)
         return residual
 
     def bins(self) -> list[Bins]:
         """The bins of each cell, fields (channels, num_bins)."""
-        shape = (-1, self.cells + 1, self.num_bins, 2)
+        shape = (-1, self.cells + 1, 2, self.num_bins)
         count, residual, squared = (sums.reshape(shape) for sums in (self.count, self.residual, self.squared))
-        correct = count[..., 1].double()
-        fields = (count.sum(-1), residual.sum(-1) + correct, correct, squared.sum(-1))
+        wrong, right = count.unbind(2)
+        correct = right.double()
+        fields = (wrong + right, residual.sum(2) + correct, correct, squared.sum(2))
         return [Bins(*(field[:, cell] for field in fields)) for cell in range(self.cells)]
 
 
-def _add_by_index(sums: Tensor, index: Tensor, weights: Tensor | None) -> None:
-    """Add weights (ones if None) to sums at index, in place; no wait for the device anywhere."""
+@lru_cache(maxsize=8)
+def _whole_lane_offsets(width: int, number: int) -> Tensor:
+    return (torch.arange(number, dtype=torch.int32) % LANES).mul_(width)
+
+
+def _lane_offsets(width: int, number: int) -> Tensor:
+    """Where the table of each of so many voxels begins, (number,) int32, if they take the tables of a width in turn."""
+    return _whole_lane_offsets(width, max(number, BLOCK))[:number]
+
+
+def _add_by_index(sums: Tensor, index: Tensor, weights: Tensor | None, lanes: int = 1) -> None:
+    """Add weights (ones if None) to sums at index, in place; no wait for the device anywhere.
+
+    On a CPU the index runs over so many lanes of the table.
+    """
     if sums.device.type == "cpu":
-        sums += torch.bincount(index, weights=weights, minlength=sums.numel())
+        sums += torch.bincount(index, weights=weights, minlength=lanes * len(sums)).view(lanes, -1).sum(0)
     elif weights is None:
         sums.index_add_(0, index, torch.ones_like(index, dtype=sums.dtype))
     else:

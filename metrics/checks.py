@@ -36,16 +36,19 @@ def check_shapes(probs: Tensor, target: Tensor, num_classes: int) -> None:
 def value_problems(probs: Tensor) -> Tensor:
     """Which of the first three `MESSAGES` hold for probs (K, *S), as (4,) bool on its device, without a wait for it."""
     tolerance = 1e-3 if probs.dtype in (torch.float32, torch.float64) else 3e-2
-    found = torch.zeros(len(MESSAGES), dtype=torch.bool, device=probs.device)
     if probs.numel() == 0:
-        return found
+        return torch.zeros(len(MESSAGES), dtype=torch.bool, device=probs.device)
+    extremes = []
     for (block,) in iter_blocks(probs.reshape(len(probs), -1)):
+        total = block[0].to(torch.promote_types(block.dtype, torch.float32))
+        for channel in block[1:]:
+            total = total + channel
         low, high = block.aminmax()
-        low_sum, high_sum = block.sum(0, dtype=torch.promote_types(block.dtype, torch.float32)).aminmax()
-        found[0] |= low.isnan()
-        found[1] |= (low < 0) | (high > 1)
-        found[2] |= (low_sum < 1 - tolerance) | (high_sum > 1 + tolerance)
-    return found
+        low_sum, high_sum = total.aminmax()
+        extremes.append(torch.stack((low.to(total), -high.to(total), low_sum, -high_sum)))
+    low, high, low_sum, high_sum = torch.stack(extremes).amin(0) * low.new_tensor((1, -1, 1, -1), dtype=total.dtype)
+    outside, uneven = (low < 0) | (high > 1), (low_sum < 1 - tolerance) | (high_sum > 1 + tolerance)
+    return torch.stack((low.isnan(), outside, uneven, torch.zeros_like(outside)))
 
 
 def label_problems(target: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
