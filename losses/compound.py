@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from losses.base import in_range, result
-from losses.cross_entropy import cross_entropy_cost, weighted_cost
-from losses.fast_path import OwnCost
+from losses.costs import OwnCost
+from losses.cross_entropy import weighted_cost
 from losses.overlap import OverlapLoss, pool_batch
 from losses.statistics import JointSums, OverlapStatistics, Terms, joint_sums
 from losses.voxelwise import ratio
@@ -59,7 +59,7 @@ class ComboLoss(CompoundLoss):
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the overlap loss and the cross entropy."""
-        statistics, cost, _ = self.pooled_sums(logits, target, cross_entropy_cost(self.clip))
+        statistics, cost, _ = self.pooled_sums(logits, target, OwnCost(self.clip))
         parts = {
             "overlap": self.mean(statistics, logits),
             "cross_entropy": weighted_cost(cost, statistics.volume, self.weights_for(logits)),
@@ -142,7 +142,7 @@ class MarginDiceLoss(CompoundLoss):
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the overlap loss, the cross entropy and the unweighted penalty."""
-        statistics, cost, hinge = self.pooled_sums(logits, target, cross_entropy_cost(), self.margin)
+        statistics, cost, hinge = self.pooled_sums(logits, target, OwnCost(), self.margin)
         parts = {
             "overlap": self.mean(statistics, logits),
             "cross_entropy": weighted_cost(cost, statistics.volume, self.weights_for(logits)),

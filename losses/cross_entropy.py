@@ -1,6 +1,5 @@
 """Cross entropy and what reweights it voxel by voxel: focal losses, smoothed labels, an entropy penalty, Brier."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -8,44 +7,9 @@ import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result
-from losses.fast_path import OwnCost
+from losses.costs import OwnCost, TwoFocalCosts, focal_cost, power
 from losses.statistics import Terms, joint_sums
-from losses.voxelwise import Voxels, class_rows, ratio, safe_power, voxel_sums
-
-
-def cross_entropy_cost(clip: float = 0.0) -> OwnCost:
-    """Cross entropy with the probability held within ``[clip, 1 - clip]``, where it has a slope."""
-    return focal_cost(0.0, clip)
-
-
-def focal_cost(gamma: float, clip: float = 0.0) -> OwnCost:
-    """Focal cost (1 - p)^gamma (-log p) with the probability held within ``[clip, 1 - clip]``."""
-    least, most = (-math.log1p(-clip), -math.log(clip)) if clip else (0.0, math.inf)
-
-    def value(nll: Tensor, background: Tensor | None) -> Tensor:
-        held = nll.clamp(least, most) if clip else nll
-        return held * focal_factor(-held, gamma) if gamma else held
-
-    def slope(prob: Tensor, background: Tensor | None) -> Tensor:
-        if not gamma:
-            return at_least(prob, clip)
-        rest = 1 - prob
-        log_prob = prob.clamp_min(torch.finfo(prob.dtype).tiny).log_()
-        steep = (prob * log_prob).mul_(-gamma).mul_(safe_power(rest, gamma - 1))
-        steep.add_(safe_power(rest, gamma))
-        return steep.mul_(at_least(prob, clip)) if clip else steep
-
-    return OwnCost(value, slope, straight=-math.inf if gamma else most)
-
-
-def at_least(prob: Tensor, clip: float) -> Tensor:
-    """Mask of the probabilities that ``clip`` does not hold; at its other end the cost has next to no slope."""
-    return torch.ge(prob, clip, out=torch.empty_like(prob))
-
-
-def focal_factor(log_prob: Tensor, gamma: float) -> Tensor:
-    """Form (1 - p)^gamma from log p, exact where p is next to 1."""
-    return safe_power(-torch.expm1(log_prob), gamma)
+from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
 
 
 def weighted_cost(cost: Tensor, volume: Tensor, weights: Tensor) -> Tensor:
@@ -83,13 +47,18 @@ class OwnCostLoss(SegmentationLoss):
     """
 
     def own_cost(self) -> OwnCost:
-        """Give the cost and its slope."""
+        """Give the cost of each voxel."""
         raise NotImplementedError
+
+    def factors(self, logits: Tensor) -> Tensor:
+        """Factor of each class, which does not enter the divisor, in double precision."""
+        return logits.new_ones((), dtype=torch.float64)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
         sums = joint_sums(logits, target, self.ignore_index, Terms(own=self.own_cost()))
-        return result(weighted_cost(sums.cost, sums.statistics.volume, self.weights_for(logits)), logits)
+        cost = sums.cost * self.factors(logits)
+        return result(weighted_cost(cost, sums.statistics.volume, self.weights_for(logits)), logits)
 
 
 class CrossEntropyLoss(OwnCostLoss):
@@ -108,8 +77,8 @@ class CrossEntropyLoss(OwnCostLoss):
         self.clip = in_range("clip", clip, 0, 0.49)
 
     def own_cost(self) -> OwnCost:
-        """Give the cross entropy and its slope."""
-        return cross_entropy_cost(self.clip)
+        """Give the cross entropy."""
+        return OwnCost(self.clip)
 
 
 class FocalLoss(OwnCostLoss):
@@ -146,14 +115,8 @@ class FocalLoss(OwnCostLoss):
         return self.alpha.double()
 
     def own_cost(self) -> OwnCost:
-        """Give the focal cost and its slope."""
+        """Give the focal cost."""
         return focal_cost(self.gamma)
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        sums = joint_sums(logits, target, self.ignore_index, Terms(own=self.own_cost()))
-        cost = sums.cost * self.factors(logits)
-        return result(weighted_cost(cost, sums.statistics.volume, self.weights_for(logits)), logits)
 
 
 class SampleDependentFocalLoss(FocalLoss):
@@ -174,16 +137,8 @@ class SampleDependentFocalLoss(FocalLoss):
         self.threshold = in_range("threshold", threshold, 0, 1, open_low=True)
 
     def own_cost(self) -> OwnCost:
-        """Give the focal cost on both sides of the threshold, and its slope."""
-        high, low, edge = focal_cost(self.gamma), focal_cost(self.gamma_low), -math.log(self.threshold)
-
-        def value(nll: Tensor, background: Tensor | None) -> Tensor:
-            return torch.where(nll > edge, low.value(nll, background), high.value(nll, background))
-
-        def slope(prob: Tensor, background: Tensor | None) -> Tensor:
-            return torch.where(prob < self.threshold, low.slope(prob, background), high.slope(prob, background))
-
-        return OwnCost(value, slope)
+        """Give the focal costs on both sides of the threshold."""
+        return TwoFocalCosts(self.gamma, self.gamma_low, self.threshold)
 
 
 class DualFocalLoss(FocalLoss):
@@ -203,7 +158,7 @@ class DualFocalLoss(FocalLoss):
         """Sum labels and cost of a chunk for each class of the label: ``(G, 2, K)``."""
         own = (voxels.probs * voxels.labels).sum(1, keepdim=True)
         below = torch.where(voxels.probs < own, voxels.probs, 0.0).amax(1, keepdim=True)
-        factor = safe_power(1 - own + below, self.gamma) if self.gamma else torch.ones_like(own)
+        factor = power(1 - own + below, self.gamma) if self.gamma else torch.ones_like(own)
         return class_rows(voxels.labels, -voxels.labels * voxels.log_probs * factor)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

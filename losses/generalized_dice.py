@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result, sum_over_processes
-from losses.cross_entropy import cross_entropy_cost
+from losses.costs import OwnCost
 from losses.inputs import IGNORED
 from losses.overlap import Pool, fraction, pool_batch, pooled
 from losses.statistics import OverlapStatistics, Terms, joint_sums, overlap_statistics
@@ -103,7 +103,7 @@ class WeightedCrossEntropyLoss(SegmentationLoss):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
         # The weight from the prediction needs the predicted volume, an overlap statistic.
-        terms = Terms(gamma=1.0 if self.weight_from == "prediction" else 0.0, own=cross_entropy_cost())
+        terms = Terms(gamma=1.0 if self.weight_from == "prediction" else 0.0, own=OwnCost())
         sums = joint_sums(logits, target, self.ignore_index, terms)
         rows = [sums.statistics.volume, sums.cost, sums.statistics.predicted]
         volume, entropy, predicted = pool_batch(rows) if self.pool == "batch" else rows

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result
-from losses.cross_entropy import cross_entropy_cost, cross_entropy_rows, weighted_cost
+from losses.costs import OwnCost
+from losses.cross_entropy import cross_entropy_rows, weighted_cost
 from losses.statistics import Terms, joint_sums
 from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
 
@@ -51,7 +52,7 @@ class MarginLabelSmoothingLoss(SegmentationLoss):
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the cross entropy and the unweighted penalty."""
         if self.penalty == "l1":
-            terms = Terms(own=cross_entropy_cost(), margin=self.margin)
+            terms = Terms(own=OwnCost(), margin=self.margin)
             (_, volume, *_), cost, penalty = joint_sums(logits, target, self.ignore_index, terms)
         else:
             volume, cost, penalty = voxel_sums(logits, target, self.ignore_index, self.rows).unbind(1)

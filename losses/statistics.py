@@ -17,9 +17,12 @@ import torch
 from torch import Tensor
 
 from losses.chunks import chunked_sums
-from losses.fast_path import OwnCost, fast_kernel
+from losses.costs import OwnCost, power
+from losses.fast_path import FastKernel
 from losses.inputs import IGNORED, flatten_pair
-from losses.voxelwise import VoxelKernel, Voxels, class_rows, safe_power
+from losses.many_classes import SoftmaxKernel
+from losses.two_classes import SigmoidKernel
+from losses.voxelwise import VoxelKernel, Voxels, class_rows
 
 
 class OverlapStatistics(NamedTuple):
@@ -76,13 +79,19 @@ def joint_sums(logits: Tensor, target: Tensor, ignore_index: int | None, terms: 
         rows = chunked_sums(kernel, flat, labels).unbind(1)
         statistics, leaks, cost, hinge = OverlapStatistics(*rows[:6]), rows[6:8], rows[8], rows[9]
     else:
-        fast = fast_kernel(classes, ignore_index, terms.gamma, terms.clip, terms.own, terms.margin)
+        fast = fast_kernel(classes, ignore_index, terms)
         rows = chunked_sums(fast, flat, labels).unbind(1)
         statistics, cost, hinge = _from_residuals(rows, terms, two_class=classes == 2)
         leaks = _leaks(statistics, terms.gamma)
     if terms.clip and terms.clip_labels and not soft:
         statistics = _with_clipped_labels(statistics, terms.gamma, terms.clip, *leaks)
     return JointSums(statistics, cost, hinge)
+
+
+def fast_kernel(num_classes: int, ignore_index: int | None, terms: Terms) -> FastKernel:
+    """Choose the kernel of the fast path for a number of classes."""
+    kernel = SigmoidKernel if num_classes == 2 else SoftmaxKernel
+    return kernel(num_classes, ignore_index, terms.gamma, terms.clip, terms.own, terms.margin)
 
 
 def overlap_statistics(
@@ -95,11 +104,16 @@ def overlap_statistics(
 def plain_rows(voxels: Voxels, terms: Terms) -> Tensor:
     """Sum a chunk by the plain formulas: six statistics, the two sums that clipped labels leak to, cost, hinge."""
     parts = _plain_overlap(voxels, terms) if terms.gamma else [voxels.counted, voxels.labels, *[voxels.labels * 0] * 6]
-    background = torch.zeros_like(voxels.labels[:1, :, :1])
-    background[:, 0] = 1
-    cost = voxels.labels * (terms.own.value(-voxels.log_probs, background) if terms.own else 0.0)
+    cost = voxels.labels * (_plain_cost(voxels, terms.own) if terms.own else 0.0)
     hinge = (voxels.distances - terms.margin).relu() * voxels.counted if terms.margin is not None else cost * 0
     return class_rows(*parts, cost, hinge)
+
+
+def _plain_cost(voxels: Voxels, own: OwnCost) -> Tensor:
+    """Cost of each class's negative log probability."""
+    foreground = torch.ones_like(voxels.labels[:1, :, :1])
+    foreground[:, 0] = 0
+    return own.value(-voxels.log_probs, -torch.expm1(voxels.log_probs), foreground)
 
 
 def _plain_overlap(voxels: Voxels, terms: Terms) -> list[Tensor]:
@@ -108,16 +122,16 @@ def _plain_overlap(voxels: Voxels, terms: Terms) -> list[Tensor]:
     probs = voxels.probs.clamp(clip, 1 - clip) if clip else voxels.probs
     if voxels.soft:
         labels = voxels.labels.clamp(clip, 1 - clip) if clip and terms.clip_labels else voxels.labels
-        missed, spurious = safe_power(labels * (1 - probs), gamma), safe_power((1 - labels) * probs, gamma)
+        missed, spurious = power(labels * (1 - probs), gamma), power((1 - labels) * probs, gamma)
         parts = [part * voxels.counted for part in (probs, labels * probs, missed, spurious)]
         return [voxels.counted, voxels.labels, *parts, *parts[-2:]]
     labels, other = voxels.labels, voxels.counted - voxels.labels
     # 1 - p of a voxel's own class as the sum of the others: exact where p is next to 1.
     rest = (voxels.probs * other).sum(1, keepdim=True)
     rest = rest.clamp(clip, 1 - clip) if clip else rest
-    wrong, miss = safe_power(probs, gamma), safe_power(rest, gamma)
+    wrong, miss = power(probs, gamma), power(rest, gamma)
     parts = [voxels.counted, labels, probs * voxels.counted, probs * labels, miss * labels, wrong * other]
-    leaks = [safe_power(1 - probs, gamma) * other, wrong * labels] if clip and terms.clip_labels else [labels, labels]
+    leaks = [power(1 - probs, gamma) * other, wrong * labels] if clip and terms.clip_labels else [labels, labels]
     return [*parts, *leaks]
 
 

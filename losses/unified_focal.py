@@ -7,8 +7,8 @@ from torch import Tensor
 
 from losses.base import in_range, result
 from losses.compound import CompoundLoss
-from losses.cross_entropy import OwnCostLoss, focal_cost, weighted_cost
-from losses.fast_path import OwnCost
+from losses.costs import BackgroundFocalCost
+from losses.cross_entropy import OwnCostLoss, weighted_cost
 from losses.overlap import OverlapLoss, powered, tversky_loss
 from losses.statistics import OverlapStatistics
 
@@ -19,26 +19,11 @@ def asymmetric_tversky(statistics: OverlapStatistics, delta: float, power: float
     return torch.cat([values[:, :1], powered(values[:, 1:], power)], dim=1)
 
 
-def asymmetric_focal_cost(delta: float, exponent: float, clip: float) -> OwnCost:
-    """Cross entropy weighted by ``delta`` in the foreground, and focal, weighted by the rest, in the background."""
-    focal, plain = focal_cost(exponent, clip), focal_cost(0.0, clip)
-
-    def value(nll: Tensor, background: Tensor | None) -> Tensor:
-        inside = focal.value(nll, None) * (1 - delta)
-        return torch.lerp(plain.value(nll, None) * delta, inside, _mask(background))
-
-    def slope(prob: Tensor, background: Tensor | None) -> Tensor:
-        inside = focal.slope(prob, None) * (1 - delta)
-        return torch.lerp(plain.slope(prob, None) * delta, inside, _mask(background))
-
-    return OwnCost(value, slope, blind=False)
-
-
-def _mask(background: Tensor | None) -> Tensor:
-    """Give the mask of the background, which a cost that is not blind to the label is always handed."""
-    if background is None:
-        raise TypeError("the asymmetric cost needs the mask of the background")
-    return background
+def asymmetric_factors(logits: Tensor, delta: float) -> Tensor:
+    """Factor ``delta`` of the foreground classes and ``1 - delta`` of the background, in double precision."""
+    factors = logits.new_full((max(logits.shape[1], 2),), delta, dtype=torch.float64)
+    factors[0] = 1 - delta
+    return factors
 
 
 class AsymmetricFocalLoss(OwnCostLoss):
@@ -60,9 +45,13 @@ class AsymmetricFocalLoss(OwnCostLoss):
         self.exponent = float(in_range("exponent", exponent, 0))
         self.clip = in_range("clip", clip, 0, 0.49)
 
-    def own_cost(self) -> OwnCost:
-        """Give the cost and its slope."""
-        return asymmetric_focal_cost(self.delta, self.exponent, self.clip)
+    def own_cost(self) -> BackgroundFocalCost:
+        """Give the cost of each voxel."""
+        return BackgroundFocalCost(self.exponent, self.clip)
+
+    def factors(self, logits: Tensor) -> Tensor:
+        """Factor of each class, in double precision."""
+        return asymmetric_factors(logits, self.delta)
 
 
 class AsymmetricFocalTverskyLoss(OverlapLoss):
@@ -121,8 +110,9 @@ class UnifiedFocalLoss(CompoundLoss):
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute AFT and AF."""
-        own = asymmetric_focal_cost(self.delta, self.exponent, self.clip)
+        own = BackgroundFocalCost(self.exponent, self.clip)
         statistics, cost, _ = self.pooled_sums(logits, target, own)
+        cost = cost * asymmetric_factors(logits, self.delta)
         parts = {
             "focal_tversky": self.mean(statistics, logits),
             "focal": weighted_cost(cost, statistics.volume, self.weights_for(logits)),

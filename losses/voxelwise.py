@@ -108,18 +108,6 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
     return (labels.unsqueeze(1) == classes.view(1, -1, 1)).to(dtype)
 
 
-def safe_power(base: Tensor, exponent: float) -> Tensor:
-    """Raise to a power; below 1 the infinite slope at 0 is left out, as the softmax's own zero outweighs it."""
-    if exponent == 1.0:
-        return base
-    if exponent == 0.0:
-        return torch.ones_like(base)
-    if exponent > 1.0:
-        return base.square() if exponent == 2.0 else base.pow(exponent)
-    positive = base > 0
-    return torch.where(positive, base, 1.0).pow(exponent) * positive
-
-
 def ratio(total: Tensor, count: Tensor) -> Tensor:
     """Mean from a sum and a count; 0 where nothing was counted."""
     return total / torch.where(count > 0, count, 1.0)

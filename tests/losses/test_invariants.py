@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 import losses
 from losses import chunks
 from losses.chunks import chunked_sums
-from losses.fast_path import fast_kernel
-from losses.statistics import Terms, joint_sums, plain_rows
+from losses.statistics import Terms, fast_kernel, joint_sums, plain_rows
 from losses.voxelwise import VoxelKernel
 from tests.losses.cases import random_pair, value_and_gradient
 from tests.losses.test_contract import ALL, every_loss, looks_around
@@ -195,7 +194,7 @@ def test_fast_path_equals_the_plain_formulas(case, gamma, clip):
     own = losses.FocalLoss(1.5).own_cost()
     terms = Terms(gamma, clip, clip_labels=False, own=own, margin=0.7)
     flat, labels = logits.flatten(2), labels.flatten(1)
-    fast = fast_kernel(case["classes"], 255, gamma, clip, own, 0.7)
+    fast = fast_kernel(case["classes"], 255, terms)
     plain = VoxelKernel([lambda voxels: plain_rows(voxels, terms)], case["classes"], 255)
     fast_value = joint_sums(flat, labels, 255, terms)
     rows = chunked_sums(plain, flat, labels).unbind(1)
