@@ -3,12 +3,14 @@
 A preset is a metric whose `compute` gives a dict of scalars: means over cases (a batch item is a case), cases without
 a value left out. Where a convention is doubtful, the number with the published convention ends in ``_published`` or
 ``_paper`` and the sound one stands beside it. Bins are right-closed, (lo, hi], with float32 edges as published; so
-these keep a state of their own.
+these keep a state of their own. Bins, edges and weights are those of the published code (MarginLoss and CRaC, SVLS,
+LTS, average-calibration losses), the sums float64 where it has float32.
 
 Shape letters: K classes, N voxels, M bins.
 """
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,47 +19,15 @@ from torch import Tensor
 from metrics.base import VoxelMetric
 from metrics.binning import Bins, top_label
 from metrics.errors import average_calibration_error, expected_calibration_error, maximum_calibration_error
+from metrics.protocol_bins import (
+    equal_count_bins,
+    equal_mass_edges,
+    even_edges,
+    quantile_edges,
+    right_closed_bins,
+    weighted_gap,
+)
 from metrics.scores import EPS, score_sums
-
-
-def right_closed_bins(confidence: Tensor, correct: Tensor, edges: Tensor, keep_zero: bool = False) -> Bins:
-    """Bins (lo, hi], fields (1, M).
-
-    Args:
-        confidence: (N,).
-        correct: (N,) bool.
-        edges: (M + 1,) ascending; a confidence at or below the first is dropped.
-        keep_zero: Count it in the first bin instead.
-    """
-    index = torch.bucketize(confidence.to(edges.dtype), edges) - 1
-    if keep_zero:
-        index = index.clamp(min=0)
-    inside = (index >= 0) & (index < len(edges) - 1)
-    index, p, hit = index[inside], confidence[inside].double(), correct[inside].double()
-    empty = torch.zeros(len(edges) - 1, dtype=torch.float64, device=confidence.device)
-    sums = [empty.index_add(0, index, values)[None] for values in (torch.ones_like(p), p, hit, (p - hit).square())]
-    return Bins(sums[0].long(), *sums[1:])
-
-
-def even_edges(num_bins: int, device: torch.device | str = "cpu") -> Tensor:
-    """Edges (M + 1,) float32 of bins of equal width."""
-    return torch.linspace(0, 1, num_bins + 1, device=device)
-
-
-def equal_mass_edges(confidence: Tensor, num_bins: int) -> Tensor:
-    """Edges (M + 1,) float64 at the order statistics i N / M, interpolated; the smallest value itself is dropped."""
-    ordered = confidence.double().sort().values
-    position = torch.linspace(0, len(ordered), num_bins + 1, dtype=torch.float64, device=ordered.device)
-    position = position.clamp(max=len(ordered) - 1)
-    low = position.floor().long()
-    high = (low + 1).clamp(max=len(ordered) - 1)
-    return torch.lerp(ordered[low], ordered[high], position - low)
-
-
-def weighted_gap(bins: Bins, total: int | Tensor) -> Tensor:
-    """sum_m n_m |conf_m - acc_m| / total, scalar; 0 for an empty set."""
-    gap = (bins.confidence - bins.correct).abs().sum()
-    return gap / total if total else gap
 
 
 class Preset(VoxelMetric):
@@ -116,19 +86,26 @@ def adaptive_error(probs: Tensor, target: Tensor, num_bins: int) -> Tensor:
     return weighted_gap(bins, len(target))
 
 
+def _neighbour_mean(image: Tensor) -> Tensor:
+    """Mean over the 3 x 3 neighbourhood in the last two axes, zeros outside."""
+    planes = image.reshape(-1, 1, *image.shape[-2:])
+    return torch.nn.functional.avg_pool2d(planes, 3, stride=1, padding=1).reshape(image.shape)
+
+
 class MbLS(Preset):
     """Margin-based label smoothing and its followers (NACL, CRaC): true-foreground voxels, 15 bins (lo, hi], per case.
 
     ``ece``: top label. ``cece``: mean over k = 0..(largest label in the case) of the error of p_k; the background
     channel is one of them. ``tcece``: the same over p_k > 0.001. ``aece``: top label, 15 bins of equal mass. ``nll``:
-    mean cross entropy.
+    mean cross entropy. ``segmentation_brier``: sum_k (p_k - share of class k in the 3 x 3 neighbourhood)^2, what lies
+    outside the slice (the last two axes) taken as background.
 
     Args:
         num_classes: Number of classes K.
         **kwargs: As for `VoxelMetric`.
     """
 
-    names = ("ece", "cece", "tcece", "aece", "nll")
+    names = ("ece", "cece", "tcece", "aece", "nll", "segmentation_brier")
     num_bins = 15
     threshold = 1e-3
 
@@ -146,6 +123,16 @@ class MbLS(Preset):
             "aece": adaptive_error(probs, target, self.num_bins),
             "nll": nll / number,
         }
+
+    def shaped_values(self, probs: Tensor, target: Tensor, keep: Tensor | None) -> dict[str, Any]:
+        """The Brier score against the neighbourhood."""
+        inside = target != 0 if keep is None else (target != 0) & keep
+        error = torch.zeros(int(inside.sum()), dtype=torch.float64, device=probs.device)
+        outside = 1 - _neighbour_mean(torch.ones_like(target, dtype=torch.float64))
+        for k, p in enumerate(probs):
+            share = _neighbour_mean((target == k).double()) + (outside if k == 0 else 0)
+            error += (p[inside].double() - share[inside]).square()
+        return {"segmentation_brier": error.mean()}
 
     def _class_error(self, p: Tensor, correct: Tensor, threshold: float) -> Tensor:
         """Error of one channel over the voxels above the threshold (over all of them, if it is 0)."""
@@ -243,8 +230,9 @@ class SVLS(Preset):
     """Spatially varying label smoothing (Islam and Glocker 2021), per case.
 
     ``ece``: top label, true-foreground voxels, 10 bins (lo, hi]. ``tace_published``: foreground classes, all voxels of
-    p_k > 0.001, 10 bins of equal mass, the *mean* over bins of (n_m / N) |gap|, a tenth of what the paper's formula
-    says; ``tace``: the sum.
+    p_k > 0.001, 10 bins of floor(N / 10) neighbours in the order of p_k (the rest in the last), the *mean* over bins of
+    (n_m / N) |gap|, a tenth of what the paper's formula says; ``tace``: the sum. Classes of fewer than 10 such voxels
+    are left out (0 / 0 as published).
 
     Args:
         num_classes: Number of classes K.
@@ -262,10 +250,9 @@ class SVLS(Preset):
         values = []
         for k in range(1, len(probs)):
             above = probs[k] > self.threshold
-            if above.any():
-                p = probs[k, above]
-                bins = right_closed_bins(p, target[above] == k, equal_mass_edges(p, self.num_bins))
-                values.append(weighted_gap(bins, len(p)))
+            p = probs[k, above]
+            if len(p) >= self.num_bins:
+                values.append(weighted_gap(equal_count_bins(p, target[above] == k, self.num_bins), len(p)))
         tace = torch.stack(values).mean() if values else torch.tensor(torch.nan)
         return {"ece": ece, "tace_published": tace / self.num_bins, "tace": tace}
 
@@ -285,40 +272,76 @@ def near_change(target: Tensor, radius: int = 2, frame: int = 3) -> Tensor:
 
 
 class LTS(Preset):
-    """Local temperature scaling (Ding et al. 2021): top label, 10 bins (lo, hi], all voxels, per image.
+    """Local temperature scaling (Ding et al. 2021), as its code computes it: top label, 10 bins (lo, hi], per image.
 
-    ``ece``, ``mce``; ``ace``: bins of equal mass; ``sce_published``: the error of each *predicted* class, mean over the
-    classes that are predicted. ``ece_boundary``: voxels up to two steps from a change of the label, without a frame of
-    three voxels.
+    ``ece``, ``mce``. ``sce``: bins of each *predicted* class by itself, gaps weighted by their share of all voxels.
+    ``ace``: the same with the deciles of the image's confidence as edges. All four over the image, with the suffix
+    ``_boundary`` over voxels up to two steps from a change of the label without a frame of three voxels (the deciles
+    are the image's), and ``_local`` as the mean over ten patches of 72 x 72 pixels; their centres come from Python's
+    generator, seeded with 10 and drawn on from case to case, so that these depend on the order of the cases. Images of
+    less than 168 pixels a side, and volumes, have no patches.
 
     Args:
         num_classes: Number of classes K.
         **kwargs: As for `VoxelMetric`.
     """
 
-    names = ("ece", "mce", "ace", "sce_published", "ece_boundary")
+    names = tuple(f"{name}{region}" for region in ("", "_boundary", "_local") for name in ("ece", "mce", "sce", "ace"))
     num_bins = 10
+    patches, reach, margin, seed = 10, 36, 84, 10
+
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(num_classes, **kwargs)
+        self._random = random.Random(self.seed)
+
+    def reset(self) -> None:
+        """Forget all cases; the patches begin anew."""
+        super().reset()
+        self._random = random.Random(self.seed)
 
     def case_values(self, probs: Tensor, target: Tensor) -> dict[str, Any]:
-        """Values of one case."""
-        if not len(target):
-            return dict.fromkeys(self.names, torch.nan)
-        bins = _top_bins(probs, target, self.num_bins)
-        prediction = top_label(probs)[1]
-        present = [prediction == k for k in range(len(probs)) if (prediction == k).any()]
-        parts = [_top_bins(probs[:, part], target[part], self.num_bins) for part in present]
-        return {
-            "ece": expected_calibration_error(bins).squeeze(),
-            "mce": maximum_calibration_error(bins).squeeze(),
-            "ace": adaptive_error(probs, target, self.num_bins),
-            "sce_published": torch.cat([expected_calibration_error(part) for part in parts]).mean(),
-        }
+        """None: all values need the image's shape."""
+        return {}
 
     def shaped_values(self, probs: Tensor, target: Tensor, keep: Tensor | None) -> dict[str, Any]:
-        """The error at the boundary."""
-        band = near_change(target) if keep is None else near_change(target) & keep
-        bins = _top_bins(probs[:, band], target[band], self.num_bins)
-        return {"ece_boundary": expected_calibration_error(bins).squeeze()}
+        """Values of the image, its boundary and its patches."""
+        confidence, prediction = (part.reshape(target.shape) for part in top_label(probs.flatten(1)))
+        keep = torch.ones_like(target, dtype=torch.bool) if keep is None else keep
+        maps = torch.stack([confidence.double(), prediction.double(), (prediction == target).double()])
+        edges = quantile_edges(confidence[keep], self.num_bins) if keep.any() else even_edges(self.num_bins)
+        local = [
+            self._four(
+                maps[:, *window][:, keep[window]], quantile_edges(confidence[window][keep[window]], self.num_bins)
+            )
+            for window in self._windows(target.shape)
+            if keep[window].any()
+        ]
+        values = (
+            self._four(maps[:, keep], edges),
+            self._four(maps[:, keep & near_change(target)], edges),
+            torch.stack(local).mean(0) if local else torch.full((4,), torch.nan),
+        )
+        return dict(zip(self.names, torch.cat([v.cpu() for v in values]), strict=True))
+
+    def _windows(self, shape: Sequence[int]) -> list[tuple[slice, ...]]:
+        """The patches of one image."""
+        if len(shape) != 2 or min(shape) < 2 * self.margin:
+            return []
+        centres = [[self._random.randint(self.margin, n - self.margin) for n in shape] for _ in range(self.patches)]
+        return [tuple(slice(c - self.reach, c + self.reach) for c in centre) for centre in centres]
+
+    def _four(self, voxels: Tensor, edges: Tensor) -> Tensor:
+        """The errors ece, mce, sce and ace (4,) of voxels (3, N): confidence, prediction, correctness."""
+        confidence, prediction, hit = voxels
+        even = even_edges(self.num_bins, confidence.device)
+        bins = right_closed_bins(confidence.float(), hit, even)
+        grouped = torch.zeros(2, dtype=torch.float64, device=confidence.device)
+        for k in prediction.unique():
+            p, right = confidence[prediction == k].float(), hit[prediction == k]
+            parts = [right_closed_bins(p, right, e.to(p.device)) for e in (even, edges)]
+            grouped += torch.stack([weighted_gap(part, len(confidence)) for part in parts])
+        first = torch.cat([expected_calibration_error(bins), maximum_calibration_error(bins)])
+        return torch.cat([first, grouped if len(confidence) else grouped.fill_(torch.nan)])
 
 
 PRESETS: dict[str, Callable[..., Preset]] = {

@@ -1,6 +1,7 @@
 """Presets against the protocols' formulas, written as loops, and against examples computed by hand."""
 
 import itertools
+import random
 
 import numpy as np
 import pytest
@@ -30,8 +31,8 @@ def even(n):
     return torch.linspace(0, 1, n + 1).numpy()
 
 
-def quantile_edges(x, n):
-    return np.interp(np.linspace(0, len(x), n + 1), np.arange(len(x)), np.sort(x.astype(float)))
+def equal_mass_edges(x, n):
+    return np.interp(np.linspace(0, len(x), n + 1), np.arange(len(x)), np.sort(x.astype(float))).astype(np.float32)
 
 
 def arrays(seed=0, shape=(23, 24)):
@@ -57,7 +58,7 @@ def test_mbls():
     kept = [p[k] > 1e-3 for k in range(y.max() + 1)]
     thresholded = [gap_sum(p[k][i], (y == k)[i].astype(float), even(15))[0] / i.sum() for k, i in enumerate(kept)]
     assert values["tcece"] == pytest.approx(np.mean(thresholded), abs=1e-12)
-    assert values["aece"] == pytest.approx(gap_sum(top, right, quantile_edges(top, 15))[0] / n, abs=1e-12)
+    assert values["aece"] == pytest.approx(gap_sum(top, right, equal_mass_edges(top, 15))[0] / n, abs=1e-12)
     assert values["nll"] == pytest.approx(-np.log(p[y, np.arange(n)].astype(float)).mean(), abs=1e-12)
 
 
@@ -143,26 +144,87 @@ def test_svls():
     assert values["ece"] == pytest.approx(gap_sum(top, right, even(10))[0] / inside.sum(), abs=1e-12)
     classes = []
     for k in (1, 2):
-        kept = p[k] > 1e-3
-        q = p[k][kept]
-        classes.append(gap_sum(q, (y[kept] == k).astype(float), quantile_edges(q, 10))[0] / kept.sum())
+        order = np.argsort(p[k], kind="stable")
+        order = order[p[k][order] > 1e-3]
+        size, gaps = len(order) // 10, []
+        for m in range(10):
+            chunk = order[m * size : (m + 1) * size if m < 9 else None]
+            gaps.append(len(chunk) / len(order) * abs((y[chunk] == k).mean() - p[k][chunk].astype(float).mean()))
+        classes.append(sum(gaps))
     assert values["tace"] == pytest.approx(np.mean(classes), abs=1e-12)
     assert values["tace_published"] == pytest.approx(np.mean(classes) / 10, abs=1e-12)
 
 
-def test_lts():
-    p, y, probs, target = arrays()
-    values = run("lts", (probs, target))
-    top, predicted = p.max(0), p.argmax(0)
+def test_svls_chunks_by_hand():
+    """23 voxels in ten bins: nine of two, the last of five."""
+    p = torch.linspace(0.1, 0.9, 23).flip(0)
+    bins = presets.equal_count_bins(p, p > 0.5, 10)
+    assert bins.count[0].tolist() == [2] * 9 + [5]
+    assert bins.confidence[0, 0].item() == pytest.approx(p[-2:].double().sum().item())
+    metric = metrics.preset("svls", 2)
+    metric.update(torch.tensor([[[0.4] * 9, [0.6] * 9]]), torch.ones(1, 9, dtype=torch.uint8))
+    assert metric.compute()["tace"].isnan()
+
+
+def test_mbls_brier_score_against_the_neighbourhood():
+    _, _, probs, target = arrays()
+    value = run("mbls", (probs, target))["segmentation_brier"]
+    p, padded = probs.double().numpy(), np.pad(target.numpy(), 1)
+    errors = []
+    for i, j in np.argwhere(target.numpy() > 0):
+        around = padded[i : i + 3, j : j + 3]
+        errors.append(sum((p[k, i, j] - (around == k).mean()) ** 2 for k in range(3)))
+    assert value == pytest.approx(np.mean(errors), abs=1e-12)
+
+
+def lts_errors(top, predicted, y, deciles):
+    """The four errors of the published code of voxels (N,), as loops over bins and predicted classes."""
     right = (predicted == y).astype(float)
     total, gaps, _ = gap_sum(top, right, even(10))
-    assert values["ece"] == pytest.approx(total / len(y), abs=1e-12)
-    assert values["mce"] == pytest.approx(gaps.max(), abs=1e-12)
-    groups = [
-        gap_sum(top[predicted == k], right[predicted == k], even(10))[0] / (predicted == k).sum() for k in range(3)
+    by_class = [
+        sum(gap_sum(top[predicted == k], right[predicted == k], edges)[0] for k in range(3)) / len(y)
+        for edges in (even(10), deciles)
     ]
-    assert values["sce_published"] == pytest.approx(np.mean(groups), abs=1e-12)
-    assert values["ace"] == pytest.approx(gap_sum(top, right, quantile_edges(top, 10))[0] / len(y), abs=1e-12)
+    return [total / len(y), gaps.max(), *by_class]
+
+
+def deciles(x):
+    inner = [np.percentile(x.astype(float), 10.0 * i) for i in range(1, 10)]
+    return np.array([0.0, *inner, 1.0]).astype(np.float32)
+
+
+def test_lts_of_image_and_boundary():
+    p, y, probs, target = arrays()
+    values = list(run("lts", (probs, target)).values())
+    top, predicted = p.max(0), p.argmax(0)
+    assert values[:4] == pytest.approx(lts_errors(top, predicted, y, deciles(top)), abs=1e-12)
+    band = presets.near_change(target).numpy().ravel()
+    assert values[4:8] == pytest.approx(lts_errors(top[band], predicted[band], y[band], deciles(top)), abs=1e-12)
+    assert np.isnan(values[8:]).all()
+
+
+def test_lts_patches_are_those_of_the_seed():
+    cases = [arrays(seed, (170, 200)) for seed in range(2)]
+    values = list(run("lts", *((probs, target) for _, _, probs, target in cases)).values())
+    generator, found = random.Random(10), []
+    for p, y, _, _ in cases:
+        p, y = p.reshape(3, 170, 200), y.reshape(170, 200)
+        for _ in range(10):
+            i, j = generator.randint(84, 170 - 84), generator.randint(84, 200 - 84)
+            window = np.s_[i - 36 : i + 36, j - 36 : j + 36]
+            top, predicted = p.max(0)[window].ravel(), p.argmax(0)[window].ravel()
+            found.append(lts_errors(top, predicted, y[window].ravel(), deciles(top)))
+    assert values[8:] == pytest.approx(np.mean(found, axis=0), abs=1e-12)
+
+
+def test_lts_sce_by_hand():
+    """Half of the voxels predicted 0 at 0.9, all right; half 1 at 0.7, half right: 0.5 * 0.1 + 0.5 * 0.2."""
+    probs = torch.tensor([[0.9, 0.1]] * 8 + [[0.3, 0.7]] * 8).T
+    metric = metrics.preset("lts", 2)
+    metric.update(probs[None], torch.tensor([0] * 8 + [1, 0] * 4)[None])
+    values = metric.compute()
+    assert values["sce"].item() == pytest.approx(0.15, abs=1e-7)
+    assert values["mce"].item() == pytest.approx(0.2, abs=1e-7)
 
 
 def test_lts_boundary_by_hand():
@@ -180,7 +242,8 @@ def test_every_preset_skips_ignored_voxels_and_empty_cases(name):
     ignored[12:] = 255
     everything = torch.full_like(target, 255)
     a, b = run(name, (probs, ignored), (probs, everything)), run(name, (probs[:, :12], target[:12]))
-    a.pop("ece_boundary", None), b.pop("ece_boundary", None)  # the frame moves with the image
+    moved = ("_boundary", "_local", "segmentation_brier")  # frame, patches and padding move with the image
+    a, b = ({key: v for key, v in values.items() if not key.endswith(moved)} for values in (a, b))
     assert a == pytest.approx(b, abs=1e-12)
 
 
