@@ -4,6 +4,7 @@ Preparation is a list of small steps (orient, crop, resize, pad). Each knows how
 does to the affine, so that there is one definition of the way there and back.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
@@ -125,6 +126,11 @@ class Window:
         matrix[:-1, -1] = self.start
         return matrix
 
+    def covered(self) -> float:
+        """Share of the window that lies on the grid before."""
+        _, there = self._overlap()
+        return math.prod(part.stop - part.start for part in there) / math.prod(self.after)
+
     def _overlap(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         inside, there = [], []
         for before, start, after in zip(self.before, self.start, self.after, strict=True):
@@ -193,6 +199,14 @@ class Geometry:
             probs = probs.clamp_min(0)
             probs = probs / probs.sum(0, keepdim=True)
         return probs
+
+    def padding(self) -> float:
+        """Share of the network's grid that lies beyond the case, where windows hang over it."""
+        inside = 1.0
+        for step in self.steps:
+            if isinstance(step, Window):
+                inside *= step.covered()
+        return 1 - inside
 
     def grid_affine(self) -> np.ndarray:
         """4x4 affine of the network's grid (indices there to mm)."""

@@ -9,7 +9,7 @@ from models.dicepp_inverse import DicePlusPlusInverse
 from models.export import export_onnx
 from models.highres3d import HighRes3DNet
 from models.local_temperature import ImageTemperatureScaling, LocalTemperatureScaling
-from models.network import LegalSizes, Network
+from models.network import LegalSizes, Network, adaptive_norm
 from models.plain_unet import PlainUNet
 from models.selective import SelectiveScaling
 from models.sliding_window import Inference, SlidingWindow, WholeImage
@@ -63,6 +63,7 @@ __all__ = [
     "ValidUNet",
     "VectorScaling",
     "WholeImage",
+    "adaptive_norm",
     "combine",
     "entropy",
     "export_onnx",

@@ -155,6 +155,19 @@ def normalisation(kind: str, dims: int, channels: int, eps: float = 1e-5) -> nn.
     return nn.Identity()
 
 
+def adaptive_norm(net: nn.Module) -> str | None:
+    """Name of the first layer that normalises by the input's own voxels when evaluating too, or None.
+
+    Instance norm without running statistics, and group norm: what such a network says of a voxel depends on the size of
+    the input and on its padding.
+    """
+    for layer in net.modules():
+        instance = isinstance(layer, nn.modules.instancenorm._InstanceNorm) and not layer.track_running_stats
+        if instance or isinstance(layer, nn.GroupNorm):
+            return type(layer).__name__
+    return None
+
+
 def keras_initialisation(net: nn.Module) -> None:
     """Keras' defaults in place: Glorot uniform kernels, zero biases."""
     for layer in net.modules():

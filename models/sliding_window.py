@@ -18,7 +18,12 @@ Predict = Callable[[Tensor], Tensor]
 
 
 class Inference(ABC):
-    """Base of the ways to get class probabilities of one whole image from a network."""
+    """Base of the ways to get class probabilities of one whole image from a network.
+
+    `window` is the size of the tiles that the network sees, or None where it sees the image whole.
+    """
+
+    window: tuple[int, ...] | None = None
 
     @abstractmethod
     def __call__(self, image: Tensor, predict: Predict) -> Tensor:
@@ -62,6 +67,8 @@ class SlidingWindow(Inference):
     Raises:
         ValueError: if an argument is out of range, or the image does not fit the window's axes.
     """
+
+    window: tuple[int, ...]
 
     def __init__(
         self,

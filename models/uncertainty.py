@@ -62,6 +62,7 @@ class Averaged(Inference):
 
     def __init__(self, inference: Inference | None = None) -> None:
         self.inference = inference or WholeImage()
+        self.window = self.inference.window
 
     @abstractmethod
     def members(self, image: Tensor, predict: Predict) -> Iterator[Tensor]:

@@ -99,3 +99,12 @@ def test_lightning_moves_a_batch_with_geometries():
 
     batch = {"image": torch.ones(1), "geometry": [Geometry("image", (2, 2))]}
     assert move_data_to_device(batch, torch.device("cpu"))["geometry"][0].original_shape == (2, 2)
+
+
+def test_padding_is_the_share_of_the_grid_that_the_windows_filled():
+    shape = (5, 6, 7)
+    crop, pad = Window(shape, (1, 0, 0), (4, 6, 7)), Window((4, 6, 7), (-1, 0, -2), (8, 6, 14))
+    geometry = Geometry("volume", shape, steps=[crop, pad])
+    assert geometry.padding() == pytest.approx(1 - geometry.apply(torch.ones(1, *shape)).mean().item())
+    assert geometry.padding() == pytest.approx(0.75)
+    assert Geometry("volume", shape).padding() == 0

@@ -58,7 +58,8 @@ def volumes(tmp_path_factory):
     """A run on three-class volumes that are resampled to twice the spacing, and new volumes with an affine."""
     root = tmp_path_factory.mktemp("volumes")
     data = ["--data=datamodules.Decathlon", f"--data.root={make(root / 'data')}", "--data.spacing=[2,2,2]"]
-    run = fit(root / "runs", 0, *data, "--data.num_workers=0", "--data.divisor=4", "--data.patch_size=[8,8,8]")
+    tiles = ["--model.inference=models.SlidingWindow", "--model.inference.window=[8,8,8]", "--data.divisor=1"]
+    run = fit(root / "runs", 0, *data, "--data.num_workers=0", "--data.patch_size=[8,8,8]", *tiles)
     rng = np.random.default_rng(0)
     for name in ("new a", "new_b"):
         save_volume(root / "new" / f"{name}.nii.gz", rng.normal(size=(12, 17, 14)).astype(np.float32), AFFINE)
