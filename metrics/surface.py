@@ -74,20 +74,27 @@ def surface_distances(a: Mask, b: Mask, spacing: Sequence[float]) -> SurfaceDist
 
 def _distances(source: Mask, goal: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
     """Distance of every source voxel to the nearest goal voxel; those that are both are known to be at 0."""
-    apart = source & ~goal
-    out = np.zeros(int(source.sum()))
+    places = np.flatnonzero(source)
+    apart = ~goal.ravel()[places]
+    out = np.zeros(len(places))
     if not apart.any():
         return out
     if int(apart.sum()) + int(goal.sum()) > MANY_VOXELS:
         from scipy.ndimage import distance_transform_edt
 
-        out[:] = distance_transform_edt(~goal, sampling=tuple(spacing))[source]
+        out[:] = distance_transform_edt(~goal, sampling=tuple(spacing)).ravel()[places]
         return out
     from scipy.spatial import KDTree
 
-    tree = KDTree(np.argwhere(goal) * np.asarray(spacing), compact_nodes=False, balanced_tree=False)
-    out[apart[source]] = tree.query(np.argwhere(apart) * np.asarray(spacing))[0]
+    # leaves of 20 suit points on a surface
+    tree = KDTree(_points(np.flatnonzero(goal), goal.shape, spacing), 20, compact_nodes=False, balanced_tree=False)
+    out[apart] = tree.query(_points(places[apart], source.shape, spacing))[0]
     return out
+
+
+def _points(places: NDArray[np.int64], shape: Sequence[int], spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Coordinates (n, axes) in mm of flat indices; much faster than `np.argwhere` where the mask is mostly empty."""
+    return np.stack(np.unravel_index(places, shape), axis=1) * np.asarray(spacing)
 
 
 def hausdorff95(distances: SurfaceDistances) -> float:
