@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+STAGES = ("val", "test")  # the parts that are evaluated, each with a folder of its own
+
 
 @dataclass
 class RunFolder:

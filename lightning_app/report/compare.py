@@ -6,7 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from lightning_app.report.read import SHORT_NAMES, STAGES, Case, Run
+from lightning_app.report.read import SHORT_NAMES, Case, Run
+from lightning_app.run_folder import STAGES
 
 SYMBOLS = {"gamma": "γ", "margin": "m", "alpha": "α", "delta": "δ", "sigma": "σ", "learning_rate": "lr"}
 HIGHER_IS_BETTER = ("dice", "iou", "precision", "recall", "nsd")

@@ -2,12 +2,16 @@
 
 import base64
 import html
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from string import Template
 
 from lightning_app.report.tables import Table
+from lightning_app.run_folder import write_text
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,31 @@ def render(title: str, lead: str, sections: Sequence[Section], footer: str) -> s
         sections=status + "\n".join(part.to_html() for part in shown),
         footer=html.escape(footer),
     )
+
+
+def write_pictures(sections: Sequence[Section], folder: Path) -> list[Path]:
+    """Write the pictures of the sections to files named by their titles, each whole or not at all.
+
+    Args:
+        sections: Parts of the page.
+        folder: Where to; made if it is not there.
+
+    Returns:
+        The files.
+    """
+    paths = []
+    for section in sections:
+        for picture in section.pictures:
+            path = folder / f"{_plain(picture.title)}.svg"
+            write_text(path, picture.data.decode("utf-8"))
+            paths.append(path)
+    return paths
+
+
+def _plain(title: str) -> str:
+    """A title as part of a file name: its words in ASCII, joined by underscores; gamma for γ."""
+    spelled = (c if c.isascii() else unicodedata.name(c, "").rpartition(" ")[2] for c in title.replace("++", "pp"))
+    return "_".join(re.findall(r"[a-z0-9]+", "".join(spelled).lower()))
 
 
 def _file(name: str) -> str:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from lightning_app.run_folder import RunFolder
+from lightning_app.run_folder import STAGES, RunFolder
 
 if TYPE_CHECKING:
     from metrics import Bins
 
-STAGES = ("val", "test")
 NOT_SETTINGS = (
     "seed_everything",
     "checkpoint",

@@ -33,5 +33,6 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def page(runs):
     """The report of these runs."""
-    assert main([str(runs), "--tables", str(runs / "tables"), "--title", "Which <loss>?"]) == 0
+    folders = ["--tables", str(runs / "tables"), "--figures", str(runs / "figures")]
+    assert main([str(runs), *folders, "--title", "Which <loss>?"]) == 0
     return runs / "report.html"

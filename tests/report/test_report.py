@@ -1,6 +1,9 @@
 """Reading, comparing and tabling of run folders."""
 
+import base64
 import csv
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -66,6 +69,22 @@ def test_few_cases_never_make_a_winner(tmp_path):
         make_run(tmp_path / loss, loss, sharpness=sharpness, cases=4)
     few = Comparison(find_runs([tmp_path]))
     assert set(few.marks("Phantom", "nll").values()) == {"tied"}  # four pairs cannot reach p < 0.05
+
+
+def test_every_picture_of_the_page_is_written_under_its_own_plain_name(page, runs):
+    pictures = {path.name: path.read_bytes() for path in (runs / "figures").iterdir()}
+    assert {"overview.svg", "results_against_gamma.svg", "training_phantom.svg"} <= pictures.keys()
+    assert all(name.isascii() and data.startswith(b"<?xml") for name, data in pictures.items())
+    html = page.read_text(encoding="utf-8")
+    assert all(base64.b64encode(data).decode() in html for data in pictures.values())
+    assert len(pictures) == html.count('<figure><img src="data:image/svg+xml;')
+
+
+def test_help_imports_nothing_heavy():
+    ask = "import sys, lightning_app.report\ntry: lightning_app.report.main(['--help'])\nexcept SystemExit: "
+    code = ask + "print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.endswith("False\n")
 
 
 def test_tables_come_as_csv_markdown_and_latex(page, runs):
