@@ -111,3 +111,7 @@ class VoxelMetric(Metric):
         """
         if self.validate and self.problems.device.type != "cpu":
             raise_problems(self.problems > 0)
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draw what `compute` gives (or ``val``, or a list of values of several steps); returns (figure, axes)."""
+        return self._plot(val, ax)

@@ -1,6 +1,7 @@
 """Every plot is drawn to bytes, and shows the numbers it was given."""
 
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -131,6 +132,35 @@ def test_metrics_plot_themselves():
     figure, ax = metric.plot()
     assert ax.figure is figure
     assert metric.plot(metric.bins)[1] is not ax
+
+
+OTHERS = [
+    metrics.NegativeLogLikelihood,
+    metrics.BrierScore,
+    metrics.DiceScore,
+    metrics.GeneralizedDiceScore,
+    metrics.JaccardIndex,
+    metrics.BoundaryIoU,
+    metrics.HausdorffDistance95,
+    metrics.NormalizedSurfaceDice,
+    *metrics.presets.PRESETS.values(),
+]
+
+
+@pytest.mark.parametrize("cls", OTHERS, ids=lambda cls: cls.__name__)
+def test_every_metric_draws_its_value_survives_pickling_and_takes_half_precision(cls):
+    from matplotlib import pyplot
+
+    metric = cls(3)
+    probs, target = segmentation()
+    metric.update(probs.half()[None], target[None])
+    copy, clone = pickle.loads(pickle.dumps(metric)), metric.clone()
+    found = {str(m.compute()) for m in (metric, copy, clone)}
+    assert len(found) == 1
+    figure, ax = metric.plot()
+    assert ax.figure is figure
+    assert metric.plot(ax=ax)[1] is ax
+    pyplot.close(figure)
 
 
 def test_axes_that_are_given_are_drawn_on():
