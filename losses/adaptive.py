@@ -1,15 +1,17 @@
 """Margin losses whose multipliers adapt to each class, by an augmented Lagrangian: CALS-ALM and CRaC."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result, sum_over_processes
-from losses.cross_entropy import cross_entropy_rows
+from losses.cross_entropy import cross_entropy_rows, cross_entropy_slope
 from losses.inputs import IGNORED
+from losses.margin import distance_slope
 from losses.neighbours import neighbour_shares, window_weights
-from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
+from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
 
 Lagrangian = Literal["phr", "p2", "p3"]
 
@@ -93,33 +95,49 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("observed", torch.zeros((3, *shape), dtype=torch.float64), persistent=False)
 
-    def constraints(self, voxels: Voxels) -> list[tuple[Tensor, Tensor]]:
-        """Form each group's constraint ``(G, K, n)``, which should not be above 0, and its mask ``(G, 1, n)``."""
+    def constraint(self, voxels: Voxels) -> Tensor:
+        """Form the constraint ``(G, K, n)``, which should not be above 0."""
         raise NotImplementedError
+
+    def constraint_slope(self, voxels: Voxels, slope: Tensor) -> Tensor:
+        """Slope with respect to the logits from that with respect to the constraint."""
+        raise NotImplementedError
+
+    def members(self, voxels: Voxels) -> list[Tensor]:
+        """Mask ``(G, 1, n)`` of each group's voxels, which together are those that count."""
+        return [voxels.counted]
 
     def extra(self, logits: Tensor, target: Tensor) -> list[Tensor]:
         """What else the constraints need to know of each voxel."""
         return []
 
-    def _terms(self, voxels: Voxels) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Each group's constraint, mask, multipliers and penalty parameters."""
-        classes, dtype = voxels.logits.shape[1], voxels.logits.dtype
-        numbers = (part[:, :classes, None].to(dtype) for part in (self.multipliers, self.rho))
-        return [(h, mask, m, r) for (h, mask), m, r in zip(self.constraints(voxels), *numbers, strict=True)]
+    def _numbers(self, voxels: Voxels) -> list[Tensor]:
+        """Multipliers and penalty parameters of each voxel."""
+        classes, like = voxels.logits.shape[1], voxels.logits
+        found = []
+        for part in (self.multipliers, self.rho):
+            own, *others = part[:, :classes, None].to(like)
+            for group, mask in zip(others, self.members(voxels)[1:], strict=True):
+                own = (group - own) * mask + own
+            found.append(own)
+        return found
 
     def rows(self, voxels: Voxels) -> Tensor:
-        """Sum labels, cross entropy and the groups' penalties of a chunk: ``(G, 3, K)``."""
-        parts = [lagrangian(h, m, rho, self.penalty) * mask for h, mask, m, rho in self._terms(voxels)]
-        return torch.cat([cross_entropy_rows(voxels), class_rows(torch.stack(parts).sum(0))], dim=1)
+        """Sum labels, cross entropy and penalty of a chunk: ``(G, 3, K)``."""
+        penalty = lagrangian(self.constraint(voxels), *self._numbers(voxels), self.penalty)
+        return torch.cat([cross_entropy_rows(voxels), class_rows(penalty * voxels.counted)], dim=1)
+
+    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows."""
+        slope = lagrangian_slope(self.constraint(voxels), *self._numbers(voxels), self.penalty)
+        slope.mul_(voxels.counted).mul_(weights[2])
+        return Slopes(self.constraint_slope(voxels, slope), cross_entropy_slope(voxels, weights[1]))
 
     def _observed_rows(self, voxels: Voxels) -> Tensor:
         """Sum voxels, slope of the penalty and constraint of each group: ``(G, 3 * groups, K)``."""
-        parts: list[list[Tensor]] = [[], [], []]
-        for h, mask, m, rho in self._terms(voxels):
-            slope = lagrangian_slope(h, m, rho, self.penalty)
-            for rows, part in zip(parts, (mask.expand_as(h), slope * mask, h * mask), strict=True):
-                rows.append(part)
-        return class_rows(*(part for rows in parts for part in rows))
+        h = self.constraint(voxels)
+        slope, members = lagrangian_slope(h, *self._numbers(voxels), self.penalty), self.members(voxels)
+        return class_rows(*(part * mask for part in (torch.ones_like(h), slope, h) for mask in members))
 
     @torch.no_grad()
     def observe(self, logits: Tensor, target: Tensor) -> None:
@@ -151,7 +169,8 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the cross entropy and the penalty."""
         extra = self.extra(logits, target)
-        volume, entropy, penalty = voxel_sums(logits, target, self.ignore_index, self.rows, extra=extra).sum(0)
+        sums = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes, extra)
+        volume, entropy, penalty = sums.sum(0)
         weights = self.weights_for(logits)
         parts = {
             "cross_entropy": ratio((weights * entropy).sum(), (weights * volume).sum()),
@@ -178,9 +197,13 @@ class ClassAdaptiveMarginLoss(AdaptiveMultiplierLoss):
     def __init__(self, margin: float = 10.0, **options: Any) -> None:
         super().__init__(margin, **options)
 
-    def constraints(self, voxels: Voxels) -> list[tuple[Tensor, Tensor]]:
-        """Form the constraint of every counted voxel."""
-        return [(voxels.distances - self.margin, voxels.counted)]
+    def constraint(self, voxels: Voxels) -> Tensor:
+        """Form the constraint ``(G, K, n)``, which should not be above 0."""
+        return voxels.distances.sub_(self.margin)
+
+    def constraint_slope(self, voxels: Voxels, slope: Tensor) -> Tensor:
+        """Slope with respect to the logits from that with respect to the constraint."""
+        return distance_slope(voxels, slope)
 
 
 class ConstrainedRegionLoss(AdaptiveMultiplierLoss):
@@ -207,12 +230,20 @@ class ConstrainedRegionLoss(AdaptiveMultiplierLoss):
         weights = window_weights("mean", 3, 1.0, logits.ndim - 2)
         return [neighbour_shares(target, logits, self.ignore_index, weights, "zero")]
 
-    def constraints(self, voxels: Voxels) -> list[tuple[Tensor, Tensor]]:
-        """Form the constraint at boundaries and inside regions."""
-        shares = voxels.extra[0]
-        boundary = (shares.amax(1, keepdim=True) < 1 - 1e-4).to(voxels.counted.dtype) * voxels.counted
-        inside = voxels.counted - boundary
-        return [
-            ((shares - voxels.logits).abs(), boundary),
-            ((self.margin * shares - voxels.logits).abs(), inside),
-        ]
+    def members(self, voxels: Voxels) -> list[Tensor]:
+        """Masks of the voxels at boundaries and inside."""
+        boundary = torch.mul(voxels.extra[0].amax(1, keepdim=True) < 1 - 1e-4, voxels.counted)
+        return [boundary, voxels.counted - boundary]
+
+    def _gap(self, voxels: Voxels) -> Tensor:
+        """Signed distance of each logit from its target."""
+        boundary, inside = self.members(voxels)
+        return voxels.logits - voxels.extra[0] * (boundary + self.margin * inside)
+
+    def constraint(self, voxels: Voxels) -> Tensor:
+        """Form the constraint ``(G, K, n)``, which should not be above 0."""
+        return self._gap(voxels).abs()
+
+    def constraint_slope(self, voxels: Voxels, slope: Tensor) -> Tensor:
+        """Slope with respect to the logits from that with respect to the constraint."""
+        return self._gap(voxels).sign().mul_(slope)

@@ -1,14 +1,15 @@
 """Calibration errors as losses: average calibration error over bins, and differences of confidence and accuracy."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result, weighted_mean
-from losses.cross_entropy import FocalLoss, cross_entropy_rows, weighted_cost
+from losses.cross_entropy import FocalLoss, cross_entropy_rows, cross_entropy_slope, weighted_cost
 from losses.statistics import Terms, joint_sums
-from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
+from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
 
 
 def hard_bin_rows(voxels: Voxels, num_bins: int) -> Tensor:
@@ -114,19 +115,20 @@ class ConfidenceAccuracyLoss(SegmentationLoss):
 
     def rows(self, voxels: Voxels) -> Tensor:
         """Sum labels, cross entropy, confidence and hits of a chunk: ``(G, 4, K)``."""
-        confidence, predicted = voxels.probs.max(dim=1, keepdim=True)
-        hit = voxels.labels.gather(1, predicted)
-        return torch.cat(
-            [
-                cross_entropy_rows(voxels),
-                class_rows(confidence * voxels.counted, hit).expand(-1, -1, voxels.labels.shape[1]),
-            ],
-            dim=1,
-        )
+        confidence = voxels.probs.amax(1, keepdim=True) * voxels.counted
+        hit = (voxels.labels * voxels.share(voxels.probs)).sum(1, keepdim=True)
+        common = class_rows(confidence, hit).expand(-1, -1, voxels.labels.shape[1])
+        return torch.cat([cross_entropy_rows(voxels), common], dim=1)
+
+    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows; the weight of the confidence stands in the row of each class, and counts once."""
+        top = voxels.share(voxels.probs).mul_(voxels.counted * weights[2].sum(1, keepdim=True))
+        return Slopes(log_probs=cross_entropy_slope(voxels, weights[1]), probs=top)
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the cross entropy and the unweighted distance."""
-        volume, entropy, confidence, hits = voxel_sums(logits, target, self.ignore_index, self.rows).sum(0)
+        sums = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes)
+        volume, entropy, confidence, hits = sums.sum(0)
         weights = self.weights_for(logits)
         parts = {
             "cross_entropy": ratio((weights * entropy).sum(), (weights * volume).sum()),

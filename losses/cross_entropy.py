@@ -9,7 +9,7 @@ from torch import Tensor
 from losses.base import SegmentationLoss, in_range, one_of, result
 from losses.costs import OwnCost, TwoFocalCosts, focal_cost, power
 from losses.statistics import Terms, joint_sums
-from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
+from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
 
 
 def weighted_cost(cost: Tensor, volume: Tensor, weights: Tensor) -> Tensor:
@@ -20,6 +20,11 @@ def weighted_cost(cost: Tensor, volume: Tensor, weights: Tensor) -> Tensor:
 def cross_entropy_rows(voxels: Voxels) -> Tensor:
     """Sum labels and exact cross entropy for each class of the label: rows volume, entropy."""
     return class_rows(voxels.labels, -voxels.labels * voxels.log_probs)
+
+
+def cross_entropy_slope(voxels: Voxels, weight: Tensor) -> Tensor:
+    """Slope of the entropy's row with respect to the log probabilities."""
+    return voxels.labels * -weight
 
 
 class VoxelLoss(SegmentationLoss):
@@ -33,9 +38,13 @@ class VoxelLoss(SegmentationLoss):
         """Sum labels and cost of a chunk for each class of the label: ``(G, 2, K)``."""
         raise NotImplementedError
 
+    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows."""
+        raise NotImplementedError
+
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        volume, cost = voxel_sums(logits, target, self.ignore_index, self.rows).unbind(1)
+        volume, cost = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes).unbind(1)
         return result(weighted_cost(cost, volume, self.weights_for(logits)), logits)
 
 
@@ -156,16 +165,32 @@ class DualFocalLoss(FocalLoss):
 
     def rows(self, voxels: Voxels) -> Tensor:
         """Sum labels and cost of a chunk for each class of the label: ``(G, 2, K)``."""
+        _, gap = self._gap(voxels)
+        return class_rows(voxels.labels, -voxels.labels * voxels.log_probs * power(gap, self.gamma))
+
+    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows."""
+        lower, gap = self._gap(voxels)
+        entropy = cross_entropy_slope(voxels, weights[1])
+        if not self.gamma:
+            return Slopes(log_probs=entropy)
+        pull = (entropy * voxels.log_probs).sum(1, keepdim=True).mul_(self.gamma).mul_(power(gap, self.gamma - 1))
+        return Slopes(
+            log_probs=entropy.mul_(power(gap, self.gamma)), probs=voxels.share(lower).sub_(voxels.labels) * pull
+        )
+
+    @staticmethod
+    def _gap(voxels: Voxels) -> tuple[Tensor, Tensor]:
+        """Probabilities below the label's, others 0; and 1 minus the label's plus the largest of them."""
         own = (voxels.probs * voxels.labels).sum(1, keepdim=True)
-        below = torch.where(voxels.probs < own, voxels.probs, 0.0).amax(1, keepdim=True)
-        factor = power(1 - own + below, self.gamma) if self.gamma else torch.ones_like(own)
-        return class_rows(voxels.labels, -voxels.labels * voxels.log_probs * factor)
+        lower = voxels.probs * (voxels.probs < own)
+        return lower, 1 - own + lower.amax(1, keepdim=True)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` integer labels."""
         if target.is_floating_point():
             raise ValueError("target must hold integer labels: the dual focal loss has no form for soft labels")
-        volume, cost = voxel_sums(logits, target, self.ignore_index, self.rows).unbind(1)
+        volume, cost = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes).unbind(1)
         return result(weighted_cost(cost * self.factors(logits), volume, self.weights_for(logits)), logits)
 
 
@@ -188,11 +213,20 @@ class LabelSmoothingLoss(VoxelLoss):
 
     def rows(self, voxels: Voxels) -> Tensor:
         """Sum labels and cross entropy with smoothed labels, by the class of the label."""
+        keep, share = self._parts(voxels)
+        everywhere = voxels.log_probs.sum(1, keepdim=True) * -share
+        return class_rows(voxels.labels, voxels.labels * (everywhere - keep * voxels.log_probs))
+
+    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows."""
+        keep, share = self._parts(voxels)
+        return Slopes(log_probs=voxels.labels * (-keep * weights[1]) - share * voxels.by_label(weights[1]))
+
+    def _parts(self, voxels: Voxels) -> tuple[float, float]:
+        """What the label keeps beside the share of every class, and that share."""
         classes = voxels.labels.shape[1]
         share = self.alpha / classes if self.variant == "all" else self.alpha / (classes - 1)
-        keep = 1 - self.alpha if self.variant == "all" else 1 - self.alpha - share
-        everywhere = voxels.log_probs.sum(1, keepdim=True)
-        return class_rows(voxels.labels, -voxels.labels * (keep * voxels.log_probs + share * everywhere))
+        return 1 - self.alpha if self.variant == "all" else 1 - self.alpha - share, share
 
 
 class EntropyPenaltyLoss(VoxelLoss):
@@ -217,10 +251,18 @@ class EntropyPenaltyLoss(VoxelLoss):
 
     def rows(self, voxels: Voxels) -> Tensor:
         """Sum labels and penalised cross entropy."""
-        weight = self.alpha / voxels.labels.shape[1] if self.scaling == "class_mean" else self.alpha
         # p log p is 0 where p is: the product of an underflown p and a finite log p.
-        negative_entropy = (voxels.probs * voxels.log_probs).sum(1, keepdim=True)
-        return class_rows(voxels.labels, voxels.labels * (weight * negative_entropy - voxels.log_probs))
+        negative_entropy = (voxels.probs * voxels.log_probs).sum(1, keepdim=True) * self._weight(voxels)
+        return class_rows(voxels.labels, voxels.labels * (negative_entropy - voxels.log_probs))
+
+    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows."""
+        penalty = voxels.log_probs * (voxels.by_label(weights[1]) * self._weight(voxels))
+        return Slopes(log_probs=cross_entropy_slope(voxels, weights[1]), probs=penalty)
+
+    def _weight(self, voxels: Voxels) -> float:
+        """Weight of the entropy's sum over the classes."""
+        return self.alpha / voxels.labels.shape[1] if self.scaling == "class_mean" else self.alpha
 
 
 class BrierLoss(VoxelLoss):
@@ -237,3 +279,7 @@ class BrierLoss(VoxelLoss):
         """Sum labels and squared errors, by the class of the label."""
         squares = (voxels.probs - voxels.labels).square().sum(1, keepdim=True)
         return class_rows(voxels.labels, voxels.labels * squares)
+
+    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows."""
+        return Slopes(probs=(voxels.probs - voxels.labels).mul_(2 * voxels.by_label(weights[1])))

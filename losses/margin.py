@@ -1,5 +1,6 @@
 """Margin-based label smoothing: a cap on the distance between the largest logit and the others."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -7,9 +8,9 @@ from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result
 from losses.costs import OwnCost
-from losses.cross_entropy import cross_entropy_rows, weighted_cost
+from losses.cross_entropy import cross_entropy_rows, cross_entropy_slope, weighted_cost
 from losses.statistics import Terms, joint_sums
-from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
+from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
 
 Penalty = Literal["l1", "squared_hinge", "equality"]
 
@@ -21,6 +22,19 @@ def margin_penalty(distances: Tensor, margin: float, penalty: str) -> Tensor:
         return excess.square()
     hinge = excess.relu()
     return hinge if penalty == "l1" else hinge.square()
+
+
+def margin_slope(distances: Tensor, margin: float, penalty: str) -> Tensor:
+    """Slope of :func:`margin_penalty`."""
+    excess = distances - margin
+    if penalty == "l1":
+        return (excess > 0).to(excess.dtype)
+    return excess.mul_(2) if penalty == "equality" else excess.relu_().mul_(2)
+
+
+def distance_slope(voxels: Voxels, slope: Tensor) -> Tensor:
+    """Slope with respect to the logits from that with respect to their distances from the largest."""
+    return (voxels.share(voxels.logits) * slope.sum(1, keepdim=True)).sub_(slope)
 
 
 class MarginLabelSmoothingLoss(SegmentationLoss):
@@ -49,13 +63,18 @@ class MarginLabelSmoothingLoss(SegmentationLoss):
         penalty = margin_penalty(voxels.distances, self.margin, self.penalty) * voxels.counted
         return torch.cat([cross_entropy_rows(voxels), class_rows(penalty)], dim=1)
 
+    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows."""
+        slope = margin_slope(voxels.distances, self.margin, self.penalty).mul_(voxels.counted).mul_(weights[2])
+        return Slopes(distance_slope(voxels, slope), cross_entropy_slope(voxels, weights[1]))
+
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the cross entropy and the unweighted penalty."""
         if self.penalty == "l1":
             terms = Terms(own=OwnCost(), margin=self.margin)
             (_, volume, *_), cost, penalty = joint_sums(logits, target, self.ignore_index, terms)
         else:
-            volume, cost, penalty = voxel_sums(logits, target, self.ignore_index, self.rows).unbind(1)
+            volume, cost, penalty = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes).unbind(1)
         parts = {
             "cross_entropy": weighted_cost(cost, volume, self.weights_for(logits)),
             "margin": ratio(penalty.sum(0).mean(), volume.sum()),

@@ -1,34 +1,36 @@
 """Losses that look at the labels around a voxel: SVLS smooths labels near boundaries, NACL steers the logits."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from losses.base import SegmentationLoss, in_range, one_of, result
-from losses.cross_entropy import cross_entropy_rows
-from losses.inputs import IGNORED, compact_labels, compute_dtype
-from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
+from losses.cross_entropy import cross_entropy_rows, cross_entropy_slope
+from losses.inputs import IGNORED, all_counted, compact_labels, compute_dtype
+from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
 
 Kernel = Literal["mean", "gaussian"]
 
 
-def window_weights(kernel: str, size: int, sigma: float, spatial_dims: int) -> tuple[Tensor, float]:
+def window_weights(kernel: str, size: int, sigma: float, spatial_dims: int) -> tuple[list[float], float]:
     """Weights along one axis of a separable window, and an extra weight of the centre; all weights sum to 1.
 
     ``mean`` weighs all voxels alike. ``gaussian`` is the kernel of SVLS: a Gaussian whose centre is raised to the sum
     of all others, so that a voxel's own label has half the weight whatever ``sigma``.
     """
     if kernel == "mean":
-        return torch.full((size,), 1 / size, dtype=torch.float64), 0.0
-    offsets = torch.arange(size, dtype=torch.float64) - size // 2
-    axis = torch.exp(-offsets.square() / (2 * sigma**2))
-    others = float(axis.sum()) ** spatial_dims - 1
-    return axis * (2 * others) ** (-1 / spatial_dims), (others - 1) / (2 * others)
+        return [1 / size] * size, 0.0
+    axis = [math.exp(-((offset - size // 2) ** 2) / (2 * sigma**2)) for offset in range(size)]
+    others = sum(axis) ** spatial_dims - 1
+    scale = (2 * others) ** (-1 / spatial_dims) if others else 0.0
+    return [weight * scale for weight in axis], (others - 1) / (2 * others) if others else 1.0
 
 
 def neighbour_shares(
-    target: Tensor, logits: Tensor, ignore_index: int | None, weights: tuple[Tensor, float], padding: str
+    target: Tensor, logits: Tensor, ignore_index: int | None, weights: tuple[list[float], float], padding: str
 ) -> Tensor:
     """Weighted share of each class in the window around each voxel.
 
@@ -46,41 +48,48 @@ def neighbour_shares(
     soft = target.is_floating_point()
     labels = target if soft else compact_labels(target, classes, ignore_index)
     counted = labels.sum(1) > 0 if soft else labels != IGNORED
+    whole = not soft and all_counted(labels, classes)
     beyond = 1.0 if padding == "zero" else 0.0
     shares = torch.empty((len(labels), classes, *counted.shape[1:]), dtype=dtype, device=labels.device)
     for item, mask, row in zip(labels, counted, shares, strict=True):
-        for k in range(classes):
+        # Where every voxel counts, the first class is what the others leave.
+        for k in range(1 if whole else 0, classes):
             own = item[k].to(dtype) if soft else (item == k).to(dtype)
             row[k] = _window_sum(own, weights, padding, beyond if k == 0 else 0.0)
-        row /= _window_sum(mask.to(dtype), weights, padding, beyond).clamp_min(torch.finfo(dtype).tiny)
-        row *= mask
+        if whole:
+            torch.sum(row[1:], dim=0, out=row[0]).neg_().add_(1).clamp_min_(0)
+        else:
+            row /= _window_sum(mask.to(dtype), weights, padding, beyond).clamp_min(torch.finfo(dtype).tiny)
+            row *= mask
     return shares
 
 
-def _window_sum(values: Tensor, weights: tuple[Tensor, float], padding: str, outside: float) -> Tensor:
+def _window_sum(values: Tensor, weights: tuple[list[float], float], padding: str, outside: float) -> Tensor:
     """Sum a window around each voxel of one item, an axis at a time."""
     axis_weights, centre = weights
-    radius = len(axis_weights) // 2
     total = values
     for axis in range(values.ndim):
-        total = _window_axis(total, axis, radius, axis_weights, padding, outside)
-        outside *= float(axis_weights.sum())
-    return total.add(values, alpha=centre) if centre else total
+        total = _window_axis(total, axis, axis_weights, padding, outside)
+        outside *= sum(axis_weights)
+    return total.add_(values, alpha=centre) if centre else total
 
 
-def _window_axis(values: Tensor, axis: int, radius: int, weights: Tensor, padding: str, outside: float) -> Tensor:
+def _window_axis(values: Tensor, axis: int, weights: list[float], padding: str, outside: float) -> Tensor:
     """Weighted sum of shifted copies along one axis."""
-    size = values.shape[axis]
-    shape = list(values.shape)
-    shape[axis] = radius
-    if padding == "replicate":
-        before, after = (values.narrow(axis, end, 1).expand(shape) for end in (0, size - 1))
-    else:
-        before = after = values.new_full(shape, outside)
-    padded = torch.cat([before, values, after], dim=axis)
-    total = padded.narrow(axis, 0, size) * float(weights[0])
-    for offset, weight in enumerate(weights[1:].tolist(), start=1):
-        total.add_(padded.narrow(axis, offset, size), alpha=weight)
+    size, radius = values.shape[axis], len(weights) // 2
+    total = values * weights[radius]
+    for offset, weight in enumerate(weights, start=-radius):
+        reach = min(abs(offset), size)
+        if not reach:
+            continue
+        # Shifted forwards or backwards by the offset; what reaches beyond the border is padding.
+        source, inside, border = (reach, 0, size - reach) if offset > 0 else (0, reach, 0)
+        total.narrow(axis, inside, size - reach).add_(values.narrow(axis, source, size - reach), alpha=weight)
+        edge = total.narrow(axis, border, reach)
+        if padding == "replicate":
+            edge.add_(values.narrow(axis, size - 1 if offset > 0 else 0, 1), alpha=weight)
+        elif outside:
+            edge.add_(outside * weight)
     return total
 
 
@@ -125,10 +134,15 @@ class SpatiallyVaryingLabelSmoothingLoss(NeighbourLoss):
     def __init__(self, sigma: float = 1.0, kernel_size: int = 3, **options: Any) -> None:
         super().__init__("gaussian", kernel_size, sigma, "replicate", **options)
 
+    @staticmethod
+    def slopes(voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows."""
+        return Slopes(log_probs=cross_entropy_slope(voxels, weights[1]))
+
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
         soft = self.shares(logits, target)
-        volume, entropy = voxel_sums(logits, soft, None, cross_entropy_rows).sum(0)
+        volume, entropy = voxel_sums(logits, soft, None, cross_entropy_rows, self.slopes).sum(0)
         weights = self.weights_for(logits)
         return result(ratio((weights * entropy).sum(), (weights * volume).sum()), logits)
 
@@ -171,10 +185,16 @@ class NeighborAwareCalibrationLoss(NeighbourLoss):
         penalty = gap.abs() if self.distance == "l1" else gap.square()
         return torch.cat([cross_entropy_rows(voxels), class_rows(penalty)], dim=1)
 
+    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows."""
+        gap = voxels.logits - voxels.extra[0]
+        gap = gap.sign_() if self.distance == "l1" else gap.mul_(2)
+        return Slopes(gap.mul_(voxels.counted).mul_(weights[2]), cross_entropy_slope(voxels, weights[1]))
+
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the cross entropy and the unweighted penalty."""
         extra = [self.shares(logits, target)]
-        volume, entropy, penalty = voxel_sums(logits, target, self.ignore_index, self.rows, extra=extra).sum(0)
+        volume, entropy, penalty = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes, extra).sum(0)
         weights = self.weights_for(logits)
         cross_entropy = ratio((weights * entropy).sum(), (weights * volume).sum())
         parts = {"cross_entropy": cross_entropy, "neighbours": ratio(penalty.mean(), volume.sum())}

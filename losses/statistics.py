@@ -75,7 +75,7 @@ def joint_sums(logits: Tensor, target: Tensor, ignore_index: int | None, terms: 
     flat, labels = flatten_pair(logits, target)
     classes, soft = max(flat.shape[1], 2), labels.is_floating_point()
     if soft or 0 < terms.gamma < 1 or torch.compiler.is_compiling():
-        kernel = VoxelKernel([lambda voxels: plain_rows(voxels, terms)], classes, ignore_index)
+        kernel = VoxelKernel(lambda voxels: plain_rows(voxels, terms), classes, ignore_index)
         rows = chunked_sums(kernel, flat, labels).unbind(1)
         statistics, leaks, cost, hinge = OverlapStatistics(*rows[:6]), rows[6:8], rows[8], rows[9]
     else:

@@ -195,7 +195,7 @@ def test_fast_path_equals_the_plain_formulas(case, gamma, clip):
     terms = Terms(gamma, clip, clip_labels=False, own=own, margin=0.7)
     flat, labels = logits.flatten(2), labels.flatten(1)
     fast = fast_kernel(case["classes"], 255, terms)
-    plain = VoxelKernel([lambda voxels: plain_rows(voxels, terms)], case["classes"], 255)
+    plain = VoxelKernel(lambda voxels: plain_rows(voxels, terms), case["classes"], 255)
     fast_value = joint_sums(flat, labels, 255, terms)
     rows = chunked_sums(plain, flat, labels).unbind(1)
     torch.testing.assert_close(torch.stack(fast_value.statistics), torch.stack(rows[:6]), rtol=1e-9, atol=1e-9)
