@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_app.report import cases, diagrams, figures, papers, tables
+from lightning_app.report import cases, diagrams, figures, pairs, papers, tables
 from lightning_app.report.compare import Comparison
 from lightning_app.report.page import Section, folded, render
 from lightning_app.report.read import Run, find_runs
@@ -16,7 +16,8 @@ RANK_METRICS = ("dice", "nll", "brier", "ece", "ece_all_classwise")
 
 def all_tables(comparison: Comparison) -> list[Table]:
     """Every table of the report."""
-    found = [tables.summary_table(comparison), tables.class_table(comparison), *papers.paper_tables(comparison)]
+    found = [tables.summary_table(comparison), pairs.pair_table(comparison), tables.class_table(comparison)]
+    found += papers.paper_tables(comparison)
     return [*(table for table in found if table), tables.run_table(comparison)]
 
 
@@ -36,12 +37,14 @@ def build(comparison: Comparison, title: str, parts: Sequence[Section]) -> str:
 
 def sections(comparison: Comparison) -> list[Section]:
     """Every section of the page, with its tables and pictures."""
-    summary, *others, runs = all_tables(comparison)
+    *compared, runs = all_tables(comparison)
+    first = [table for table in compared if table.name in ("summary", "pairs")]
+    others = [table for table in compared if table not in first]
     curves, maps = figures.parameter_curves(comparison), figures.isolines(comparison)
     chosen = "Worst, median and best case by Dice, of each method's first seed."
     confidence = [*diagrams.histograms(comparison), *diagrams.selection(comparison)]
     return [
-        Section("results", "Results", _verdict(comparison), [summary], figures.overview(comparison)),
+        Section("results", "Results", _verdict(comparison), first, figures.overview(comparison)),
         Section("parameters", "Gamma, margin, learning rate", "", (), [*curves, *maps]),
         Section("ranks", "Ranks", "Rank 1 is best.", (), _ranks(comparison)),
         Section("reliability", "Reliability", diagrams.INTRODUCTION, (), diagrams.reliability(comparison)),

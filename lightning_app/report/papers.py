@@ -17,6 +17,7 @@ GDL_NETS = {
     "DeepMedic": "DeepMedic",
     "HighRes3DNet": "HighResNet",
 }
+GDL_VOLUMETRIC = ("DeepMedic", "HighRes3DNet")
 
 # Sudre et al. 2017, tables 2 and 3: median(IQR) of the training Dice over the last 200 steps; by network, patch size
 # and log10 of the learning rate, in the order WCE, DL2, SS, GDL_v.
@@ -176,8 +177,11 @@ def _rate(run: Run) -> float:
 
 
 def _net(run: Run) -> str:
-    name = run.config["model"]["net"]["class_path"].rpartition(".")[2]
-    return GDL_NETS.get(name, name)
+    """The paper's name of a network; one in other dimensions than the paper's has no published cell."""
+    net = run.config["model"]["net"]
+    name = net["class_path"].rpartition(".")[2]
+    flat = name in GDL_VOLUMETRIC and (net.get("init_args") or {}).get("spatial_dims") == 2
+    return f"{name} 2D" if flat else GDL_NETS.get(name, name)
 
 
 def _patch(run: Run) -> float:

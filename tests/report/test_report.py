@@ -12,6 +12,7 @@ from scipy import stats
 import metrics
 from lightning_app.report import main
 from lightning_app.report.compare import Comparison
+from lightning_app.report.pairs import pair_table
 from lightning_app.report.papers import GDL_PUBLISHED, paper_tables
 from lightning_app.report.read import Run, find_runs
 from lightning_app.report.tables import summary_table
@@ -53,6 +54,22 @@ def test_the_error_by_case_from_the_bins_is_the_one_that_was_written(comparison)
     written = comparison.values("Phantom", "DSC", "ece")
     from_bins = comparison.values("Phantom", "DSC", "ece_all_top_label")
     assert from_bins == pytest.approx(written, abs=1e-9)
+
+
+def test_pairs_count_the_data_sets_where_the_exponent_helps(comparison):
+    table = pair_table(comparison)
+    assert [row[0] for row in table.rows] == [f"DSC to DSC++ γ={gamma}" for gamma in ("1.5", "2.0", "3.0")]
+    for row in table.rows:
+        better, p_values = [], []
+        for data in ("Hippocampus", "Phantom"):
+            plain, plus = (comparison.values(data, method, "nll") for method in row[0].split(" to "))
+            gains = np.array([plain[case] - plus[case] for case in plain])
+            better.append(gains.mean() > 0)
+            p_values.append(stats.wilcoxon(gains).pvalue)
+        told = np.array([2 * min(p_values) < 0.05 and p < 0.05 for p in p_values])  # Holm of two tests
+        ups, downs = (told & better).sum(), (told & ~np.array(better)).sum()
+        cell = row[table.columns.index("NLL ↓")]
+        assert cell == f"{sum(better)} of 2 ({ups} better, {downs} worse)"
 
 
 def test_best_is_marked_only_where_the_paired_test_says_so(comparison):
