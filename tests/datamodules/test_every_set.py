@@ -66,6 +66,8 @@ def test_batches_whole_cases_and_table(name, tmp_path):
     assert batch["mask"].dtype == torch.uint8
     assert set(batch["mask"].unique().tolist()) <= {*range(data.num_classes), 255}
     assert len(batch["case"]) == 2
+    figure, axes = data.plot(batch)
+    assert [ax.figure for ax in axes] == [figure, figure]
     for loader in (data.val_dataloader(), data.test_dataloader()):
         for whole in loader:
             check_whole(data, whole)

@@ -115,3 +115,11 @@ def test_bad_folds():
 def test_published_numbers_are_complete_and_disjoint(val, test, counts):
     assert (len(set(numbers(val))), len(set(numbers(test)))) == counts
     assert not set(numbers(val)) & set(numbers(test))
+
+
+def test_one_file_under_two_names_in_two_subsets_is_refused(tmp_path):
+    same = (tmp_path / "a.png",)
+    split = {"train": [Case("a", same)], "val": [], "test": [Case("b", same)]}
+    with pytest.raises(DataError, match=r"case 'b' is in train and in test\. A case belongs to one subset"):
+        splits.check_split(split)
+    splits.check_split({"train": [Case("a", same, page=0)], "val": [Case("b", same, page=1)], "test": []})
