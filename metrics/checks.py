@@ -43,11 +43,12 @@ def value_problems(probs: Tensor) -> Tensor:
         total = block[0].to(torch.promote_types(block.dtype, torch.float32))
         for channel in block[1:]:
             total = total + channel
-        low, high = block.aminmax()
         low_sum, high_sum = total.aminmax()
-        extremes.append(torch.stack((low.to(total), -high.to(total), low_sum, -high_sum)))
-    low, high, low_sum, high_sum = torch.stack(extremes).amin(0) * low.new_tensor((1, -1, 1, -1), dtype=total.dtype)
-    outside, uneven = (low < 0) | (high > 1), (low_sum < 1 - tolerance) | (high_sum > 1 + tolerance)
+        # on rows apart in memory amin and amax together take half the time of aminmax
+        extremes.append(torch.stack((block.amin().to(total), -block.amax().to(total), low_sum, -high_sum)))
+    low, minus_high, low_sum, minus_high_sum = torch.stack(extremes).amin(0).unbind()
+    outside = (low < 0) | (minus_high < -1)
+    uneven = (low_sum < 1 - tolerance) | (minus_high_sum < -1 - tolerance)
     return torch.stack((low.isnan(), outside, uneven, torch.zeros_like(outside)))
 
 
