@@ -14,6 +14,7 @@ TRAINING_VERBS = {
     "test": "evaluate a checkpoint on the test cases: per_case.csv, intervals, reliability diagrams",
     "predict": "write masks and probability maps, also of a folder of new images (--data.predict_root)",
     "calibrate": "fit a post-hoc calibrator on the validation cases and keep it with the checkpoint",
+    "export": "write a checkpoint's network as ONNX, checked against the network",
 }
 OTHER_VERBS = {
     "sweep": ("lightning_app.sweep", "run a sweep file without a server, resumable"),
@@ -31,7 +32,7 @@ def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None
         run: Run the verb; otherwise only parse and build its objects (training verbs).
 
     Returns:
-        The training program's objects for `fit`, `validate`, `test`, `predict` and `calibrate`, else None.
+        The training program's objects for `fit`, `validate`, `test`, `predict`, `calibrate`, `export`, else None.
 
     Raises:
         SystemExit: With code 2 after an error of the user, printed in one line; with a traceback under `--debug`.

@@ -259,8 +259,8 @@ class SegmentationModule(LightningModule):
             window = f"[{','.join(map(str, patch))}]"
             rank_zero_warn(
                 f"case {batch['case'][0]}: {share:.0%} of what the network sees is padding, which shifts the "
-                f"statistics of {self._shifted_norm} against those of the training patches. Predict in tiles of their size: "
-                f"--model.inference models.SlidingWindow --model.inference.window {window} --data.divisor 1",
+                f"statistics of {self._shifted_norm} against those of the training patches. Predict in tiles of their "
+                f"size: --model.inference models.SlidingWindow --model.inference.window {window} --data.divisor 1",
                 category=UserWarning,
             )
             self._shifted_norm = None

@@ -15,12 +15,13 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_app.arguments import expand
-from lightning_app.calibrate import CalibratingTrainer, CalibrationComparison
+from lightning_app.calibrate import CalibrationComparison
 from lightning_app.callbacks.evaluation import CaseEvaluation
 from lightning_app.callbacks.figures import StageFigures, TrainingFigures
 from lightning_app.callbacks.predictions import PredictionWriter
 from lightning_app.callbacks.record import RunRecord
 from lightning_app.curves import CurvesLogger
+from lightning_app.export import ProgramTrainer
 from lightning_app.module import SegmentationModule
 from lightning_app.run_folder import RunFolder, write_text
 from lightning_app.summary import print_predictions, print_summary
@@ -29,7 +30,7 @@ NOT_KEPT = ("config", "ckpt_path", "weights_only", "verbose", "return_prediction
 
 
 class TrainingCLI(LightningCLI):
-    """LightningCLI for `fit`, `validate`, `test`, `predict` and `calibrate`."""
+    """LightningCLI for `fit`, `validate`, `test`, `predict`, `calibrate` and `export`."""
 
     run_folder: RunFolder
     is_new: bool
@@ -38,7 +39,8 @@ class TrainingCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The verbs, each a method of the trainer, and their arguments that are no options."""
-        return {**LightningCLI.subcommands(), "calibrate": {"model", "datamodule"}}
+        ours = {verb: {"model", "datamodule"} for verb in ("calibrate", "export")}
+        return {**LightningCLI.subcommands(), **ours}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Our own options, the links from the data to the network, and the two checkpoints."""
@@ -96,7 +98,7 @@ class TrainingCLI(LightningCLI):
             config.return_predictions = False
         if self.subcommand in {"validate", "test"}:
             config.verbose = False  # the summary says it
-        if self.subcommand in {"predict", "calibrate"}:
+        if self.subcommand in {"predict", "calibrate", "export"}:
             config.trainer.logger = False
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -242,7 +244,7 @@ def run_training(args: list[str], run: bool = True) -> TrainingCLI:
         cli = TrainingCLI(
             SegmentationModule,
             LightningDataModule,
-            trainer_class=CalibratingTrainer,
+            trainer_class=ProgramTrainer,
             subclass_mode_data=True,
             save_config_callback=None,
             parser_kwargs=parser_kwargs,

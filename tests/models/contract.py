@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models import export_onnx
+
 
 def finest(output: Tensor | list[Tensor]) -> Tensor:
     """Logits of the finest grid."""
@@ -90,6 +92,22 @@ class NetworkContract:
             with torch.autocast("cpu", torch.bfloat16):
                 half = net(image)
         assert (half.float().softmax(1) - exact).abs().mean() < 0.02
+
+    @pytest.mark.parametrize(("dtype", "largest"), [(torch.float16, 1e-3), (torch.bfloat16, 1e-2)])
+    def test_half_weights_are_close_to_float32(self, net, dtype, largest):
+        image = self.image(net.eval(), self.size)
+        with torch.no_grad():
+            exact = net(image).softmax(1)
+            half = net.to(dtype)(image.to(dtype))
+        assert half.dtype == dtype
+        assert (half.float().softmax(1) - exact).abs().mean() < largest
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+    def test_onnx_file_gives_the_same_probabilities(self, net, tmp_path):
+        pytest.importorskip("onnxruntime")
+        path = tmp_path / "net.onnx"
+        assert export_onnx(net, path, self.image(net, self.size, batch=1)) < 1e-4
+        assert path.stat().st_size > 0
 
     def test_torch_export_gives_eager_values(self, net):
         image = self.image(net.eval(), self.size)

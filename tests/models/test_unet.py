@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 
@@ -47,6 +49,17 @@ class TestBatchNormUNetWithDropout(NetworkContract):
 def test_parameter_counts_of_the_paper(arguments, count):
     with torch.device("meta"):
         assert parameters(UNet(**arguments)) == count
+
+
+@pytest.mark.slow  # the C++ compiler takes some 15 s
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_compiled_code_gives_eager_logits():
+    torch.manual_seed(0)
+    net, image = UNet(in_channels=1, width=4, depth=1).eval(), torch.randn(2, 1, 8, 12)
+    compiled = torch.compile(net, backend="inductor", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(image), net(image), rtol=1e-4, atol=1e-5)
 
 
 def test_norm_follows_the_relu():
