@@ -1,6 +1,6 @@
 """Calibrated segmentation losses: logits in, one number out; the formulas of three papers and their kin."""
 
-from losses.adaptive import ClassAdaptiveMarginLoss, ConstrainedRegionLoss
+from losses.adaptive import ClassAdaptiveHingeLoss, ClassAdaptiveMarginLoss, ConstrainedRegionLoss
 from losses.calibration import AverageCalibrationLoss, ClasswiseConfidenceAccuracyLoss, ConfidenceAccuracyLoss
 from losses.compound import ComboLoss, ComboPlusPlusLoss, DiceCrossEntropyLoss, MarginDiceLoss
 from losses.cross_entropy import (
@@ -41,6 +41,7 @@ __all__ = [
     "AsymmetricFocalTverskyLoss",
     "AverageCalibrationLoss",
     "BrierLoss",
+    "ClassAdaptiveHingeLoss",
     "ClassAdaptiveMarginLoss",
     "ClasswiseConfidenceAccuracyLoss",
     "ComboLoss",

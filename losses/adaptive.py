@@ -11,7 +11,7 @@ from losses.cross_entropy import cross_entropy_rows, cross_entropy_slope
 from losses.inputs import IGNORED
 from losses.margin import distance_slope
 from losses.neighbours import neighbour_shares, window_weights
-from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
+from losses.voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
 
 Lagrangian = Literal["phr", "p2", "p3"]
 
@@ -21,7 +21,10 @@ def lagrangian(h: Tensor, multiplier: Tensor, rho: Tensor, kind: str) -> Tensor:
 
     ``phr``: with :math:`x = \lambda + \rho h`, :math:`(\max(0, x)^2 - \lambda^2) / 2 \rho`. ``p2`` and ``p3``:
     :math:`\lambda h + \lambda \rho h^2 (+ \rho^2 h^3 / 6)` above 0 and :math:`\lambda h / (1 - \rho h)` below.
+    ``hinge``: :math:`\lambda \max(0, h)`.
     """
+    if kind == "hinge":
+        return multiplier * h.relu()
     if kind == "phr":
         return ((multiplier + rho * h).relu().square() - multiplier.square()) / (2 * rho)
     above = h.clamp_min(0)
@@ -32,6 +35,8 @@ def lagrangian(h: Tensor, multiplier: Tensor, rho: Tensor, kind: str) -> Tensor:
 
 def lagrangian_slope(h: Tensor, multiplier: Tensor, rho: Tensor, kind: str) -> Tensor:
     """Slope of :func:`lagrangian` with respect to the constraint."""
+    if kind == "hinge":
+        return multiplier * as_numbers(torch.gt, h.detach(), 0.0, h)
     if kind == "phr":
         return (multiplier + rho * h).relu()
     above = h.clamp_min(0)
@@ -111,16 +116,16 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
         """What else the constraints need to know of each voxel."""
         return []
 
-    def _numbers(self, voxels: Voxels) -> list[Tensor]:
+    def _numbers(self, voxels: Voxels) -> tuple[Tensor, Tensor]:
         """Multipliers and penalty parameters of each voxel."""
-        classes, like = voxels.logits.shape[1], voxels.logits
-        found = []
-        for part in (self.multipliers, self.rho):
-            own, *others = part[:, :classes, None].to(like)
-            for group, mask in zip(others, self.members(voxels)[1:], strict=True):
-                own = (group - own) * mask + own
-            found.append(own)
-        return found
+        return self._number(self.multipliers, voxels), self._number(self.rho, voxels)
+
+    def _number(self, numbers: Tensor, voxels: Voxels) -> Tensor:
+        """Numbers of each voxel's group: ``(K, 1)`` or ``(G, K, n)``."""
+        own, *others = numbers[:, : voxels.logits.shape[1], None].to(voxels.logits)
+        for group, mask in zip(others, self.members(voxels)[1:] if others else [], strict=True):
+            own = (group - own) * mask + own
+        return own
 
     def rows(self, voxels: Voxels) -> Tensor:
         """Sum labels, cross entropy and penalty of a chunk: ``(G, 3, K)``."""
@@ -134,10 +139,14 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
         return Slopes(self.constraint_slope(voxels, slope), cross_entropy_slope(voxels, weights[1]))
 
     def _observed_rows(self, voxels: Voxels) -> Tensor:
-        """Sum voxels, slope of the penalty and constraint of each group: ``(G, 3 * groups, K)``."""
-        h = self.constraint(voxels)
-        slope, members = lagrangian_slope(h, *self._numbers(voxels), self.penalty), self.members(voxels)
-        return class_rows(*(part * mask for part in (torch.ones_like(h), slope, h) for mask in members))
+        """Sum voxels, slope and size of the violation of each group: ``(G, 3 * groups, K)``."""
+        h, numbers = self.constraint(voxels), self._numbers(voxels)
+        parts = (torch.ones_like(h), lagrangian_slope(h, *numbers, self.penalty), self.violated(h, numbers))
+        return class_rows(*(part * mask for part in parts for mask in self.members(voxels)))
+
+    def violated(self, h: Tensor, numbers: tuple[Tensor, Tensor]) -> Tensor:
+        """What is compared from update to update: the constraint."""
+        return h
 
     @torch.no_grad()
     def observe(self, logits: Tensor, target: Tensor) -> None:
@@ -153,18 +162,21 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
         Every ``rho_every`` updates, the penalty parameter of a constraint that is still above ``decrease`` times its
         previous violation grows. What was never observed stays.
         """
-        count, slope, constraint = sum_over_processes(self.observed)
+        count, *sums = sum_over_processes(self.observed)
         seen = count > 0
-        safe = torch.where(seen, count, 1.0)
-        low, high = self.multiplier_range
-        self.multipliers.copy_(torch.where(seen, (slope / safe).clamp(low, high), self.multipliers))
+        slope, violation = (part / torch.where(seen, count, 1.0) for part in sums)
         self.updates += 1
+        self._update(seen, slope, violation)
+        self.observed.zero_()
+
+    def _update(self, seen: Tensor, slope: Tensor, violation: Tensor) -> None:
+        """Change multipliers and penalty parameters, given the means of slope and violation where there are any."""
+        self.multipliers.copy_(torch.where(seen, slope.clamp(*self.multiplier_range), self.multipliers))
         if int(self.updates) % self.rho_every == 0:
-            violation = (constraint / safe).clamp_min(0)
+            violation = violation.clamp_min(0)
             stuck = seen & (violation > self.decrease * self.violation)
             self.rho.copy_(torch.where(stuck, (self.growth * self.rho).clamp_max(self.largest_rho), self.rho))
             self.violation.copy_(torch.where(seen, violation, self.violation))
-        self.observed.zero_()
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the cross entropy and the penalty."""
@@ -186,24 +198,84 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
 class ClassAdaptiveMarginLoss(AdaptiveMultiplierLoss):
     r"""Cross entropy plus a margin on logit distances that is enforced class by class (CALS-ALM).
 
-    The constraint is :math:`\max_j z_j - z_k - m \le 0`, the mean of its penalty is over voxels and classes.
+    The constraint is :math:`\max_j z_j - z_k - m \le 0`, the mean of its penalty is over voxels and classes. The
+    published code divides it by the margin (``normalize="margin"``), in another version by the voxel's largest logit
+    (``"largest"``, held above 0.001 here: below 0 it would turn the constraint round).
     Liu et al., Class Adaptive Network Calibration, CVPR 2023 (arXiv 2211.15088).
 
     Args:
         margin: Distance between logits that costs nothing.
+        normalize: What the constraint is divided by.
         **options: See :class:`AdaptiveMultiplierLoss`.
     """
 
-    def __init__(self, margin: float = 10.0, **options: Any) -> None:
+    least = 1e-3
+
+    def __init__(
+        self, margin: float = 10.0, normalize: Literal["none", "margin", "largest"] = "none", **options: Any
+    ) -> None:
         super().__init__(margin, **options)
+        self.normalize = one_of("normalize", normalize, ("none", "margin", "largest"))
+        if normalize == "margin":
+            in_range("margin", margin, 0, open_low=True)
 
     def constraint(self, voxels: Voxels) -> Tensor:
         """Form the constraint ``(G, K, n)``, which should not be above 0."""
-        return voxels.distances.sub_(self.margin)
+        h = voxels.distances - self.margin
+        if self.normalize == "none":
+            return h
+        return h / (self.margin if self.normalize == "margin" else self._largest(voxels))
+
+    def _largest(self, voxels: Voxels) -> Tensor:
+        """Largest logit of each voxel, held above 0."""
+        return voxels.logits.amax(1, keepdim=True).clamp_min(self.least)
 
     def constraint_slope(self, voxels: Voxels, slope: Tensor) -> Tensor:
         """Slope with respect to the logits from that with respect to the constraint."""
-        return distance_slope(voxels, slope)
+        if self.normalize == "none":
+            return distance_slope(voxels, slope)
+        if self.normalize == "margin":
+            return distance_slope(voxels, slope / self.margin)
+        largest = self._largest(voxels)
+        pull = (slope * self.constraint(voxels)).sum(1, keepdim=True) * (largest > self.least)
+        return distance_slope(voxels, slope / largest).sub_(voxels.share(voxels.logits) * (pull / largest))
+
+
+class ClassAdaptiveHingeLoss(ClassAdaptiveMarginLoss):
+    r"""Margin-based label smoothing with a weight of each class that follows the class's own penalty.
+
+    Cross entropy plus the mean over voxels and classes of :math:`\lambda_k \max(0, \max_j z_j - z_k - m)`. From one
+    update to the next a weight is multiplied by ``growth`` where its class's mean penalty grew by more than
+    ``tolerance``, and divided by it where the penalty fell as much. From the code of Liu et al., CVPR 2023
+    (arXiv 2211.15088).
+
+    Args:
+        margin: Distance between logits that costs nothing.
+        alpha: First weight of every class.
+        growth: Factor on a weight.
+        tolerance: Ratio of two penalties up to which they are alike.
+        **options: ``class_weights`` (of the cross entropy) and ``ignore_index``.
+    """
+
+    def __init__(
+        self, margin: float = 10.0, alpha: float = 1.0, growth: float = 1.1, tolerance: float = 1.1, **options: Any
+    ) -> None:
+        super().__init__(margin, multiplier=alpha, growth=growth, **options)
+        self.tolerance = in_range("tolerance", tolerance, 1)
+        self.penalty = "hinge"
+
+    def violated(self, h: Tensor, numbers: tuple[Tensor, Tensor]) -> Tensor:
+        """What is compared from update to update: the weighted penalty."""
+        return lagrangian(h, *numbers, "hinge")
+
+    def _update(self, seen: Tensor, slope: Tensor, violation: Tensor) -> None:
+        """Change the weights, given the means of slope and penalty where there are any."""
+        known = seen & torch.isfinite(self.violation)
+        factor = torch.ones_like(violation)
+        factor[known & (violation > self.violation * self.tolerance)] = self.growth
+        factor[known & (violation < self.violation / self.tolerance)] = 1 / self.growth
+        self.multipliers.copy_((self.multipliers * factor).clamp(*self.multiplier_range))
+        self.violation.copy_(torch.where(seen, violation, self.violation))
 
 
 class ConstrainedRegionLoss(AdaptiveMultiplierLoss):
@@ -232,7 +304,8 @@ class ConstrainedRegionLoss(AdaptiveMultiplierLoss):
 
     def members(self, voxels: Voxels) -> list[Tensor]:
         """Masks of the voxels at boundaries and inside."""
-        boundary = torch.mul(voxels.extra[0].amax(1, keepdim=True) < 1 - 1e-4, voxels.counted)
+        boundary = as_numbers(torch.lt, voxels.extra[0].amax(1, keepdim=True), 1 - 1e-4, voxels.counted)
+        boundary = boundary * voxels.counted
         return [boundary, voxels.counted - boundary]
 
     def _gap(self, voxels: Voxels) -> Tensor:

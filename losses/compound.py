@@ -29,8 +29,8 @@ class CompoundLoss(OverlapLoss):
         sums = joint_sums(logits, target, self.ignore_index, terms)
         if self.pool == "image":
             return sums
-        *statistics, cost, hinge = pool_batch([*sums.statistics, sums.cost, sums.hinge])
-        return JointSums(OverlapStatistics(*statistics), cost, hinge)
+        *statistics, cost, hinge, lead = pool_batch([*sums.statistics, sums.cost, sums.hinge, sums.lead])
+        return JointSums(OverlapStatistics(*statistics), cost, hinge, lead)
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the unweighted terms by name."""
@@ -59,7 +59,7 @@ class ComboLoss(CompoundLoss):
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the overlap loss and the cross entropy."""
-        statistics, cost, _ = self.pooled_sums(logits, target, OwnCost(self.clip))
+        statistics, cost, *_ = self.pooled_sums(logits, target, OwnCost(self.clip))
         parts = {
             "overlap": self.mean(statistics, logits),
             "cross_entropy": weighted_cost(cost, statistics.volume, self.weights_for(logits)),
@@ -142,7 +142,7 @@ class MarginDiceLoss(CompoundLoss):
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the overlap loss, the cross entropy and the unweighted penalty."""
-        statistics, cost, hinge = self.pooled_sums(logits, target, OwnCost(), self.margin)
+        statistics, cost, hinge, _ = self.pooled_sums(logits, target, OwnCost(), self.margin)
         parts = {
             "overlap": self.mean(statistics, logits),
             "cross_entropy": weighted_cost(cost, statistics.volume, self.weights_for(logits)),

@@ -9,7 +9,7 @@ from torch import Tensor
 from losses.base import SegmentationLoss, in_range, one_of, result
 from losses.costs import OwnCost, TwoFocalCosts, focal_cost, power
 from losses.statistics import Terms, joint_sums
-from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
+from losses.voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
 
 
 def weighted_cost(cost: Tensor, volume: Tensor, weights: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ class DualFocalLoss(FocalLoss):
     def _gap(voxels: Voxels) -> tuple[Tensor, Tensor]:
         """Probabilities below the label's, others 0; and 1 minus the label's plus the largest of them."""
         own = (voxels.probs * voxels.labels).sum(1, keepdim=True)
-        lower = voxels.probs * (voxels.probs < own)
+        lower = voxels.probs * as_numbers(torch.lt, voxels.probs.detach(), own.detach(), voxels.probs)
         return lower, 1 - own + lower.amax(1, keepdim=True)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ class DualFocalLoss(FocalLoss):
         return result(weighted_cost(cost * self.factors(logits), volume, self.weights_for(logits)), logits)
 
 
-class LabelSmoothingLoss(VoxelLoss):
+class LabelSmoothingLoss(SegmentationLoss):
     r"""Cross entropy with a share ``alpha`` of each label spread over the classes.
 
     ``variant="all"``: :math:`(1 - \alpha) y + \alpha / K`, the label's own class included. ``variant="others"``:
@@ -211,22 +211,14 @@ class LabelSmoothingLoss(VoxelLoss):
         self.alpha = in_range("alpha", alpha, 0, 1)
         self.variant = one_of("variant", variant, ("all", "others"))
 
-    def rows(self, voxels: Voxels) -> Tensor:
-        """Sum labels and cross entropy with smoothed labels, by the class of the label."""
-        keep, share = self._parts(voxels)
-        everywhere = voxels.log_probs.sum(1, keepdim=True) * -share
-        return class_rows(voxels.labels, voxels.labels * (everywhere - keep * voxels.log_probs))
-
-    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
-        """Slopes of the rows."""
-        keep, share = self._parts(voxels)
-        return Slopes(log_probs=voxels.labels * (-keep * weights[1]) - share * voxels.by_label(weights[1]))
-
-    def _parts(self, voxels: Voxels) -> tuple[float, float]:
-        """What the label keeps beside the share of every class, and that share."""
-        classes = voxels.labels.shape[1]
-        share = self.alpha / classes if self.variant == "all" else self.alpha / (classes - 1)
-        return 1 - self.alpha if self.variant == "all" else 1 - self.alpha - share, share
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
+        classes = max(logits.shape[1], 2)
+        spread = self.alpha if self.variant == "all" else self.alpha * classes / (classes - 1)
+        sums = joint_sums(logits, target, self.ignore_index, Terms(own=OwnCost(), lead=True))
+        # -log p of all classes in the mean: the own one's, and how far its logit is above the mean of all.
+        cost = sums.cost + spread * sums.lead
+        return result(weighted_cost(cost, sums.statistics.volume, self.weights_for(logits)), logits)
 
 
 class EntropyPenaltyLoss(VoxelLoss):

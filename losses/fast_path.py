@@ -6,7 +6,8 @@ everything, since the background's residual is the foreground's with the other s
 (:mod:`losses.two_classes`); with more, one softmax does (:mod:`losses.many_classes`). The gradients are derived by
 hand, the steps write into buffers that stay in the cache, and the same pass sums
 
-* a cost of each voxel's own log probability, such as cross entropy (:mod:`losses.costs`), and
+* a cost of each voxel's own log probability, such as cross entropy (:mod:`losses.costs`),
+* the lead of the own label's logit over the mean of all, which label smoothing adds, and
 * the hinge on logit distances of margin-based label smoothing.
 """
 
@@ -30,6 +31,7 @@ class FastKernel(ChunkKernel):
         clip: Bound of the probabilities.
         own: Cost of each voxel's own log probability, or none.
         margin: Margin of the hinge, or none.
+        lead: Whether to sum the leads, beside an own cost.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class FastKernel(ChunkKernel):
         clip: float = 0.0,
         own: OwnCost | None = None,
         margin: float | None = None,
+        lead: bool = False,
     ) -> None:
         self.num_classes = num_classes
         self.ignore_index = ignore_index
@@ -47,6 +50,7 @@ class FastKernel(ChunkKernel):
         self.clip = clip
         self.own = own
         self.margin = margin
+        self.lead = lead
         self._buffers: dict[str, Tensor] = {}
         # What the forward pass finds out about the voxels, and plan() about the weights, saves steps of the gradient.
         self._whole, self._within = True, margin is not None
@@ -69,7 +73,8 @@ class FastKernel(ChunkKernel):
         if self.own and self.num_classes == 2:
             self._uniform = not bool(weight[:, first + 1].any())
         elif self.own:
-            self._uniform = bool((weight[:, first] == weight[:, first, :1]).all())
+            columns = weight[:, first : first + 1 + self.lead]
+            self._uniform = bool((columns == columns[..., :1]).all())
 
     @property
     def overlap_width(self) -> int:

@@ -10,7 +10,7 @@ from losses.fast_path import FastKernel, underflows
 
 
 class SoftmaxKernel(FastKernel):
-    """Any number of classes: rows voxels, volume, then as chosen those of the overlap; cost; hinge: ``(G, R, K)``.
+    """Any number of classes: rows voxels, volume, as chosen those of the overlap; cost; lead; hinge: ``(G, R, K)``.
 
     Kept for the gradient: the probabilities.
     """
@@ -32,6 +32,8 @@ class SoftmaxKernel(FastKernel):
         volume = hot.sum(-1)
         counted = torch.full_like(volume, hot.shape[-1]) if mask is None else mask.sum(-1).expand_as(volume)
         last = [self._own_row(self.own, logits, probs, hot, mask)] if self.own else []
+        if self.lead:
+            last.append(self._lead_row(logits, hot))
         if self.margin is not None:
             last.append(self._hinge_row(logits, self.margin, mask))
         overlap = []
@@ -58,6 +60,12 @@ class SoftmaxKernel(FastKernel):
         nll = logits.amax(1, keepdim=True).sub_(own).sub_(probs.amax(1, keepdim=True).log_())
         return nll if mask is None else nll.mul_(mask)
 
+    def _lead_row(self, logits: Tensor, hot: Tensor) -> Tensor:
+        """Row of the lead."""
+        spare = self.buffer("spare", logits)
+        own = torch.mul(hot, logits, out=spare).sum(-1)
+        return own - torch.mul(hot, logits.mean(1, keepdim=True), out=spare).sum(-1)
+
     def _hinge_row(self, logits: Tensor, margin: float, mask: Tensor | None) -> Tensor:
         """Row of the hinge."""
         distance = torch.sub(logits.amax(1, keepdim=True), logits, out=self.buffer("spare", logits))
@@ -80,6 +88,9 @@ class SoftmaxKernel(FastKernel):
         if self.own:
             parts.append(self._own_slope(self.own, probs, hot, mask, columns[0]))
             columns = columns[1:]
+        if self.lead:
+            parts.append(self._lead_slope(hot, columns[0]))
+            columns = columns[1:]
         if self.margin is not None and not self._within:
             parts.append(self._margin_slope(logits, self.margin, columns[0]))
         slope = parts[0] if parts else torch.zeros_like(hot)
@@ -96,6 +107,14 @@ class SoftmaxKernel(FastKernel):
             nll = prob.clamp_min(torch.finfo(prob.dtype).tiny).log_().neg_()
             share = own.evaluate(nll, prob.neg_().add_(1), 1 - hot[:, :1])[1].mul_(share)
         return torch.sub(probs, hot, out=spare).mul_(share)
+
+    def _lead_slope(self, hot: Tensor, column: Tensor) -> Tensor:
+        """Slope of the lead; the cost's weights are alike, and so are these."""
+        out = self.buffer("lead", hot)
+        if self._uniform:
+            return torch.sub(hot, hot.new_full((), 1 / self.num_classes), out=out).mul_(column[:, :1])
+        share = torch.mul(hot, column, out=out)
+        return share.sub_(share.mean(1, keepdim=True))
 
     def _margin_slope(self, logits: Tensor, margin: float, column: Tensor) -> Tensor:
         """Slope of the hinge: each violating logit is pushed up, the largest down by their number."""

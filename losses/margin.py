@@ -10,7 +10,7 @@ from losses.base import SegmentationLoss, in_range, one_of, result
 from losses.costs import OwnCost
 from losses.cross_entropy import cross_entropy_rows, cross_entropy_slope, weighted_cost
 from losses.statistics import Terms, joint_sums
-from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
+from losses.voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
 
 Penalty = Literal["l1", "squared_hinge", "equality"]
 
@@ -28,7 +28,7 @@ def margin_slope(distances: Tensor, margin: float, penalty: str) -> Tensor:
     """Slope of :func:`margin_penalty`."""
     excess = distances - margin
     if penalty == "l1":
-        return (excess > 0).to(excess.dtype)
+        return as_numbers(torch.gt, excess, 0.0, excess)
     return excess.mul_(2) if penalty == "equality" else excess.relu_().mul_(2)
 
 
@@ -72,7 +72,7 @@ class MarginLabelSmoothingLoss(SegmentationLoss):
         """Compute the cross entropy and the unweighted penalty."""
         if self.penalty == "l1":
             terms = Terms(own=OwnCost(), margin=self.margin)
-            (_, volume, *_), cost, penalty = joint_sums(logits, target, self.ignore_index, terms)
+            (_, volume, *_), cost, penalty, _ = joint_sums(logits, target, self.ignore_index, terms)
         else:
             volume, cost, penalty = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes).unbind(1)
         parts = {

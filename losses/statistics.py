@@ -41,8 +41,8 @@ class Terms(NamedTuple):
 
     ``gamma`` is the exponent of the missed and the spurious part, 0 without overlap. Probabilities, and labels too if
     ``clip_labels``, are held within ``[clip, 1 - clip]``, as the original DSC++ does: a class that is absent then has a
-    floor under its overlap. ``own`` is a cost of each voxel's own log probability; ``margin`` that of a hinge on the
-    distances of the logits from the largest.
+    floor under its overlap. ``own`` is a cost of each voxel's own log probability, beside which ``lead`` sums how far
+    its label's logit is above the mean of all; ``margin`` is that of a hinge on distances from the largest logit.
     """
 
     gamma: float = 0.0
@@ -50,6 +50,7 @@ class Terms(NamedTuple):
     clip_labels: bool = True
     own: OwnCost | None = None
     margin: float | None = None
+    lead: bool = False
 
 
 class JointSums(NamedTuple):
@@ -58,6 +59,7 @@ class JointSums(NamedTuple):
     statistics: OverlapStatistics
     cost: Tensor
     hinge: Tensor
+    lead: Tensor
 
 
 def joint_sums(logits: Tensor, target: Tensor, ignore_index: int | None, terms: Terms) -> JointSums:
@@ -70,28 +72,29 @@ def joint_sums(logits: Tensor, target: Tensor, ignore_index: int | None, terms: 
         terms: What to sum.
 
     Returns:
-        The sums. ``volume`` is never clipped; ``cost`` is by the class of the label, ``hinge`` by that of the logit.
+        The sums. ``volume`` is never clipped; ``cost`` and ``lead`` are by the class of the label, ``hinge`` by that
+        of the logit.
     """
     flat, labels = flatten_pair(logits, target)
     classes, soft = max(flat.shape[1], 2), labels.is_floating_point()
     if soft or 0 < terms.gamma < 1 or torch.compiler.is_compiling():
         kernel = VoxelKernel(lambda voxels: plain_rows(voxels, terms), classes, ignore_index)
         rows = chunked_sums(kernel, flat, labels).unbind(1)
-        statistics, leaks, cost, hinge = OverlapStatistics(*rows[:6]), rows[6:8], rows[8], rows[9]
+        statistics, leaks, joint = OverlapStatistics(*rows[:6]), rows[6:8], list(rows[8:])
     else:
         fast = fast_kernel(classes, ignore_index, terms)
         rows = chunked_sums(fast, flat, labels).unbind(1)
-        statistics, cost, hinge = _from_residuals(rows, terms, two_class=classes == 2)
+        statistics, *joint = _from_residuals(rows, terms, two_class=classes == 2)
         leaks = _leaks(statistics, terms.gamma)
     if terms.clip and terms.clip_labels and not soft:
         statistics = _with_clipped_labels(statistics, terms.gamma, terms.clip, *leaks)
-    return JointSums(statistics, cost, hinge)
+    return JointSums(statistics, *joint)
 
 
 def fast_kernel(num_classes: int, ignore_index: int | None, terms: Terms) -> FastKernel:
     """Choose the kernel of the fast path for a number of classes."""
     kernel = SigmoidKernel if num_classes == 2 else SoftmaxKernel
-    return kernel(num_classes, ignore_index, terms.gamma, terms.clip, terms.own, terms.margin)
+    return kernel(num_classes, ignore_index, terms.gamma, terms.clip, terms.own, terms.margin, terms.lead)
 
 
 def overlap_statistics(
@@ -102,11 +105,12 @@ def overlap_statistics(
 
 
 def plain_rows(voxels: Voxels, terms: Terms) -> Tensor:
-    """Sum a chunk by the plain formulas: six statistics, the two sums that clipped labels leak to, cost, hinge."""
+    """Sum a chunk by the plain formulas: statistics, the two sums that clipped labels leak to, cost, hinge, lead."""
     parts = _plain_overlap(voxels, terms) if terms.gamma else [voxels.counted, voxels.labels, *[voxels.labels * 0] * 6]
     cost = voxels.labels * (_plain_cost(voxels, terms.own) if terms.own else 0.0)
     hinge = (voxels.distances - terms.margin).relu() * voxels.counted if terms.margin is not None else cost * 0
-    return class_rows(*parts, cost, hinge)
+    lead = voxels.labels * (voxels.logits - voxels.logits.mean(1, keepdim=True)) if terms.lead else cost * 0
+    return class_rows(*parts, cost, hinge, lead)
 
 
 def _plain_cost(voxels: Voxels, own: OwnCost) -> Tensor:
@@ -137,8 +141,8 @@ def _plain_overlap(voxels: Voxels, terms: Terms) -> list[Tensor]:
 
 def _from_residuals(
     rows: tuple[Tensor, ...], terms: Terms, two_class: bool
-) -> tuple[OverlapStatistics, Tensor, Tensor]:
-    """Turn the rows of a fast kernel into the statistics, cost and hinge; with two classes, add the background's."""
+) -> tuple[OverlapStatistics, Tensor, Tensor, Tensor]:
+    """Statistics, cost, hinge and lead from the rows of a fast kernel; with two classes, add the background's."""
     voxels, volume, *rest = rows
     nothing = torch.zeros_like(volume)
     residual, own, both, missed = nothing, nothing, nothing, nothing
@@ -152,6 +156,11 @@ def _from_residuals(
         cost, *rest = rest
         if two_class:
             foreground_cost, *rest = rest
+    lead, foreground_score = nothing, nothing
+    if terms.lead:
+        lead, *rest = rest
+        if two_class:
+            foreground_score, *rest = rest
     hinge = rest[0] if terms.margin is not None else nothing
     spurious, predicted, overlap = both - missed, volume + residual, volume + own
     if two_class:
@@ -161,10 +170,12 @@ def _from_residuals(
         missed, spurious = torch.cat([spurious, missed], dim=1), torch.cat([missed, spurious], dim=1)
         volume = torch.cat([background, volume], dim=1)
         cost = torch.cat([cost - foreground_cost, foreground_cost], dim=1)
+        # The score is twice the lead of the foreground, and of the background with the other sign.
+        lead = torch.cat([foreground_score - lead, foreground_score], dim=1) / 2
         # Of the two distances one is 0: the other's hinge stands for the sum of both.
         hinge = torch.cat([torch.zeros_like(hinge), hinge], dim=1)
         voxels = voxels.expand_as(volume)
-    return OverlapStatistics(voxels, volume, predicted, overlap, missed, spurious), cost, hinge
+    return OverlapStatistics(voxels, volume, predicted, overlap, missed, spurious), cost, hinge, lead
 
 
 def _leaks(s: OverlapStatistics, gamma: float) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from losses.fast_path import FastKernel, underflows
 
 
 class SigmoidKernel(FastKernel):
-    """Two classes: rows voxels, volume, then as chosen those of the foreground's overlap; cost, y cost; hinge.
+    """Two classes: rows voxels, volume, as chosen the foreground's overlap; cost, y cost; score, y score; hinge.
 
     Each is ``(G, 1)``. The overlap alone works on the foreground's probability p. With a cost of the own label, all
     works on the rest r that the own label's probability leaves to 1: the residual p - y is r, or -r in the foreground.
@@ -41,6 +41,8 @@ class SigmoidKernel(FastKernel):
         volume = hot.sum(-1)
         rows = [torch.full_like(volume, hot.shape[-1]) if mask is None else mask.sum(-1), volume]
         last = [] if self.margin is None else [self._hinge_row(score, self.margin, mask)]
+        if self.lead:
+            last = self._lead_rows(score, hot, mask) + last
         if self.own:
             rows += self._own_rows(self.own, score, hot, mask, keep)
         elif self.gamma:
@@ -84,6 +86,11 @@ class SigmoidKernel(FastKernel):
         self.look_at(own, nll)
         return nll, prob.neg_().add_(1)
 
+    def _lead_rows(self, score: Tensor, hot: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """Rows of the score, in all voxels and in the foreground."""
+        counted = score if mask is None else torch.mul(score, mask, out=self.buffer("spare", hot))
+        return [counted.sum(-1), torch.mul(score, hot, out=self.buffer("spare", hot)).sum(-1)]
+
     def _hinge_row(self, score: Tensor, margin: float, mask: Tensor | None) -> Tensor:
         """Row of the hinge."""
         hinge = self.hinge(torch.abs(score, out=self.buffer("spare", score)), margin, mask)
@@ -103,6 +110,9 @@ class SigmoidKernel(FastKernel):
             total = self._own_gradient(self.own, logits, hot, columns, room)
         else:
             total = self._overlap_gradient(logits, hot, columns, room)
+        if self.lead:
+            lead, inside = columns[self.overlap_width + 2 :][:2]
+            total.add_(torch.mul(hot, inside, out=self.buffer("spare", hot)).add_(lead))
         if self.margin is not None and not self._within:
             total.add_(self._margin_slope(self._score(logits), self.margin).mul_(columns[-1]))
         if mask is not None:

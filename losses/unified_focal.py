@@ -111,7 +111,7 @@ class UnifiedFocalLoss(CompoundLoss):
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute AFT and AF."""
         own = BackgroundFocalCost(self.exponent, self.clip)
-        statistics, cost, _ = self.pooled_sums(logits, target, own)
+        statistics, cost, *_ = self.pooled_sums(logits, target, own)
         cost = cost * asymmetric_factors(logits, self.delta)
         parts = {
             "focal_tversky": self.mean(statistics, logits),

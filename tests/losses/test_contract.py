@@ -39,6 +39,8 @@ VARIANTS = {
         kernel="gaussian", distance="l2", kernel_size=5
     ),
     "AverageCalibrationLoss(soft)": lambda: losses.AverageCalibrationLoss("soft"),
+    "ClassAdaptiveMarginLoss(margin)": lambda: losses.ClassAdaptiveMarginLoss(0.5, "margin", multiplier=0.5),
+    "ClassAdaptiveMarginLoss(largest)": lambda: losses.ClassAdaptiveMarginLoss(0.5, "largest", multiplier=0.5),
     "ClassAdaptiveMarginLoss(p2)": lambda: losses.ClassAdaptiveMarginLoss(1.0, penalty="p2", multiplier=0.5),
     "ClassAdaptiveMarginLoss(p3)": lambda: losses.ClassAdaptiveMarginLoss(1.0, penalty="p3", multiplier=0.5),
 }

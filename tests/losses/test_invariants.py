@@ -57,6 +57,8 @@ def test_a_common_shift_of_the_logits_does_not_matter(make):
     loss = make()
     if isinstance(loss, losses.NeighborAwareCalibrationLoss | losses.ConstrainedRegionLoss):
         pytest.skip("steers the raw logits")
+    if getattr(loss, "normalize", None) == "largest":
+        pytest.skip("divides by the raw logit")
     logits, labels = random_pair()
     torch.testing.assert_close(loss(logits + 3.7, labels), loss(logits, labels), rtol=1e-8, atol=1e-10)
 
@@ -192,7 +194,7 @@ def test_fast_path_equals_the_plain_formulas(case, gamma, clip):
     logits, labels = random_pair(**case)
     labels[0][torch.rand(labels[0].shape, generator=torch.Generator().manual_seed(1)) < 0.2] = 255
     own = losses.FocalLoss(1.5).own_cost()
-    terms = Terms(gamma, clip, clip_labels=False, own=own, margin=0.7)
+    terms = Terms(gamma, clip, clip_labels=False, own=own, margin=0.7, lead=True)
     flat, labels = logits.flatten(2), labels.flatten(1)
     fast = fast_kernel(case["classes"], 255, terms)
     plain = VoxelKernel(lambda voxels: plain_rows(voxels, terms), case["classes"], 255)
@@ -201,6 +203,7 @@ def test_fast_path_equals_the_plain_formulas(case, gamma, clip):
     torch.testing.assert_close(torch.stack(fast_value.statistics), torch.stack(rows[:6]), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(fast_value.cost, rows[8], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(fast_value.hinge.sum(1), rows[9].sum(1), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(fast_value.lead, rows[10], rtol=1e-9, atol=1e-9)
     assert fast.keeps
 
 
@@ -325,3 +328,36 @@ def test_penalty_parameters_grow_where_the_violation_stays():
         loss.observe(logits, labels)
         loss.update_multipliers()
     assert loss.rho.max() == 10
+
+
+def test_normalised_constraints_are_divided_as_published():
+    logits, labels = random_pair(3, (6, 5), scale=3.0)
+    distance, largest = logits.amax(1, keepdim=True) - logits - 2.0, logits.amax(1, keepdim=True).clamp_min(1e-3)
+    for normalize, divisor in (("none", 1.0), ("margin", 2.0), ("largest", largest)):
+        loss = losses.ClassAdaptiveMarginLoss(2.0, normalize, multiplier=0.3, rho=1.5)
+        expected = (((0.3 + 1.5 * distance / divisor).relu() ** 2 - 0.09) / 3.0).mean()
+        torch.testing.assert_close(loss.components(logits, labels)["penalty"], expected)
+    with pytest.raises(ValueError, match="margin must be in"):
+        losses.ClassAdaptiveMarginLoss(0.0, "margin")
+
+
+def test_weights_of_classes_follow_their_penalties():
+    loss = losses.ClassAdaptiveHingeLoss(margin=1.0, alpha=0.5)
+    logits, labels = random_pair(3, (6, 5), scale=3.0)
+    hinge = (logits.amax(1, keepdim=True) - logits - 1.0).relu()
+    torch.testing.assert_close(loss.components(logits, labels)["penalty"], 0.5 * hinge.mean())
+    scores = []
+    for scale in (1.0, 1.0, torch.tensor([2.0, 1.0, 0.5]).view(1, 3, 1, 1)):
+        before = loss.multipliers.clone()
+        loss.observe(logits * scale, labels)
+        loss.update_multipliers()
+        z = logits.detach() * scale
+        scores.append((before[0, :3].view(1, 3, 1, 1) * (z.amax(1, keepdim=True) - z - 1.0).relu()).mean((0, 2, 3)))
+        if len(scores) > 1:
+            growth = torch.where(scores[-1] > 1.1 * scores[-2], 1.1, 1.0).double()
+            growth = torch.where(scores[-1] < scores[-2] / 1.1, 1 / 1.1, growth)
+            torch.testing.assert_close(loss.multipliers[0, :3], before[0, :3] * growth)
+        else:
+            assert torch.equal(loss.multipliers, before)
+    assert (loss.multipliers[0, :3] != 0.5).any()
+    assert (loss.multipliers[0, 3:] == 0.5).all()
