@@ -63,6 +63,19 @@ def test_two_processes_give_the_files_of_one(tmp_path):
             np.testing.assert_allclose(values, bins_by_one[name], rtol=1e-12, atol=1e-12)
 
 
+def test_two_processes_compare_before_and_after_calibration_like_one(tmp_path):
+    one, two = ["--trainer.devices=1"], ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    run("fit", *SMALL, *one, "--trainer.max_epochs=1", "--trainer.logger=false", "--run_name=one", cwd=tmp_path)
+    run("calibrate", "--ckpt_path=runs/one", "--method=vector", *one, cwd=tmp_path)
+    tables = []
+    for processes in (two, [*one, "--trainer.strategy=auto"]):
+        run("test", "--ckpt_path=runs/one", *processes, cwd=tmp_path)
+        rows = cells(tmp_path / "runs" / "one" / "test" / "calibration.csv")
+        tables.append({(row["metric"], part): float(row[part]) for row in rows for part in ("before", "after")})
+    assert tables[0] == pytest.approx(tables[1], rel=1e-12, nan_ok=True)
+    assert tables[0]["nll", "before"] != tables[0]["nll", "after"]
+
+
 def test_torchrun_on_two_nodes_of_the_loopback(tmp_path):
     base = [
         sys.executable,
