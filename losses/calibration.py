@@ -12,32 +12,53 @@ from losses.statistics import Terms, joint_sums
 from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
 
 
-def hard_bin_rows(voxels: Voxels, num_bins: int) -> Tensor:
-    """Sum count, probability and label of each class in equal bins: ``(G, 3 * num_bins, K)``.
+def bin_index(probs: Tensor, num_bins: int, soft: bool) -> Tensor:
+    """Bin of each probability; ``soft``: the number of centres at or below it, from 0 to ``num_bins``."""
+    position = torch.mul(probs.detach(), num_bins)
+    return (position.add_(0.5).clamp_max_(num_bins) if soft else position.clamp_max_(num_bins - 1)).long()
 
-    A bin's index is a constant, so that the gradient is that of the mean probability in it.
+
+def bin_rows(voxels: Voxels, num_bins: int, soft: bool) -> Tensor:
+    """Sum count, probability and label of each class in bins, if ``soft`` squared probability and label times it too.
+
+    Bins lie between edges, or, if ``soft``, between centres: ``(G, 3 * num_bins or 5 * (num_bins + 1), K)``.
     """
-    index = (voxels.probs.detach() * num_bins).long().clamp_max(num_bins - 1)
-    parts = (voxels.counted.expand_as(voxels.labels), voxels.probs * voxels.counted, voxels.labels)
-    return torch.cat([_binned(index, part, num_bins) for part in parts], dim=1)
+    # Bins between centres are differences of sums, whose terms have to be exact.
+    probs, index = (voxels.probs * voxels.counted).double(), bin_index(voxels.probs, num_bins, soft)
+    parts = [voxels.counted.expand_as(probs), probs, voxels.labels]
+    if soft:
+        parts += [probs.square(), voxels.labels * probs]
+    return torch.cat([_binned(index, part, num_bins + soft) for part in parts], dim=1)
 
 
-def soft_bin_rows(voxels: Voxels, num_bins: int) -> Tensor:
-    """Sum weight, probability and label in bins of which each voxel touches two: ``(G, 3 * num_bins, K)``.
+def bin_slope(voxels: Voxels, weights: Sequence[Tensor], num_bins: int, soft: bool) -> Tensor:
+    """Slope of :func:`bin_rows` with respect to the probabilities: a bin's index is a constant."""
+    index, width = bin_index(voxels.probs, num_bins, soft), num_bins + soft
+
+    def weight(part: int) -> Tensor:
+        return torch.gather(torch.cat(list(weights[part * width : (part + 1) * width]), dim=2), 2, index)
+
+    slope = weight(1)
+    if soft:
+        slope.addcmul_(weight(3), voxels.probs, value=2).addcmul_(weight(4), voxels.labels)
+    return slope.mul_(voxels.counted)
+
+
+def shared_bins(rows: Tensor, num_bins: int) -> tuple[Tensor, ...]:
+    """Count, probability and label of bins that share each voxel with a neighbour, from the rows between centres.
 
     A probability is shared by the two bins whose centres it lies between, by linear interpolation; beyond the outer
-    centres it belongs to the outer bin. The gradient flows through the shares too.
+    centres it belongs to the outer bin. The share is linear in the probability, and so follows from its sums.
     """
-    position = (voxels.probs * num_bins - 0.5).clamp(0, num_bins - 1)
-    lower = position.detach().long().clamp_max(max(num_bins - 2, 0))
-    upper_share = (position - lower) * voxels.counted
-    lower_share = voxels.counted - upper_share
-    upper = (lower + 1).clamp_max(num_bins - 1)
-    rows = []
-    for values in (None, voxels.probs, voxels.labels):
-        low, high = (share if values is None else share * values for share in (lower_share, upper_share))
-        rows.append(_binned(lower, low, num_bins) + _binned(upper, high, num_bins))
-    return torch.cat(rows, dim=1)
+    count, probs, label, squares, label_probs = rows.chunk(5, dim=1)
+    centre = torch.arange(num_bins + 1, dtype=rows.dtype, device=rows.device).view(1, -1, 1)
+    first, between = centre == 0, (centre > 0) & (centre < num_bins)
+
+    def shared(total: Tensor, times_probs: Tensor) -> Tensor:
+        upper = torch.where(between, num_bins * times_probs + (0.5 - centre) * total, torch.where(first, total, 0.0))
+        return upper[:, :-1] + (total - upper)[:, 1:]
+
+    return shared(count, probs), shared(probs, squares), shared(label, label_probs)
 
 
 def _binned(index: Tensor, values: Tensor, num_bins: int) -> Tensor:
@@ -81,12 +102,18 @@ class AverageCalibrationLoss(SegmentationLoss):
         self.include_background = include_background
 
     def rows(self, voxels: Voxels) -> Tensor:
-        """Sum the bins of a chunk: ``(G, 3 * num_bins, K)``."""
-        return (hard_bin_rows if self.binning == "hard" else soft_bin_rows)(voxels, self.num_bins)
+        """Sum the bins of a chunk."""
+        return bin_rows(voxels, self.num_bins, self.binning == "soft")
+
+    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
+        """Slopes of the rows."""
+        return Slopes(probs=bin_slope(voxels, weights, self.num_bins, self.binning == "soft"))
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        count, confidence, frequency = voxel_sums(logits, target, self.ignore_index, self.rows).chunk(3, dim=1)
+        rows = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes)
+        soft = self.binning == "soft"
+        count, confidence, frequency = shared_bins(rows, self.num_bins) if soft else rows.chunk(3, dim=1)
         filled = count >= self.empty_weight
         safe = torch.where(filled, count, 1.0)
         gaps = torch.where(filled, (confidence / safe - frequency / safe).abs(), 0.0)
