@@ -34,12 +34,6 @@ def enlarge(nodes: np.ndarray, step: int, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(nodes, size, interpolation=cv2.INTER_LINEAR)[step:, step:][: shape[0], : shape[1]]
 
 
-def elastic_field(shape: tuple[int, int], strength: float, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Displacement (x, y) `(H, W, 2)` float32 like smoothed uniform noise."""
-    nodes, step = coarse_displacement(shape, strength, sigma, rng)
-    return enlarge(nodes, step, shape)
-
-
 def _affine_at(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Images of the points (x, y) under a 2 x 3 matrix, `(len(y), len(x), 2)` float32."""
     along, across = np.outer(x, matrix[:, 0]), np.outer(y, matrix[:, 1]) + matrix[:, 2]
