@@ -63,9 +63,11 @@ def _lead(comparison: Comparison) -> str:
     cases_text = " to ".join(str(n) for n in sorted({min(count), max(count)})) if count else "no"
     seeds = sorted({run.seed for run in comparison.runs})
     part = {"val": "validation", "test": "test"}[comparison.stage]
+    some = f" Pictures of single methods show the {len(comparison.leading)} of best Dice."
     return (
         f"{len(comparison.runs)} runs: {len(comparison.methods)} methods on {', '.join(comparison.data)}; {cases_text} "
         f"{part} cases a data set; seeds {', '.join(map(str, seeds))}."
+        f"{some if len(comparison.leading) < len(comparison.methods) else ''}"
     )
 
 

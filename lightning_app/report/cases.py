@@ -18,7 +18,7 @@ def case_details(comparison: Comparison) -> list[str]:
     """A folded part for each data set and method (its first seed) with its worst, median and best case."""
     parts: list[str] = []
     for data in comparison.data:
-        for method in comparison.methods:
+        for method in comparison.leading:
             runs = comparison.of(data, method)
             content = _cases(runs[0], comparison.stage) if runs and len(parts) < MAX_RUNS else ""
             if content:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -10,8 +10,10 @@ from lightning_app.report.read import SHORT_NAMES, Case, Run
 from lightning_app.run_folder import STAGES
 
 SYMBOLS = {"gamma": "γ", "margin": "m", "alpha": "α", "delta": "δ", "sigma": "σ", "learning_rate": "lr"}
+ORDER = ("loss", "γ", "m", "α", "δ", "σ", "net", "patch_size", "size", "lr", "batch_size")  # then other settings
 HIGHER_IS_BETTER = ("dice", "iou", "precision", "recall", "nsd")
 LEVEL = 0.05
+MAX_DRAWN = 12  # methods in one picture
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,15 @@ class Comparison:
         factors = self.factors[id(run)]
         words = [str(value) if name in ("loss", "net") else f"{name}={value}" for name, value in factors.items()]
         return " ".join(words)
+
+    @cached_property
+    def leading(self) -> list[str]:
+        """The methods that pictures of single methods show: all, or where there are too many those of best Dice."""
+        if len(self.methods) <= MAX_DRAWN:
+            return self.methods
+        dice = {m: [c.mean for d in self.data if (c := self.cell(d, m, "dice"))] for m in self.methods}
+        best = sorted(self.methods, key=lambda m: -float(np.mean(dice[m])) if dice[m] else np.inf)[:MAX_DRAWN]
+        return [method for method in self.methods if method in best]
 
     def _order(self, run: Run) -> tuple[int, list[tuple[bool, float, str]]]:
         names = list(SHORT_NAMES.values())
@@ -147,7 +158,7 @@ def higher_is_better(metric: str) -> bool:
 
 def _factors(runs: Sequence[Run]) -> list[dict[str, str | float]]:
     """For each run what tells its method from the others: loss and its arguments, network, further settings."""
-    return [
+    found = [
         {
             "loss": run.loss,
             **_arguments(run.loss_arguments, [other.loss_arguments for other in runs if other.loss == run.loss]),
@@ -156,6 +167,21 @@ def _factors(runs: Sequence[Run]) -> list[dict[str, str | float]]:
         }
         for run in runs
     ]
+    kept = _telling(found, [run.data for run in runs])
+    return [{name: factors[name] for name in kept if name in factors} for factors in found]
+
+
+def _telling(factors: Sequence[dict[str, str | float]], data: Sequence[str]) -> list[str]:
+    """Names without which two methods would be one: of settings that vary together, the first stands for all."""
+    names = dict.fromkeys(name for own in factors for name in own)
+    kept = ["loss"]
+    places = 0
+    for name in sorted(names, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER)):
+        wanted = dict.fromkeys([*kept, name])
+        refined = {(of, *(own.get(n) for n in wanted)) for of, own in zip(data, factors, strict=True)}
+        if len(refined) > places:
+            kept, places = list(wanted), len(refined)
+    return kept
 
 
 def _arguments(own: dict, all_of_its_kind: Sequence[dict]) -> dict[str, str | float]:

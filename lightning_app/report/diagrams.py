@@ -1,5 +1,6 @@
 """Pictures from reliability sums and from scores by case, drawn by `metrics.plot`."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,15 +56,26 @@ def band(comparison: Comparison, data: str, method: str, name: str) -> tuple[np.
     return metrics.statistics.bootstrap_band(cases, NUM_BINS, resamples=200) if len(cases) > 1 else None
 
 
+def _found(comparison: Comparison, data: str, name: str) -> "dict[str, Bins]":
+    """Method -> its pooled bins, for the methods that are drawn."""
+    every = {method: pooled(comparison, data, method, name) for method in comparison.leading}
+    return {method: bins for method, bins in every.items() if bins is not None}
+
+
+def _title(method: str) -> str:
+    """A method's label in lines that fit a small panel."""
+    return textwrap.fill(method, 30)
+
+
 def reliability(comparison: Comparison) -> list[Picture]:
     """For each data set the methods' curves in one diagram a view, then a full diagram a method, side by side."""
     drawn = []
     for data in comparison.data:
         for name, words in SHOWN.items():
-            found = {m: bins for m in comparison.methods if (bins := pooled(comparison, data, m, name)) is not None}
+            found = _found(comparison, data, name)
             if found:
                 drawn.append(_together(found, f"{data}, {words}"))
-        found = {m: b for m in comparison.methods if (b := pooled(comparison, data, m, FULL)) is not None}
+        found = _found(comparison, data, FULL)
         if found:
             bands = {method: band(comparison, data, method, FULL) for method in found}
             drawn.append(_side_by_side(found, bands, f"{data}, {SHOWN[FULL]}"))
@@ -84,7 +96,7 @@ def _errors(found: "dict[str, Bins]") -> str:
 def _side_by_side(found: "dict[str, Bins]", bands: dict[str, Any], title: str) -> Picture:
     figure, axes = _grid(len(found), height=2.9)
     for ax, (method, bins) in zip(axes, found.items(), strict=True):
-        plot.reliability_diagram(bins, num_bins=NUM_BINS, title=method, ax=ax, band=bands.get(method))
+        plot.reliability_diagram(bins, num_bins=NUM_BINS, title=_title(method), ax=ax, band=bands.get(method))
     caption = f"{NUM_BINS} bins, 95 % bands over cases; the strip shows where the voxels are. {_errors(found)}."
     return picture(figure, f"Reliability on {title}, a diagram a method", caption, _errors(found))
 
@@ -93,7 +105,7 @@ def thresholds(comparison: Comparison) -> list[Picture]:
     """Recall, precision and Dice of the foreground against the threshold on its probability, a line a method."""
     drawn = []
     for data in comparison.data:
-        found = {m: b for m in comparison.methods if (b := pooled(comparison, data, m, "all.foreground")) is not None}
+        found = _found(comparison, data, "all.foreground")
         if found:
             figure, _ = plot.threshold_curves(found)
             caption = (
@@ -109,7 +121,7 @@ def selection(comparison: Comparison) -> list[Picture]:
     """Error among the most confident voxels, against their share: does confidence order the errors?"""
     drawn = []
     for data in comparison.data:
-        found = {m: b for m in comparison.methods if (b := pooled(comparison, data, m, FULL)) is not None}
+        found = _found(comparison, data, FULL)
         if found:
             figure, _ = plot.risk_coverage(found)
             caption = (
@@ -124,11 +136,11 @@ def histograms(comparison: Comparison) -> list[Picture]:
     """Histograms of the confidence, side by side: a picture a data set."""
     drawn = []
     for data in comparison.data:
-        found = {m: b for m in comparison.methods if (b := pooled(comparison, data, m, FULL)) is not None}
+        found = _found(comparison, data, FULL)
         if found:
             figure, axes = _grid(len(found), height=2.5)
             for ax, (method, bins) in zip(axes, found.items(), strict=True):
-                plot.confidence_histogram(bins, num_bins=NUM_BINS, title=method, ax=ax)
+                plot.confidence_histogram(bins, num_bins=NUM_BINS, title=_title(method), ax=ax)
             caption = "Share of voxels by confidence (log scale), mean confidence and mean correctness."
             drawn.append(
                 picture(figure, f"Confidence on {data}", caption, f"A histogram for each of {', '.join(found)}.")
@@ -143,7 +155,7 @@ def boxes(comparison: Comparison) -> list[Picture]:
     drawn = []
     for data in comparison.data:
         for name in names:
-            values = {m: list(v.values()) for m in comparison.methods if (v := comparison.values(data, m, name))}
+            values = {m: list(v.values()) for m in comparison.leading if (v := comparison.values(data, m, name))}
             figure, _ = plot.box_plot(values, ylabel=title_of(name), title=data)
             title = f"{title_of(name).strip(' ↑↓')} of the cases of {data}"
             drawn.append(picture(figure, title, caption, "Box plots; the means are in the table of results."))

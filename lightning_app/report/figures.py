@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_app.report.compare import Comparison, higher_is_better
+from lightning_app.report.compare import MAX_DRAWN, Comparison, higher_is_better
 from lightning_app.report.page import Picture
 from lightning_app.report.tables import main_metrics, number, title_of
 from metrics import plot, statistics
@@ -14,8 +14,6 @@ from metrics.plot import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-MAX_DIAGRAMS = 12
 
 
 def picture(figure: "Figure", title: str, caption: str, alt: str) -> Picture:
@@ -41,9 +39,17 @@ def overview(comparison: Comparison) -> list[Picture]:
     for ax in axes.flat[len(metrics) :]:
         ax.remove()
     if len(comparison.data) > 1:
-        figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
+        _legend_below(figure, axes.flat[0])
     caption = "Mean over cases and its 95 % bootstrap interval. Arrows in the titles point to the better side."
     return [picture(figure, "Overview", caption, "Dots with intervals; the numbers are in the table above.")]
+
+
+def _legend_below(figure: "Figure", ax: Any) -> None:
+    """One legend for all panels, in as many columns as the labels leave room for."""
+    handles, labels = ax.get_legend_handles_labels()
+    letters = 18 * figure.get_size_inches()[0]  # what a line of this size holds, about
+    columns = int(letters / (max(map(len, labels), default=0) + 7))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(max(columns, 1), 6), fontsize=7)
 
 
 def _intervals(ax: Any, comparison: Comparison, metric: str) -> None:
@@ -187,7 +193,7 @@ def _grids(comparison: Comparison, data: str, names: tuple[str, str], metric: st
 def critical_difference(comparison: Comparison, metric: str) -> Picture | None:
     """Mean ranks of the methods over data sets (over cases, where there are few), with the Nemenyi distance."""
     blocks, what = _blocks(comparison, metric)
-    if len(comparison.methods) < 3 or len(blocks) < 3:
+    if not 3 <= len(comparison.methods) <= MAX_DRAWN or len(blocks) < 3:
         return None
     result = statistics.friedman_nemenyi(-blocks if higher_is_better(metric) else blocks)
     ranks = result.mean_ranks
@@ -226,7 +232,7 @@ def training_curves(comparison: Comparison) -> list[Picture]:
     for data in comparison.data if names else []:
         figure, axes = style.new_figure(1, len(names), size=(3.0 * len(names) + 0.4, 2.9), squeeze=False)
         for ax, name in zip(axes.flat, names, strict=True):
-            for index, method in enumerate(comparison.methods):
+            for index, method in enumerate(comparison.leading):
                 for number_, run in enumerate(comparison.of(data, method)):
                     if name in run.curves:
                         steps, values = run.curves[name]
@@ -240,7 +246,7 @@ def training_curves(comparison: Comparison) -> list[Picture]:
                             linestyle=style.LINES[index // len(style.COLOURS) % len(style.LINES)],
                         )
             style.finish(ax, name, xlabel="step")
-        figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7)
+        _legend_below(figure, axes.flat[0])
         drawn.append(
             picture(
                 figure,

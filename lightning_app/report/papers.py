@@ -109,8 +109,9 @@ def dscpp_table(comparison: Comparison) -> Table | None:
 
 
 def last_dice(run: Run) -> np.ndarray:
-    """Training Dice of the last 200 steps; empty where it was not logged."""
-    return run.curves.get("train/dice", (None, np.array([])))[1][-LAST_STEPS:]
+    """Training Dice of the last 200 steps; empty where it was not logged, less steps without any foreground."""
+    values = np.asarray(run.curves.get("train/dice", (None, np.array([])))[1][-LAST_STEPS:])
+    return values[~np.isnan(values)]
 
 
 def gdl_table(comparison: Comparison) -> Table | None:

@@ -36,6 +36,24 @@ def test_a_setting_that_differs_becomes_part_of_the_method(tmp_path):
     assert Comparison(find_runs([tmp_path])).methods == ["DSC++ lr=0.0001", "DSC++ lr=0.001"]
 
 
+def test_of_settings_that_vary_together_one_names_the_method(tmp_path):
+    for number, (lr, side) in enumerate([(1e-3, 32), (1e-3, 64), (1e-4, 32), (1e-4, 64)]):
+        data = {"class_path": "datamodules.Phantom", "init_args": {"size": side, "batch_size": side // 8}}
+        make_run(tmp_path / f"r{number}", lr=lr, cases=2, data=data)
+    names = [f"DSC++ size={side} lr={lr}" for side in (32, 64) for lr in (0.0001, 0.001)]
+    assert Comparison(find_runs([tmp_path])).methods == names
+
+
+def test_pictures_of_single_methods_show_the_twelve_of_best_dice(tmp_path):
+    for number in range(14):
+        make_run(tmp_path / f"r{number:02}", "DicePlusPlusLoss", {"gamma": 1 + number / 10}, cases=3)
+    comparison = Comparison(find_runs([tmp_path]))
+    dice = {m: comparison.cell("Phantom", m, "dice").mean for m in comparison.methods}
+    assert len(comparison.leading) == 12
+    left_out = set(comparison.methods) - set(comparison.leading)
+    assert max(dice[m] for m in left_out) <= min(dice[m] for m in comparison.leading)
+
+
 def test_a_cell_is_the_mean_over_cases_of_means_over_seeds(comparison, runs):
     by_case = {}
     for seed in (0, 1):
