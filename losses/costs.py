@@ -26,17 +26,14 @@ class OwnCost:
         """Hold l where the probability is clipped."""
         return nll.clamp(-math.log1p(-self.clip), self.straight) if self.clip else nll
 
-    def free(self, slope: Tensor, nll: Tensor) -> Tensor:
-        """Take the slope away where l is held; in place."""
-        return slope.mul_(torch.le(nll, self.straight, out=torch.empty_like(nll))) if self.clip else slope
-
     def value(self, nll: Tensor, rest: Tensor, foreground: Tensor) -> Tensor:
         """Cost of l, of ``rest`` = 1 - p and of a mask that is 1 where the label is not the background."""
         return self.hold(nll)
 
     def evaluate(self, nll: Tensor, rest: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-        """Cost as :meth:`value` gives it, and its slope with respect to l, without a graph."""
-        return self.hold(nll), self.free(torch.ones_like(nll), nll)
+        """Cost as :meth:`value` gives it, and its slope with respect to l, without a graph; ``nll`` is used up."""
+        slope = torch.le(nll, self.straight, out=torch.empty_like(nll))
+        return self.hold(nll), slope
 
 
 class FocalCost(OwnCost):
@@ -53,26 +50,29 @@ class FocalCost(OwnCost):
         super().__init__(clip)
         self.gamma = gamma
 
-    def _held(self, nll: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        rest = rest.clamp(self.clip, 1 - self.clip) if self.clip else rest
-        return self.hold(nll), rest
+    def factor(self, rest: Tensor, foreground: Tensor) -> Tensor:
+        """Factor of l."""
+        return power(rest, self.gamma)
 
-    @staticmethod
-    def _growth(nll: Tensor, rest: Tensor) -> Tensor:
-        """P l / (1 - p), which is 1 next to p = 1."""
-        return torch.div(nll, rest.clamp_min(torch.finfo(rest.dtype).tiny)).sub_(nll)
+    def growth(self, ratio: Tensor, foreground: Tensor) -> Tensor:
+        """What the factor's slope adds to the slope 1 of l, in units of the factor, from p l / (1 - p); in place."""
+        return ratio.mul_(self.gamma)
 
     def value(self, nll: Tensor, rest: Tensor, foreground: Tensor) -> Tensor:
         """Cost of l."""
-        nll, rest = self._held(nll, rest)
-        return nll * power(rest, self.gamma)
+        rest = rest.clamp(self.clip, 1 - self.clip) if self.clip else rest
+        return self.hold(nll) * self.factor(rest, foreground)
 
     def evaluate(self, nll: Tensor, rest: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-        """Cost of l, and its slope (1 - p)^gamma (1 + gamma p l / (1 - p))."""
-        held, rest = self._held(nll, rest)
-        factor = power(rest, self.gamma)
-        growth = self._growth(held, rest)
-        return held * factor, self.free(growth.mul_(self.gamma).add_(1).mul_(factor), nll)
+        """Cost of l, and its slope (1 - p)^gamma (1 + gamma p l / (1 - p)), where l / (1 - p) is 1 next to p = 1."""
+        rest = rest.clamp(max(self.clip, torch.finfo(rest.dtype).tiny), 1 - self.clip)
+        if self.clip:
+            nll.clamp_(-math.log1p(-self.clip), self.straight)
+        factor = self.factor(rest, foreground)
+        slope = self.growth(torch.div(nll, rest).sub_(nll), foreground).add_(1).mul_(factor)
+        if self.clip:
+            slope.mul_(torch.lt(nll, self.straight, out=rest))
+        return nll.mul_(factor), slope
 
 
 class BackgroundFocalCost(FocalCost):
@@ -83,18 +83,13 @@ class BackgroundFocalCost(FocalCost):
         clip: As in :class:`OwnCost`.
     """
 
-    def value(self, nll: Tensor, rest: Tensor, foreground: Tensor) -> Tensor:
-        """Cost of l."""
-        nll, rest = self._held(nll, rest)
-        return nll * torch.maximum(power(rest, self.gamma), foreground)
+    def factor(self, rest: Tensor, foreground: Tensor) -> Tensor:
+        """Factor of l."""
+        return torch.maximum(power(rest, self.gamma), foreground)
 
-    def evaluate(self, nll: Tensor, rest: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-        """Cost of l, and its slope: that of the focal cost where the label is the background, elsewhere 1."""
-        held, rest = self._held(nll, rest)
-        factor = torch.maximum(power(rest, self.gamma), foreground)
-        growth = self._growth(held, rest)
-        growth.addcmul_(growth, foreground, value=-1)
-        return held * factor, self.free(growth.mul_(self.gamma).add_(1).mul_(factor), nll)
+    def growth(self, ratio: Tensor, foreground: Tensor) -> Tensor:
+        """What the factor's slope adds, in the background only."""
+        return ratio.addcmul_(ratio, foreground, value=-1).mul_(self.gamma)
 
 
 class TwoFocalCosts(OwnCost):
@@ -121,7 +116,7 @@ class TwoFocalCosts(OwnCost):
     def evaluate(self, nll: Tensor, rest: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
         """Cost of l, and its slope."""
         low = torch.gt(nll, self.edge, out=torch.empty_like(nll))
-        high, high_slope = self.high.evaluate(nll, rest, foreground)
+        high, high_slope = self.high.evaluate(nll.clone(), rest, foreground)
         other, other_slope = self.low.evaluate(nll, rest, foreground)
         return torch.lerp(high, other, low), torch.lerp(high_slope, other_slope, low)
 
