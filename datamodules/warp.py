@@ -97,7 +97,9 @@ class ComposedWarp(albumentations.DualTransform):
             return np.ascontiguousarray(array[flips])
         method = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
         fill = self.fill_mask if nearest else 0
-        result = cv2.remap(array, coordinates, None, method, borderMode=cv2.BORDER_CONSTANT, borderValue=[fill] * 4)
+        result = cv2.remap(  # type: ignore[call-overload]  # a map of pairs has no second map
+            array, coordinates, None, method, borderMode=cv2.BORDER_CONSTANT, borderValue=[fill] * 4
+        )
         return result[..., None] if result.ndim < array.ndim else result
 
     def apply(self, img: np.ndarray, mirror: np.ndarray, coordinates: Any, **params: Any) -> np.ndarray:
