@@ -136,7 +136,7 @@ class SegmentationModule(LightningModule):
             probs = to_probabilities(logits)
         else:
             # Softmax of log-probabilities gives them back, so losses of probabilities are exact under tiling.
-            probs = self.probabilities(batch["image"])
+            probs = self.probabilities(batch["image"]).to(batch["image"].device)
             logits = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
         mask = center_crop(batch["mask"], logits.shape[2:])
         self.log("val/loss", self.loss(logits, mask), batch_size=1, sync_dist=True)
@@ -222,7 +222,7 @@ class SegmentationModule(LightningModule):
     def _evaluate(
         self, batch: dict[str, Any], collection: MetricCollection, calibrated: bool = False
     ) -> dict[str, Tensor]:
-        raw = self.probabilities(batch["image"])
+        raw = self.probabilities(batch["image"]).to(batch["image"].device)  # where the metrics are
         probs = self._calibrated(raw, batch["image"]) if calibrated else raw
         geometry = batch["geometry"][0]
         outputs = {"probs": probs, "original": geometry.restore(probs[0])[None]}
@@ -234,7 +234,11 @@ class SegmentationModule(LightningModule):
 
     def _calibrated(self, probs: Tensor, image: Tensor) -> Tensor:
         """Probabilities after the calibrator that the checkpoint holds, if it holds one."""
-        return probs if self.calibrator is None else self.calibrator(probs, center_crop(image, probs.shape[2:]))
+        if self.calibrator is None:
+            return probs
+        # a sliding window may keep its result in main memory
+        image = center_crop(image, probs.shape[2:]).to(probs.device)
+        return self.calibrator.to(probs.device)(probs, image)
 
     def _check_window(self) -> None:
         """Refuse a window that the network cannot take, before hours are spent."""
