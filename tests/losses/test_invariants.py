@@ -273,6 +273,19 @@ def test_compiled_equals_eager(make):
     torch.testing.assert_close(value_and_gradient(compiled, single, labels), expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
+@every_loss
+def test_the_graph_for_a_compiler_is_whole_and_gives_the_same(make):
+    """Slow: tracing takes a second a loss."""
+    logits, labels = random_pair(2, (8, 8))
+    labels[0, 0] = 255
+    single = logits.detach().float().requires_grad_()
+    expected = value_and_gradient(make(), single, labels)
+    torch._dynamo.reset()
+    traced = torch.compile(make(), backend="eager", fullgraph=True)
+    torch.testing.assert_close(value_and_gradient(traced, single, labels), expected, rtol=1e-5, atol=1e-7)
+
+
 def test_deep_supervision_halves_the_weight_from_level_to_level():
     logits, labels = random_pair(3, (8, 8))
     coarse, coarsest = random_pair(3, (4, 4), seed=1)[0], random_pair(3, (2, 2), seed=2)[0]
