@@ -25,7 +25,7 @@ class Cell:
         low: Lower end of the 95 % bootstrap interval over the cases.
         high: Upper end.
         cases: Number of cases that have a value.
-        seeds: Number of runs that were averaged.
+        seeds: Number of seeds that were averaged.
         mark: `best` where every other method differs by the paired test; `tied` where the test cannot tell the method
             from the one with the best mean; else empty.
     """
@@ -117,7 +117,8 @@ class Comparison:
             return None
         low, high = metrics.bootstrap_interval(values) if len(values) > 1 else (np.nan, np.nan)
         mark = self.marks(data, metric, label).get(method, "")
-        return Cell(float(values.mean()), low, high, len(values), len(self.of(data, method)), mark)
+        seeds = {run.seed for run in self.of(data, method)}
+        return Cell(float(values.mean()), low, high, len(values), len(seeds), mark)
 
     def marks(self, data: str, metric: str, label: str = "all") -> dict[str, str]:
         """Method -> `best` or `tied`, by paired Wilcoxon tests against the best mean, Holm-corrected."""

@@ -18,7 +18,8 @@ def pair_table(comparison: Comparison) -> Table | None:
     metrics = [metric for metric in main_metrics(comparison) if not metric.endswith("_lowest")]
     if not pairs:
         return None
-    rows, keys = [], []
+    rows: list[list[str]] = []
+    keys: list[list[float | str]] = []
     for base, plus in pairs:
         counts = [_count(comparison, base, plus, metric) for metric in metrics]
         rows.append([f"{base} to {plus}", *(text for text, _ in counts)])

@@ -178,11 +178,10 @@ def _rate(run: Run) -> float:
 
 
 def _net(run: Run) -> str:
-    """The paper's name of a network; one in other dimensions than the paper's has no published cell."""
-    net = run.config["model"]["net"]
-    name = net["class_path"].rpartition(".")[2]
-    flat = name in GDL_VOLUMETRIC and (net.get("init_args") or {}).get("spatial_dims") == 2
-    return f"{name} 2D" if flat else GDL_NETS.get(name, name)
+    """The paper's name of a network; one on images that the paper has on volumes has no published cell."""
+    name = run.config["model"]["net"]["class_path"].rpartition(".")[2]
+    flat = name in GDL_VOLUMETRIC and len((run.config["data"].get("init_args") or {}).get("patch_size") or ()) == 2
+    return f"{GDL_NETS[name]} 2D" if flat else GDL_NETS.get(name, name)
 
 
 def _patch(run: Run) -> float:
