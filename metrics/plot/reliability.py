@@ -74,7 +74,7 @@ def _draw_bars(ax: "Axes", count: Any, confidence: Any, frequency: Any) -> None:
             )
     ax.scatter(confidence[full], frequency[full], s=10, color="black", zorder=4)
     ax.legend(fontsize=FONT - 2, loc="upper left", frameon=False)
-    strip = ax.inset_axes((0.0, -0.36, 1.0, 0.18), sharex=ax)
+    strip = ax.inset_axes((0.0, -0.5, 1.0, 0.17), sharex=ax)  # below the tick labels and the axis label
     strip.bar(
         left, count / max(count.sum(), 1), width=width, align="edge", color=GREY, edgecolor="white", linewidth=0.6
     )
