@@ -74,7 +74,8 @@ class RunRecord(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Note why the run stopped."""
         if trainer.is_global_zero and self.run.path.is_dir():
-            status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
+            stopped = isinstance(exception, KeyboardInterrupt | SystemExit)  # the latter by SIGTERM: preemption, say
+            status = "interrupted" if stopped else "failed"
             self.run.write_state(status=status, error=f"{type(exception).__name__}: {exception}")
 
 

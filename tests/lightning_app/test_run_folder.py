@@ -1,5 +1,9 @@
-import pytest
+from types import SimpleNamespace
 
+import pytest
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from lightning_app.callbacks.record import RunRecord
 from lightning_app.curves import CurvesLogger, read_curves
 from lightning_app.run_folder import RunFolder
 
@@ -32,6 +36,16 @@ def test_state_is_merged(tmp_path):
     run.write_state(status="finished")
     assert run.read_state() == {"status": "finished", "wall_seconds": 1.0}
     assert not list(run.path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("exception", "status"),
+    [(KeyboardInterrupt(), "interrupted"), (SIGTERMException(), "interrupted"), (ValueError("nan"), "failed")],
+)
+def test_a_run_that_was_stopped_has_not_failed(tmp_path, exception, status):
+    run = RunFolder(tmp_path)
+    RunRecord(run, 0, {}).on_exception(SimpleNamespace(is_global_zero=True), None, exception)
+    assert run.read_state()["status"] == status
 
 
 def test_curves_keep_rows_when_a_metric_arrives_late(tmp_path):
