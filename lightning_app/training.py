@@ -4,6 +4,7 @@ import logging
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_app.arguments import expand
@@ -109,6 +110,7 @@ class TrainingCLI(LightningCLI):
             run.make()
         given = config.get("logger") or []
         loggers = given if isinstance(given, list) else [given]
+        _drop_unset_options(loggers)
         if self.subcommand == "fit":
             loggers = [*loggers, CurvesLogger(run.curves)]
         evaluation = CaseEvaluation(run, surface=bool(self._get(self.config_init, "surface")))
@@ -273,6 +275,13 @@ def is_first_process() -> bool:
 class _NoAdvertisement(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return "💡" not in record.getMessage()
+
+
+def _drop_unset_options(loggers: Sequence[Logger]) -> None:
+    """Lightning 2.6.6 hands W&B's retired option `anonymous` on as None, which wandb 0.31 warns of."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and logger._wandb_init.get("anonymous", True) is None:
+            del logger._wandb_init["anonymous"]
 
 
 def _quieten() -> None:

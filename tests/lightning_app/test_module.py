@@ -1,12 +1,14 @@
-"""The training module outside of a training: what it makes of whole cases."""
+"""The training module and the program's loggers outside of a training."""
 
 import pytest
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from torch.nn import functional as F
 
 import losses
 import models
 from lightning_app.module import SegmentationModule
+from lightning_app.training import _drop_unset_options
 
 
 @pytest.mark.parametrize("size", [(44, 60), (64, 48)])
@@ -21,3 +23,14 @@ def test_a_network_with_valid_convolutions_scores_the_whole_image(size):
         expected = net(F.pad(image, (20, 20, 20, 20), mode="replicate")).softmax(1)
     assert probs.shape == (1, 2, *size)
     torch.testing.assert_close(probs, expected)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_wandb_has_nothing_to_warn_of(tmp_path, capfd, monkeypatch, ours):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "false")
+    logger = WandbLogger(save_dir=tmp_path)
+    if ours:
+        _drop_unset_options([logger])
+    logger.experiment.finish()
+    assert ("anonymous" in capfd.readouterr().err) != ours
