@@ -127,7 +127,8 @@ def isolines(comparison: Comparison, metric: str = "dice") -> list[Picture]:
         return []
     drawn = []
     for data in comparison.data:
-        grids = dict(_grids(comparison, data, names, metric))
+        found = dict(_grids(comparison, data, names, metric))
+        grids = {label: grid for label, grid in found.items() if np.isfinite(grid[2]).all()}
         if grids:
             drawn.append(_isoline_figure(grids, names, data, metric))
     return drawn
@@ -148,7 +149,7 @@ def _isoline_figure(grids: dict[str, Any], names: tuple[str, str], data: str, me
         style.finish(ax, label, names[0], names[1])
     for ax in axes.flat[len(grids) :]:
         ax.remove()
-    figure.colorbar(filled, ax=axes, shrink=0.7).ax.tick_params(labelsize=7)
+    figure.colorbar(filled, ax=list(axes.flat[: len(grids)]), shrink=0.7).ax.tick_params(labelsize=7)
     caption = f"{title_of(metric)} on {data} over {names[0]} and {names[1]}; one colour scale, dots are the runs."
     return picture(figure, f"Isolines, {data}", caption, "Contour maps, one a loss; the numbers are in the table.")
 

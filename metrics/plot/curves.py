@@ -26,7 +26,7 @@ def parameter_curves(
     """A figure of merit against a hyper-parameter such as gamma or the margin, a line a method.
 
     Args:
-        values: Method to {parameter: value, or (value, low, high) for an interval}.
+        values: Method to {parameter: value, or (value, low, high) for an interval}; one without any has no line.
         xlabel: Name of the parameter.
         ylabel: What is drawn.
         title: Title.
@@ -35,7 +35,7 @@ def parameter_curves(
     figure, ax = figure_of(ax, (4.2, 3.2))
     for index, (name, points) in enumerate(values.items()):
         x = np.array(sorted(points))
-        rows = np.array([np.broadcast_to(np.asarray(points[v], dtype=float), (3,)) for v in x])
+        rows = np.array([np.broadcast_to(np.asarray(points[v], dtype=float), (3,)) for v in x]).reshape(-1, 3)
         ax.plot(x, rows[:, 0], label=name, **series_style(index))
         if (rows[:, 1] != rows[:, 2]).any():
             ax.fill_between(x, rows[:, 1], rows[:, 2], color=COLOURS[index % len(COLOURS)], alpha=0.15, linewidth=0)

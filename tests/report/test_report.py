@@ -4,13 +4,14 @@ import base64
 import csv
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
 from scipy import stats
 
 import metrics
-from lightning_app.report import main
+from lightning_app.report import figures, main
 from lightning_app.report.compare import Comparison
 from lightning_app.report.pairs import pair_table
 from lightning_app.report.papers import GDL_PUBLISHED, paper_tables
@@ -52,6 +53,21 @@ def test_pictures_of_single_methods_show_the_twelve_of_best_dice(tmp_path):
     assert len(comparison.leading) == 12
     left_out = set(comparison.methods) - set(comparison.leading)
     assert max(dice[m] for m in left_out) <= min(dice[m] for m in comparison.leading)
+
+
+def test_isolines_of_five_losses_and_curves_of_a_metric_that_no_case_has(tmp_path):
+    losses = ("DiceLoss", "CrossEntropyLoss", "FocalLoss", "GeneralizedDiceLoss", "TverskyLoss")
+    for number, (loss, lr, side) in enumerate(product(losses, (1e-3, 1e-4, 1e-5), (32, 64))):
+        data = {"class_path": "datamodules.Phantom", "init_args": {"size": side}}
+        make_run(tmp_path / f"r{number}", loss, lr=lr, cases=2, data=data)
+    comparison = Comparison(find_runs([tmp_path]))
+    (picture,) = figures.isolines(comparison)
+    assert picture.title == "Isolines, Phantom"
+    for scores in comparison._scores.values():
+        for case in scores:
+            case.scores["nll", "all"] = np.nan
+    assert comparison.cell("Phantom", comparison.methods[0], "nll") is None
+    assert figures.parameter_curves(comparison)
 
 
 def test_a_cell_is_the_mean_over_cases_of_means_over_seeds(comparison, runs):
