@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+import models
 from lightning_app.sweep_file import command_line, grid_cells, load, server_only
 
 FILES = sorted(Path("sweeps").glob("*.yaml"))
@@ -44,6 +46,16 @@ class TestFile:
         for loss in load(path).parameters.get("model.loss", {}).get("values", []):
             kind = getattr(losses, loss["class_path"].removeprefix("losses."))
             kind(**loss.get("init_args", {}))
+
+
+@pytest.mark.parametrize("path", sorted(Path("sweeps/gdl").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_gdl_papers_patches_hold_foreground_where_the_network_scores_them(path):
+    settings = yaml.safe_load(path.read_text())
+    net, patch = settings["model"]["net"], settings["data"]["init_args"]["patch_size"]
+    options = {"in_channels": 1, "num_classes": 2, "spatial_dims": len(patch), **net.get("init_args", {})}
+    with torch.device("meta"):  # shapes alone
+        logits = getattr(models, net["class_path"].removeprefix("models."))(**options)(torch.empty(2, 1, *patch))
+    assert settings["data"]["init_args"]["sampling"]["init_args"]["window"] == list(logits.shape[2:])
 
 
 def covering(sweep, seen):
