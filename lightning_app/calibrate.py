@@ -14,9 +14,9 @@ from torch import Tensor
 
 import metrics
 import models
-from lightning_app.crop import center_crop
 from lightning_app.run_folder import RunFolder, write_text
 from models import Calibrator, Case, FitReport, LocalTemperatureScaling
+from models.network import center_crop
 
 Method = Literal[
     "temperature", "ensemble_temperature", "image_temperature", "local_temperature", "vector", "dirichlet",

@@ -14,8 +14,9 @@ from torchmetrics import MetricCollection
 import losses
 import metrics
 from lightning_app import calibrate
-from lightning_app.crop import center_crop
-from models import Averaged, Inference, Network, SlidingWindow, adaptive_norm, entropy
+from models import Averaged, Inference, Network, adaptive_norm, entropy
+from models.network import center_crop
+from models.sliding_window import pad_to
 
 PADDING = 0.1  # share of the input from which on it is told that padding shifts an instance norm
 COMPONENTS_EVERY = 10  # steps: the parts of a compound loss cost a forward pass of their own
@@ -190,8 +191,10 @@ class SegmentationModule(LightningModule):
         size = [2 * whole - left for whole, left in zip(image.shape[2:], logits.shape[2:], strict=True)]
         if size == list(image.shape[2:]):
             return to_probabilities(logits)
-        window = self.net.legal_sizes.up(size) if isinstance(self.net, Network) else size
-        return SlidingWindow(list(window), padding="nearest")(image, self._finest)
+        extent = self.net.legal_sizes.up(size) if isinstance(self.net, Network) else size
+        low = [(padded - whole) // 2 for padded, whole in zip(extent, image.shape[2:], strict=True)]
+        logits = self._finest(pad_to(image, low, extent, "nearest"))
+        return to_probabilities(center_crop(logits, image.shape[2:]))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another network in words.

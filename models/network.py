@@ -116,12 +116,12 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> str:
 
 
 def center_crop(features: Tensor, size: Sequence[int]) -> Tensor:
-    """The central part ``(B, C, *size)`` of ``(B, C, *S)``; an odd rest is cut at the far side.
+    """The central ``size`` of the last axes; an odd rest is cut at the far side.
 
     Raises:
         ValueError: if ``size`` is larger than the features.
     """
-    current = tuple(features.shape[2:])
+    current = tuple(features.shape[features.dim() - len(size) :])
     if any(small > large for small, large in zip(size, current, strict=True)):
         raise ValueError(f"cannot crop {current} to the larger size {tuple(size)}")
     return region(features, [(large - small) // 2 for small, large in zip(size, current, strict=True)], size)

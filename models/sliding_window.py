@@ -124,7 +124,7 @@ class SlidingWindow(Inference):
         grid = tuple(max(s, r) for s, r in zip(size, returned, strict=True))
         low = [(g - s) // 2 for g, s in zip(grid, size, strict=True)]
         extent = [g + w - r for g, w, r in zip(grid, self.window, returned, strict=True)]
-        padded = _pad(image, [a + b for a, b in zip(low, borders, strict=True)], extent, self.padding)
+        padded = pad_to(image, [a + b for a, b in zip(low, borders, strict=True)], extent, self.padding)
         total: Tensor | None = None
         for tiles in _batched(tile_grid(grid, returned, self.overlap, self.blend), self.batch_size):
             crops = torch.cat([region(padded, tile.start, self.window) for tile in tiles])
@@ -220,8 +220,8 @@ def _batched(tiles: Iterator[Tile], size: int) -> Iterator[list[Tile]]:
         yield batch
 
 
-def _pad(image: Tensor, low: Sequence[int], extent: Sequence[int], padding: str) -> Tensor:
-    """Pad ``image`` to ``extent``, ``low`` voxels of it before each axis."""
+def pad_to(image: Tensor, low: Sequence[int], extent: Sequence[int], padding: str) -> Tensor:
+    """Pad ``image`` to ``extent``, ``low`` voxels of it before each axis: with zeros, or its nearest voxels."""
     pads: list[int] = []
     for before, whole, size in zip(reversed(low), reversed(extent), reversed(image.shape[2:]), strict=True):
         pads += [before, whole - size - before]

@@ -9,10 +9,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
 from lightning_app.callbacks.evaluation import CaseEvaluation, class_names, gather
-from lightning_app.crop import center_crop
 from lightning_app.figures import publish, publish_masks, publish_table
 from lightning_app.run_folder import RunFolder
 from metrics import plot
+from models.network import center_crop
 
 DIAGRAMS = {
     "all.top_label": "top label, all voxels",

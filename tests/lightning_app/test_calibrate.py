@@ -21,6 +21,7 @@ from lightning_app.calibrate import (
 )
 from lightning_app.cli import main
 from lightning_app.module import SegmentationModule
+from tests.lightning_app.small import SMALL
 
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
@@ -156,15 +157,6 @@ class TestThresholds:
     def test_class_furthest_above_its_cut_wins(self):
         probs = torch.tensor([[0.5, 0.1, 0.8], [0.3, 0.5, 0.1], [0.2, 0.4, 0.1]])
         assert threshold_labels(probs, [0.5, 0.25, 0.15]).tolist() == [2, 2, 0]
-
-
-SMALL = [
-    "--trainer.log_every_n_steps=1",
-    "--data.size=32",
-    "--data.num_cases=[4,3,2]",
-    "--data.num_workers=0",
-    "--trainer.enable_progress_bar=false",
-]
 
 
 @pytest.fixture(scope="module")

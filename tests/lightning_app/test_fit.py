@@ -13,14 +13,7 @@ import yaml
 
 from lightning_app.cli import main
 from lightning_app.curves import read_curves
-
-SMALL = [
-    "--data.size=32",
-    "--data.num_cases=[4,3,2]",
-    "--data.batch_size=2",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.log_every_n_steps=1",
-]
+from tests.lightning_app.small import SMALL
 
 
 @pytest.fixture(scope="module")
