@@ -48,7 +48,9 @@ def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None
     except Exception as error:
         if debug or not _is_users(error):
             raise
-        _fail(str(error))
+        from lightning_app.misspelling import in_words
+
+        _fail(in_words(str(error)))
 
 
 def overview() -> str:
@@ -96,5 +98,5 @@ def _is_users(error: Exception) -> bool:
 
 def _fail(message: str) -> NoReturn:
     """Print one line and end with code 2."""
-    sys.stderr.write(f"lightning_app: error: {' '.join(message.split())} (--debug shows where)\n")
+    sys.stderr.write(f"lightning_app: error: {message} (--debug shows where)\n")
     raise SystemExit(2)

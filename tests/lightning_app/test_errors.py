@@ -45,8 +45,19 @@ def message(capsys, *args: str) -> str:
     ("args", "parts"),
     [
         (["fitt"], ["'fitt'", "choose from fit, validate"]),
-        (["fit", "--model.loss=losses.Nope"], ["model.loss", "losses.Nope"]),
-        (["fit", "--model.loss.gama=2"], ["gama"]),
+        (["fit", "--model.loss=losses.Nope"], ["--model.loss: there is no losses.Nope; fit --help lists"]),
+        (["fit", "--model.net=UNett"], ["--model.net: there is no models.UNett; did you mean models.UNet"]),
+        (
+            ["fit", "--data=datamodules.drive"],
+            ["--data: there is no datamodules.drive; did you mean datamodules.DRIVE"],
+        ),
+        (["fit", "--data=losses.DiceLoss"], ["LightningDataModule", "losses.DiceLoss"]),
+        (
+            ["fit", "--model.loss.gama=2"],
+            ["--model.loss.gama: losses.DicePlusPlusLoss takes no gama", "did you mean gamma?"],
+        ),
+        (["fit", "--model.loss.zz=2"], ["takes no zz; it takes gamma, ", "pool", "include_background"]),
+        (["fit", "--data.patch_sise=2"], ["--data.patch_sise: datamodules.Phantom", "did you mean patch_size or"]),
         (["fit", "--model.loss.gamma=0"], ["gamma", "0.0"]),
         (["fit", "--optimizer.lr=fast"], ["lr", "fast"]),
         (["fit", "--config=nowhere.yaml"], ["nowhere.yaml"]),
