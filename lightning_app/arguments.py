@@ -46,11 +46,11 @@ def resolve_checkpoint(given: str, runs_dir: str, verb: str) -> Path:
     Raises:
         FileNotFoundError: If there is none: never a silent new start.
     """
-    preferred = "last" if verb == "fit" else "best"
     if given in KEYWORDS:
         return RunFolder.latest(runs_dir, given).checkpoint(given)
     if Path(given).is_dir():
-        return _existing(_existing_run(given).checkpoint(preferred))
+        run = _existing_run(given)
+        return _existing(run.checkpoint("last") if verb == "fit" else run.scored)
     return _existing(Path(given))
 
 

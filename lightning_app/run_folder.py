@@ -108,6 +108,12 @@ class RunFolder:
         """Path of the checkpoint `best` or `last`."""
         return self.checkpoints / f"{name}.ckpt"
 
+    @property
+    def scored(self) -> Path:
+        """The checkpoint that the run is scored by: the best, or the last of a training that never validated."""
+        best = self.checkpoint("best")
+        return best if best.is_file() else self.checkpoint("last")
+
     def stage(self, stage: str) -> Path:
         """Folder of what one evaluation wrote; `stage` is `val` or `test`."""
         return self.path / stage

@@ -158,8 +158,7 @@ class TrainingCLI(LightningCLI):
         """Evaluate the kept checkpoint, on the test cases too where asked, and say where everything lies."""
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        best = self.run_folder.checkpoint("best")
-        path = str(best if best.is_file() else self.run_folder.checkpoint("last"))
+        path = str(self.run_folder.scored)
         self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
         stages = ["val"]
         if self._get(self.config_init, "test_after"):

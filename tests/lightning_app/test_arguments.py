@@ -40,6 +40,18 @@ def test_a_run_folder_stands_for_its_checkpoint(run, verb, expected):
     assert f"--config={run.config}" in args
 
 
+def test_a_run_that_never_validated_is_scored_by_its_last_checkpoint(run):
+    run.checkpoint("best").unlink()
+    assert expand(["test", f"--ckpt_path={run}"])[-1] == f"--ckpt_path={run.checkpoint('last')}"
+
+
+def test_a_run_without_any_checkpoint_is_an_error(run):
+    for name in ("best", "last"):
+        run.checkpoint(name).unlink()
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*last\.ckpt"):
+        expand(["test", f"--ckpt_path={run}"])
+
+
 def test_a_config_of_the_users_wins_over_the_runs(run):
     args = expand(["test", "--ckpt_path", str(run), "--config", "mine.yaml"])
     assert f"--config={run.config}" not in args
