@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_app.report import cases, diagrams, figures, pairs, papers, tables
+from lightning_app.report import cases, diagrams, figures, gdl, pairs, papers, tables
 from lightning_app.report.compare import Comparison
 from lightning_app.report.page import Section, folded, render
 from lightning_app.report.read import Run, find_runs
@@ -51,7 +51,7 @@ def sections(comparison: Comparison) -> list[Section]:
         Section("confidence", "Confidence", "", (), confidence),
         Section("thresholds", "Thresholds", "", (), diagrams.thresholds(comparison)),
         Section("spread", "Spread over cases", "", (), diagrams.boxes(comparison)),
-        Section("papers", "Classes and the papers' layouts", "", others),
+        Section("papers", "Classes and the papers' layouts", "", others, gdl.pictures(comparison)),
         Section("cases", "Cases", chosen, (), (), cases.case_details(comparison)),
         Section("training", "Training", "", (), figures.training_curves(comparison)),
         Section("runs-section", "Runs", "", [runs], (), [run_details(run) for run in comparison.runs]),

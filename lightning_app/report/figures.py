@@ -121,7 +121,7 @@ def _series(comparison: Comparison, name: str) -> Iterator[tuple[tuple[str, str]
 
 
 def isolines(comparison: Comparison, metric: str = "dice") -> list[Picture]:
-    """A metric over two numeric parameters (learning rate and patch size, say): the GDL paper's figures 1 and 2."""
+    """A metric over two numeric parameters, say learning rate and patch size; nothing where it is one constant."""
     names = _grid_factors(comparison)
     if names is None:
         return []
@@ -129,29 +129,42 @@ def isolines(comparison: Comparison, metric: str = "dice") -> list[Picture]:
     for data in comparison.data:
         found = dict(_grids(comparison, data, names, metric))
         grids = {label: grid for label, grid in found.items() if np.isfinite(grid[2]).all()}
-        if grids:
-            drawn.append(_isoline_figure(grids, names, data, metric))
+        if len({value for grid in grids.values() for value in grid[2].flat}) > 1:
+            name = title_of(metric).strip(" ↑↓")
+            drawn.append(isoline_picture(grids, names, f"Isolines of {name}, {data}", f"{title_of(metric)} on {data}"))
     return drawn
 
 
-def _isoline_figure(grids: dict[str, Any], names: tuple[str, str], data: str, metric: str) -> Picture:
+def isoline_picture(grids: dict[str, Any], names: tuple[str, str], title: str, shown: str) -> Picture:
+    """Contour maps side by side, one colour scale for all.
+
+    Args:
+        grids: Panel title -> (x, y, values); x is the log10 of a learning rate where its name is `lr`.
+        names: Names of x and y.
+        title: Title of the picture.
+        shown: What the values are, for the caption.
+    """
+    from matplotlib.ticker import MaxNLocator
+
     columns = min(4, len(grids))
     lines = -(-len(grids) // columns)
     figure, axes = style.new_figure(lines, columns, size=(2.7 * columns + 0.6, 2.6 * lines), squeeze=False)
     flat = np.concatenate([grid[2].ravel() for grid in grids.values()])
-    low, high = np.nanmin(flat), max(np.nanmax(flat), np.nanmin(flat) + 1e-6)
+    levels = MaxNLocator(10).tick_values(flat.min(), flat.max() + 1e-6)
     for ax, (label, (x, y, z)) in zip(axes.flat, grids.items(), strict=False):
-        filled = ax.contourf(x, y, z, levels=np.linspace(low, high, 13), cmap="cividis")
-        ax.clabel(ax.contour(x, y, z, levels=6, colors="white", linewidths=0.7), fontsize=6)
-        ax.plot(*np.meshgrid(x, y), "k.", markersize=3)
+        filled = ax.contourf(x, y, z, levels=levels, cmap="cividis")
+        crossed = levels[(levels > z.min()) & (levels < z.max())]
+        if len(crossed):
+            ax.clabel(ax.contour(x, y, z, levels=crossed, colors="white", linewidths=0.7), fontsize=6)
+        ax.plot(*np.meshgrid(x, y), "k.", markersize=4, clip_on=False)
         ax.set_xticks(x, [f"{10**v:g}" if names[0] == "lr" else f"{v:g}" for v in x])
         ax.set_yticks(y)
         style.finish(ax, label, names[0], names[1])
     for ax in axes.flat[len(grids) :]:
         ax.remove()
     figure.colorbar(filled, ax=list(axes.flat[: len(grids)]), shrink=0.7).ax.tick_params(labelsize=7)
-    caption = f"{title_of(metric)} on {data} over {names[0]} and {names[1]}; one colour scale, dots are the runs."
-    return picture(figure, f"Isolines, {data}", caption, "Contour maps, one a loss; the numbers are in the table.")
+    caption = f"{shown}, over {names[0]} and {names[1]}; one colour scale, dots are the runs."
+    return picture(figure, title, caption, "Contour maps, one a method; the numbers are in the table.")
 
 
 def _grid_factors(comparison: Comparison) -> tuple[str, str] | None:

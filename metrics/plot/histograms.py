@@ -161,7 +161,7 @@ def box_plot(
     if several:
         ax.set_xticks(range(len(slots)), slots)
         handles = [ax.plot([], [], "s", color=COLOURS[i % len(COLOURS)], label=n)[0] for i, n in enumerate(names)]
-        ax.legend(handles=handles, fontsize=FONT - 1, frameon=False)
+        ax.legend(handles=handles, fontsize=FONT - 1, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     else:
         ax.set_xticks([(i - (len(names) - 1) / 2) * width for i in range(len(names))], names, rotation=20, ha="right")
     finish(ax, title, "", ylabel)

@@ -11,10 +11,11 @@ import pytest
 from scipy import stats
 
 import metrics
-from lightning_app.report import figures, main
+from lightning_app.report import figures, gdl, main
 from lightning_app.report.compare import Comparison
+from lightning_app.report.gdl import GDL_PUBLISHED
 from lightning_app.report.pairs import pair_table
-from lightning_app.report.papers import GDL_PUBLISHED, paper_tables
+from lightning_app.report.papers import paper_tables
 from lightning_app.report.read import Run, find_runs
 from lightning_app.report.tables import summary_table
 from tests.report.fakes import make_run, write_text_rows
@@ -59,10 +60,12 @@ def test_isolines_of_five_losses_and_curves_of_a_metric_that_no_case_has(tmp_pat
     losses = ("DiceLoss", "CrossEntropyLoss", "FocalLoss", "GeneralizedDiceLoss", "TverskyLoss")
     for number, (loss, lr, side) in enumerate(product(losses, (1e-3, 1e-4, 1e-5), (32, 64))):
         data = {"class_path": "datamodules.Phantom", "init_args": {"size": side}}
-        make_run(tmp_path / f"r{number}", loss, lr=lr, cases=2, data=data)
+        make_run(tmp_path / f"r{number}", loss, lr=lr, cases=2, data=data, sharpness=1 + number / 10)
     comparison = Comparison(find_runs([tmp_path]))
-    (picture,) = figures.isolines(comparison)
-    assert picture.title == "Isolines, Phantom"
+    (picture,) = figures.isolines(comparison, "nll")
+    assert picture.title == "Isolines of NLL, Phantom"
+    assert figures.isolines(comparison) == []  # sharpening changes no label: one Dice everywhere
+    comparison = Comparison(find_runs([tmp_path]))
     for scores in comparison._scores.values():
         for case in scores:
             case.scores["nll", "all"] = np.nan
@@ -158,22 +161,60 @@ def test_classes_have_a_table_where_there_are_several(page, runs):
     assert "Phantom" not in text
 
 
-def test_the_gdl_layout_holds_medians_collapse_and_the_published_cell(tmp_path):
-    number = 0
-    for loss in ("GeneralizedDiceLoss", "WeightedCrossEntropyLoss"):
-        for lr in (1e-3, 1e-4):
-            for size in (56, 64, 88):
-                data = {"class_path": "datamodules.Phantom", "init_args": {"patch_size": [size, size]}}
-                run = make_run(tmp_path / f"r{number}", loss, lr=lr, data=data, net="ValidUNet", cases=2)
-                dice = 0.0 if loss.startswith("Weighted") else 0.5 + number / 100
-                write_text_rows(run / "metrics.csv", [{"step": i, "epoch": 0, "train/dice": dice} for i in range(250)])
-                number += 1
+def make_gdl_grid(folder, seeds=(0,)):
+    """Runs whose training Dice is a constant: .5 and more for GDL, rising from run to run, 0 for cross entropy."""
+    cells = product(("GeneralizedDiceLoss", "WeightedCrossEntropyLoss"), (1e-3, 1e-4), (56, 64, 88), seeds)
+    for number, (loss, lr, size, seed) in enumerate(cells):
+        data = {"class_path": "datamodules.Phantom", "init_args": {"patch_size": [size, size]}}
+        run = make_run(folder / f"r{number}", loss, lr=lr, data=data, net="ValidUNet", cases=2, seed=seed)
+        dice = 0.0 if loss.startswith("Weighted") or (seed, size) == (1, 88) else 0.5 + number / 50
+        write_text_rows(run / "metrics.csv", [{"step": i, "epoch": 0, "train/dice": dice} for i in range(250)])
+
+
+def test_the_gdl_layout_holds_medians_collapse_and_the_published_cells(tmp_path):
+    make_gdl_grid(tmp_path)
     found = {table.name: table for table in paper_tables(Comparison(find_runs([tmp_path])))}
-    rows = {tuple(row[1:5]): row[5:] for row in found["gdl_layout"].rows}
-    assert rows["UNet", "M", "-4", "GDL"] == ["0.54 (0.00)", "0 of 1", ".72(.19)"]
-    assert rows["UNet", "L", "-3", "WCE"] == ["0 (0)", "1 of 1", ".59(.39)"]
-    assert [row[4] for row in found["gdl_collapse"].rows] == ["100%", "0%"]
-    assert "Isolines" in main_page(tmp_path)
+    table = found["gdl_phantom_unet"]
+    assert table.columns == ["Patch", "log10 rate", "WCE", "GDL", "WCE, published", "GDL, published"]
+    rows = {tuple(row[:2]): row[2:] for row in table.rows}
+    assert list(rows) == list(product("SML", ("-4", "-3")))
+    assert rows["M", "-4"] == ["0 (0)", "0.58 (0.00)", ".73(.18)", ".72(.19)"]
+    assert rows["L", "-3"] == ["0 (0)", "0.54 (0.00)", ".59(.39)", ".59(.45)"]
+    assert [row[4] for row in found["gdl_collapse"].rows] == ["6 (100%)", "0 (0%)"]
+    assert float(found["gdl_collapse"].rows[1][5]) == pytest.approx(0.58)  # at 1e-4
+
+
+def test_the_gdl_layout_counts_the_seeds_that_collapsed(tmp_path):
+    make_gdl_grid(tmp_path, seeds=(0, 1))
+    (table,) = gdl.grid_tables(Comparison(find_runs([tmp_path])))
+    rows = {tuple(row[:2]): row[2:] for row in table.rows}
+    assert rows["L", "-3"][1] == "0.29 (0.00), 1 of 2 collapsed"
+    assert rows["S", "-3"][:2] == ["0 (0)", "0.51 (0.00)"]
+
+
+def test_the_gdl_papers_figures_show_training_medians_and_the_dice_of_cases(tmp_path, monkeypatch):
+    make_gdl_grid(tmp_path, seeds=(0, 1))
+    drawn, boxes = {}, {}
+    monkeypatch.setattr(gdl, "isoline_picture", lambda grids, *words: drawn.update(grids))
+    real = gdl.plot.box_plot
+    monkeypatch.setattr(gdl.plot, "box_plot", lambda v, g, **w: (boxes.update({tuple(g): v}), real(v, g, **w))[1])
+    comparison = Comparison(find_runs([tmp_path]))
+    titles = [picture.title for picture in gdl.pictures(comparison) if picture]
+    assert titles == ["Dice by patch size, UNet on Phantom", "Dice by rate, UNet on Phantom"]
+    x, y, z = drawn["UNet GDL"]
+    assert (x.tolist(), y.tolist()) == ([-4, -3], [56, 64, 88])
+    np.testing.assert_allclose(z[2], [0.70 / 2, 0.58 / 2])
+    by_size = boxes["S (56)", "M (64)", "L (88)"]
+    dice = [c.scores["dice", "all"] for r in comparison.runs if r.loss == "GDL" and "'patch_size': [64" in str(r.config)
+            for c in comparison.cases(r)]  # fmt: skip
+    assert sorted(by_size["GDL"][1]) == sorted(dice)
+    assert len(dice) == 8
+
+
+def test_the_gdl_figures_are_on_the_page(tmp_path):
+    make_gdl_grid(tmp_path)
+    page = main_page(tmp_path)
+    assert all(title in page for title in ("Isolines of the training Dice, Phantom", "Dice by rate, UNet on Phantom"))
 
 
 def main_page(folder):
@@ -190,10 +231,13 @@ def test_the_published_table_has_its_144_cells_and_their_known_means():
 
 def test_the_margin_layout_stands_beside_the_published_rows(tmp_path):
     make_run(tmp_path / "a", "MarginLabelSmoothingLoss", {"margin": 10.0}, cases=2)
-    make_run(tmp_path / "b", "CrossEntropyLoss", cases=2)
+    make_run(tmp_path / "b", "CrossEntropyLoss", cases=2, sharpness=2.0)
     table = next(t for t in paper_tables(Comparison(find_runs([tmp_path]))) if t.name == "mbls_layout")
     published = {tuple(row[:3]): row[3:] for row in table.rows}
     assert published["ACDC", "published", "Dice ↑"] == ["0.8413", "0.8753"]
+    assert published["mean rank", "published", "ECE ↓"] == ["4.80", "2.20"]
+    own = [float(published["Phantom", "ours", "ECE ↓"][i]) for i in range(2)]
+    assert published["mean rank", "ours", "ECE ↓"] == (["1.00", "2.00"] if own[0] < own[1] else ["2.00", "1.00"])
 
 
 def test_the_run_list_holds_configuration_commit_and_command(page):
