@@ -7,8 +7,9 @@ import re
 
 ROOMS = {"model.loss": "losses", "model.net": "models", "model.inference": "models", "data": "datamodules"}
 KEY = re.compile(r'Parser key "([\w.]+)"')
-NO_CLASS = re.compile(r"Expected a path but (?:(\w+)\.)?(\w+) either not accessible or invalid")
-NO_ARGUMENT = re.compile(r"class_path '(losses|models|datamodules)\.(\w+)': Option '(\w+)' is not accepted")
+NO_CLASS = re.compile(r"Expected a path but (?:([\w.]+)\.)?(\w+) either not accessible or invalid")
+REASON = re.compile(r"Problem with given class_path '[\w.]+': ([^:]+?)(?: - Expected|$)")
+NO_ARGUMENT = re.compile(r"class_path '([\w.]+)\.(\w+)': Option '(\w+)' is not accepted")
 
 
 def in_words(message: str) -> str:
@@ -21,6 +22,9 @@ def in_words(message: str) -> str:
         room = found[1] or ROOMS.get(key[1], "")
         if room in ROOMS.values() and found[2] not in importlib.import_module(room).__all__:
             return _no_class(key[1], room, found[2])
+        if room not in ROOMS.values() and (reason := REASON.search(message)):
+            cure = "; install it, or start where it lies" if "No module" in reason[1] else ""
+            return f"--{key[1]}: cannot load {room}.{found[2]}: {reason[1]}{cure}"
     return message
 
 
@@ -30,11 +34,11 @@ def _no_class(key: str, room: str, name: str) -> str:
     return f"--{key}: there is no {room}.{name}; {cure}"
 
 
-def _no_argument(key: str, room: str, owner: str, name: str) -> str:
-    taken = _arguments(getattr(importlib.import_module(room), owner))
+def _no_argument(key: str, module: str, owner: str, name: str) -> str:
+    taken = _arguments(getattr(importlib.import_module(module), owner))
     near = _near(name, taken)
     meant = f"did you mean {' or '.join(near)}?" if near else f"it takes {', '.join(taken) or 'no arguments'}"
-    return f"--{key}.{name}: {room}.{owner} takes no {name}; {meant}"
+    return f"--{key}.{name}: {module}.{owner} takes no {name}; {meant}"
 
 
 def _arguments(kind: type) -> list[str]:

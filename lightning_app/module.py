@@ -14,6 +14,7 @@ from torchmetrics import MetricCollection
 import losses
 import metrics
 from lightning_app import calibrate
+from losses.wrappers import call
 from models import Averaged, Inference, Network, adaptive_norm, entropy
 from models.network import center_crop
 from models.sliding_window import pad_to
@@ -140,7 +141,7 @@ class SegmentationModule(LightningModule):
             probs = self.probabilities(batch["image"]).to(batch["image"].device)
             logits = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
         mask = center_crop(batch["mask"], logits.shape[2:])
-        self.log("val/loss", self.loss(logits, mask), batch_size=1, sync_dist=True)
+        self.log("val/loss", self._loss(logits, mask), batch_size=1, sync_dist=True)
         self.val_metrics.update(probs, mask)
         self._update_true_calibration(probs, batch)
         return {"probs": probs}
@@ -288,7 +289,7 @@ class SegmentationModule(LightningModule):
     def _loss(self, logits: Tensor | list[Tensor], mask: Tensor) -> Tensor:
         if isinstance(logits, list | tuple):
             return losses.DeepSupervisionLoss(self.loss)(logits, mask)
-        return self.loss(logits, mask)
+        return call(self.loss, logits, mask)
 
     def _finest(self, image: Tensor) -> Tensor:
         logits = self(image)

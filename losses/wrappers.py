@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from losses.base import SegmentationLoss
+
 
 class WeightedSumLoss(nn.Module):
     """Sum of losses, each with a weight; the parts can be logged by name.
 
     Args:
-        losses: Loss of each name.
+        losses: Loss of each name, of this package or any other of logits and int64 labels.
         weights: Weight of each name; names that are left out weigh 1. May be scheduled, as ``weights.<name>``.
     """
 
@@ -26,7 +28,7 @@ class WeightedSumLoss(nn.Module):
 
     def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Compute the unweighted loss of each name."""
-        return {name: loss(logits, target) for name, loss in self.losses.items()}
+        return {name: call(loss, logits, target) for name, loss in self.losses.items()}
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compute the weighted sum for ``(B, K, *S)`` logits and labels ``(B, *S)`` or ``(B, K, *S)``."""
@@ -55,17 +57,23 @@ class DeepSupervisionLoss(nn.Module):
         """Compute the loss of a list of ``(B, K, *S_i)`` logits, or of one tensor, and a target on the finest grid."""
         levels = [logits] if isinstance(logits, Tensor) else list(logits)
         if isinstance(logits, Tensor):
-            return self.loss(logits, target)
+            return call(self.loss, logits, target)
         weights = self.weights or [0.5**level for level in range(len(levels))]
         if len(weights) != len(levels):
             raise ValueError(f"weights has {len(weights)} entries, but the network returned {len(levels)} outputs")
         total = sum(weights)
         parts = [
-            weight / total * self.loss(level, nearest_grid(target, level.shape[2:]))
+            weight / total * call(self.loss, level, nearest_grid(target, level.shape[2:]))
             for weight, level in zip(weights, levels, strict=True)
             if weight > 0
         ]
         return torch.stack(parts).sum()
+
+
+def call(loss: nn.Module, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
+    """Value of a loss from anywhere: one that is not ours gets its labels as int64, which torch's own losses want."""
+    ours = isinstance(loss, SegmentationLoss | WeightedSumLoss | DeepSupervisionLoss)
+    return loss(logits, target if ours or target.is_floating_point() else target.long())
 
 
 def nearest_grid(target: Tensor, shape: Sequence[int]) -> Tensor:

@@ -46,6 +46,12 @@ def message(capsys, *args: str) -> str:
     [
         (["fitt"], ["'fitt'", "choose from fit, validate"]),
         (["fit", "--model.loss=losses.Nope"], ["--model.loss: there is no losses.Nope; fit --help lists"]),
+        (["fit", "--model.loss=nowhere.Loss"], ["cannot load nowhere.Loss: No module named 'nowhere'; install it"]),
+        (["fit", "--model.loss=torch.nn.MSELos"], ["cannot load torch.nn.MSELos: module 'torch.nn' has no"]),
+        (
+            ["fit", "--model.loss=torch.nn.MSELoss", "--model.loss.reductio=2"],
+            ["takes no reductio; did you mean reduction"],
+        ),
         (["fit", "--model.net=UNett"], ["--model.net: there is no models.UNett; did you mean models.UNet"]),
         (
             ["fit", "--data=datamodules.drive"],
@@ -93,6 +99,16 @@ def test_a_loss_that_is_not_finite_names_the_cases_and_leaves_no_checkpoint(caps
     assert "loss is nan" in error
     assert "train_000" in error
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_loss_from_elsewhere_gets_its_labels_as_int64(tmp_path):
+    torchs = ["--model.loss=torch.nn.CrossEntropyLoss", "--model.loss.ignore_index=255"]
+    runs = [
+        main(["fit", *SMALL, *QUIET, *loss, f"--runs_dir={tmp_path}", f"--run_name=r{number}"])
+        for number, loss in enumerate((torchs, ["--model.loss=losses.CrossEntropyLoss"]))
+    ]
+    theirs, ours = (run.trainer.callback_metrics["val/nll"].item() for run in runs)
+    assert theirs == pytest.approx(ours, rel=1e-5)
 
 
 def test_a_network_of_another_number_of_classes(capsys, tmp_path):

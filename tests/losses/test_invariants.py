@@ -302,6 +302,14 @@ def test_deep_supervision_halves_the_weight_from_level_to_level():
         losses.DeepSupervisionLoss(loss, [1, 1])([logits, coarse, coarsest], labels)
 
 
+def test_a_loss_from_elsewhere_gets_int64_labels_in_sums_and_under_deep_supervision():
+    logits, labels = random_pair(3, (8, 8))
+    outputs = [logits, random_pair(3, (4, 4), seed=1)[0]]
+    theirs = losses.DeepSupervisionLoss(losses.WeightedSumLoss({"a": torch.nn.CrossEntropyLoss()}))
+    ours = losses.DeepSupervisionLoss(losses.CrossEntropyLoss())
+    torch.testing.assert_close(theirs(outputs, labels.to(torch.uint8)), ours(outputs, labels))
+
+
 def test_deep_supervision_takes_soft_labels_and_odd_sizes():
     soft = torch.softmax(random_pair(3, (9, 7))[0].detach(), 1)
     outputs = [random_pair(3, (9, 7))[0], random_pair(3, (5, 4), seed=1)[0]]
