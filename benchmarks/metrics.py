@@ -369,6 +369,7 @@ def draw_bias(rows: list[dict[str, Any]], path: Path) -> None:
             plot.parameter_curves(curves, by, "error", f"{what}; {fixed[1]:,} {fixed[0]}", ax=ax)
             ax.set_xscale("log")
             ax.set_ylim(bottom=0)
+            plot.style.legend(ax)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 

@@ -1,5 +1,6 @@
 """What the runs compare: methods by data sets, and what the cases say about them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -205,6 +206,8 @@ def _others(run: Run, same_data: Sequence[Run]) -> dict[str, str | float]:
 
 
 def _plain(value: object) -> str | float:
+    if isinstance(value, str) and re.fullmatch(r"\[[\d., ]+\]", value):  # a size, as 87×87
+        return "×".join(value.strip("[]").split(", "))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return value

@@ -64,7 +64,7 @@ def _found(comparison: Comparison, data: str, name: str) -> "dict[str, Bins]":
 
 def _title(method: str) -> str:
     """A method's label in lines that fit a small panel."""
-    return textwrap.fill(method, 30)
+    return textwrap.fill(method, 24)
 
 
 def reliability(comparison: Comparison) -> list[Picture]:
@@ -94,7 +94,7 @@ def _errors(found: "dict[str, Bins]") -> str:
 
 
 def _side_by_side(found: "dict[str, Bins]", bands: dict[str, Any], title: str) -> Picture:
-    figure, axes = _grid(len(found), height=2.9)
+    figure, axes = _grid(len(found), height=3.0 + 0.2 * max(_title(method).count("\n") for method in found))
     for ax, (method, bins) in zip(axes, found.items(), strict=True):
         plot.reliability_diagram(bins, num_bins=NUM_BINS, title=_title(method), ax=ax, band=bands.get(method))
     caption = f"{NUM_BINS} bins, 95 % bands over cases; the strip shows where the voxels are. {_errors(found)}."

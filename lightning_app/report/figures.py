@@ -91,10 +91,11 @@ def _curve(comparison: Comparison, name: str) -> Picture | None:
             f"{data}: {rest}": _points(comparison, data, points, metric) for (data, rest), points in series.items()
         }
         plot.parameter_curves(values, xlabel=name, title=title_of(metric), ax=ax)
-        if ax is not axes.flat[0] and ax.get_legend():
-            ax.get_legend().remove()
+        if name == "lr":
+            ax.set_xscale("log")
     for ax in axes.flat[len(metrics) :]:
         ax.remove()
+    _legend_below(figure, axes.flat[0])
     alt = "; ".join(f"{data} {rest}: {len(points)} values of {name}" for (data, rest), points in series.items())
     caption = f"Mean over cases against {name}, with 95 % bootstrap bands over cases."
     return picture(figure, f"Results against {name}", caption, alt)
@@ -182,8 +183,7 @@ def _size(value: Any) -> float | None:
     """A number, or the side of a patch given as a list."""
     if isinstance(value, int | float):
         return float(value)
-    text = str(value).strip("[] ")
-    first = text.split(",")[0]
+    first = str(value).partition("×")[0]
     return float(first) if first.replace(".", "", 1).isdigit() else None
 
 

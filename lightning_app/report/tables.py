@@ -57,6 +57,7 @@ LATEX = {
     "σ": r"$\sigma$",
     "δ": r"$\delta$",
     "±": r"$\pm$",
+    "×": r"$\times$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "★": "bold",

@@ -8,7 +8,7 @@ import numpy as np
 
 from metrics import curves, errors
 from metrics.binning import Bins
-from metrics.plot.style import COLOURS, FONT, GREY, figure_of, finish, new_figure, series_style, to_numpy
+from metrics.plot.style import COLOURS, FONT, GREY, figure_of, finish, legend, new_figure, series_style, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +30,9 @@ def parameter_curves(
         xlabel: Name of the parameter.
         ylabel: What is drawn.
         title: Title.
-        ax: Axes to draw on; new ones if None.
+        ax: Axes to draw on, their legend left to the caller; new ones if None.
     """
+    own = ax is None
     figure, ax = figure_of(ax, (4.2, 3.2))
     for index, (name, points) in enumerate(values.items()):
         x = np.array(sorted(points))
@@ -39,7 +40,8 @@ def parameter_curves(
         ax.plot(x, rows[:, 0], label=name, **series_style(index))
         if (rows[:, 1] != rows[:, 2]).any():
             ax.fill_between(x, rows[:, 1], rows[:, 2], color=COLOURS[index % len(COLOURS)], alpha=0.15, linewidth=0)
-    ax.legend(fontsize=FONT - 1, frameon=False)
+    if own:
+        legend(ax)
     finish(ax, title, xlabel, ylabel)
     return figure, ax
 
@@ -68,7 +70,7 @@ def threshold_curves(
     for ax, what in zip(axes, ("recall", "precision", "Dice"), strict=True):
         finish(ax, what, "threshold", "")
         ax.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes[0].legend(fontsize=FONT - 1, frameon=False, loc="lower left")
+    legend(axes[0], "lower left", beside=axes[-1])
     return figure, axes
 
 
@@ -90,7 +92,7 @@ def risk_coverage(
         risk = to_numpy((curve.generalised_risk if generalised else curve.risk)[0])
         label = f"{name} ({'AUGRC' if generalised else 'AURC'} {area(sums)[0].item():.4f})"
         ax.plot(to_numpy(curve.coverage[0]), risk, label=label, **(series_style(index) | {"marker": ""}))
-    ax.legend(fontsize=FONT - 1, frameon=False, loc="upper left")
+    legend(ax, "upper left")
     finish(ax, title, "coverage", "generalised risk" if generalised else "selective risk")
     ax.set(xlim=(0, 1), ylim=(0, ax.get_ylim()[1] * (1 + 0.1 * len(bins))))  # room for the legend
     return figure, ax
@@ -128,5 +130,5 @@ def distance_calibration(
         ax.axvline(np.searchsorted(edges, 0) + 0.5, color=GREY, linewidth=0.8)
         ax.set_xticks(place, names, rotation=45, ha="right")
         finish(ax, what, "distance to the boundary (mm; foreground < 0)", "")
-    axes[0].legend(fontsize=FONT - 1, frameon=False)
+    legend(axes[0], beside=axes[-1])
     return figure, axes

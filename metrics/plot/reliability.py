@@ -7,7 +7,7 @@ import numpy as np
 
 from metrics import errors
 from metrics.binning import Bins, rebin
-from metrics.plot.style import COLOURS, FONT, GREY, VERMILION, figure_of, finish, series_style, to_numpy
+from metrics.plot.style import COLOURS, FONT, GREY, VERMILION, figure_of, finish, legend, series_style, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ def _draw_curves(ax: "Axes", confidence: Any, frequency: Any, labels: Sequence[s
     for index, (x, y) in enumerate(zip(confidence, frequency, strict=True)):
         full = ~np.isnan(x)
         ax.plot(x[full], y[full], label=labels[index] if labels else f"class {index}", **series_style(index))
-    ax.legend(fontsize=FONT - 1, loc="upper left", frameon=False)
+    legend(ax, "upper left")
 
 
 def _draw_band(ax: "Axes", confidence: Any, band: tuple[Any, Any]) -> None:

@@ -24,6 +24,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
 GREY = "#666666"
 FONT = 9
+MOST_INSIDE, LONGEST_INSIDE = 8, 24  # entries of a legend, letters of one, that leave room for curves
 
 
 def new_figure(
@@ -52,6 +53,19 @@ def finish(ax: "Axes", title: str = "", xlabel: str = "", ylabel: str = "") -> N
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(True, color="#dddddd", linewidth=0.6)
     ax.set_axisbelow(True)
+
+
+def legend(ax: "Axes", loc: str = "best", beside: "Axes | None" = None) -> None:
+    """A legend; to the right of the axes (or of those `beside`) where it would cover the curves: many or long names."""
+    handles, labels = ax.get_legend_handles_labels()
+    longest = max(map(len, labels), default=0)
+    if len(labels) > MOST_INSIDE or longest > LONGEST_INSIDE:
+        ax, place = beside or ax, {"loc": "upper left", "bbox_to_anchor": (1.02, 1)}
+        width, height = ax.figure.get_size_inches()  # type: ignore[union-attr]
+        ax.figure.set_size_inches(width + 0.6 + 0.075 * longest, height)  # type: ignore[union-attr]
+    else:
+        place = {"loc": loc}
+    ax.legend(handles, labels, fontsize=FONT - 1, frameon=False, **place)  # type: ignore[call-overload]
 
 
 def series_style(index: int) -> dict[str, Any]:

@@ -186,3 +186,10 @@ def test_slice_with_most_foreground():
     truth[3, :2], truth[1] = 1, 255
     assert middle_slice(truth) == 3
     assert middle_slice(np.zeros((5, 4, 4))) == 2
+
+
+@pytest.mark.parametrize(("names", "inside"), [(["a", "b"], True), (list("abcdefghij"), False), (["a" * 30], False)])
+def test_a_legend_that_would_cover_the_curves_stands_beside_them(names, inside):
+    figure, ax = plot.parameter_curves({name: {1: 0.1, 2: 0.2} for name in names})
+    figure.canvas.draw()
+    assert ax.get_window_extent().overlaps(ax.get_legend().get_window_extent()) == inside
