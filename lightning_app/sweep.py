@@ -293,7 +293,11 @@ def main(args: list[str]) -> int:
     folder = Path(options.runs_dir) / sweep.name
     if options.dry_run:
         return _dry_run(sweep, folder)
-    queue = Queue(sweep, options.storage or str(folder / "queue.journal"), options.stale_after, options.retry_failed)
+    seen = None if options.storage else folder  # a storage elsewhere may serve machines whose folders are not here
+    storage = options.storage or str(folder / "queue.journal")
+    queue = Queue(sweep, storage, options.stale_after, options.retry_failed, seen)
+    if queue.removed:
+        _say(f"{len(queue.removed)} finished before, but their run folders are gone: they run again")
     try:
         Runner(sweep, queue, folder, _devices(options), options.max_cells).run()
     except KeyboardInterrupt:

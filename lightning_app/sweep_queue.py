@@ -45,9 +45,18 @@ class Queue:
         storage: Path of a journal file on a folder that all machines see, or a database address such as `sqlite:///x.db`.
         stale_after: Seconds without a sign of life after which another machine's cell counts as lost.
         retry_failed: Queue the cells again whose runs have failed.
+        folder: Where all run folders lie, if this machine sees them all: finished cells whose folders were removed are
+            queued again.
     """
 
-    def __init__(self, sweep: SweepFile, storage: str, stale_after: float = 300.0, retry_failed: bool = False) -> None:
+    def __init__(
+        self,
+        sweep: SweepFile,
+        storage: str,
+        stale_after: float = 300.0,
+        retry_failed: bool = False,
+        folder: Path | None = None,
+    ) -> None:
         import optuna
 
         if sweep.method != "grid" and not sweep.config.get("run_cap"):
@@ -66,7 +75,9 @@ class Queue:
             load_if_exists=True,
         )
         self.cells = self._cells()
-        self._retried = {t.number for t in self._trials() if _failure(t)} if retry_failed else set()
+        self.removed = {t.number for t in self._trials() if folder and _finished(t) and not _has_folder(t, folder)}
+        retried = {t.number for t in self._trials() if retry_failed and _failure(t)}
+        self._again = self.removed | retried
 
     def _cells(self) -> dict[str, Cell | None]:
         """Cell key -> values, or None where the sampler will choose them."""
@@ -89,7 +100,7 @@ class Queue:
 
     def _stands(self, trial: "FrozenTrial") -> bool:
         """An attempt that settles its cell: waiting, running, finished, or failed for good."""
-        return trial.state.name != "FAIL" or bool(_failure(trial) and trial.number not in self._retried)
+        return trial.number not in self._again and (trial.state.name != "FAIL" or bool(_failure(trial)))
 
     def _close_lost(self) -> None:
         from optuna.trial import TrialState
@@ -195,6 +206,15 @@ def _row(trial: "FrozenTrial") -> dict[str, Any]:
 
 def _failure(trial: "FrozenTrial") -> str:
     return trial.user_attrs.get("failure", "") if trial.state.name == "FAIL" else ""
+
+
+def _finished(trial: "FrozenTrial") -> bool:
+    return trial.state.name in ("COMPLETE", "PRUNED")
+
+
+def _has_folder(trial: "FrozenTrial", folder: Path) -> bool:
+    """Whether a finished cell's run folder is there, under whatever name ends in the cell's key."""
+    return any(path.is_dir() for path in folder.glob(f"*{trial.user_attrs['name'].rpartition('-')[2]}"))
 
 
 def _process_runs(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,31 @@ def test_finished_folders_count_even_when_the_queue_is_lost(sweep, capsys):
     assert main(args) == 0
     assert "was there" in capsys.readouterr().out
     assert sum(starts(folder)[0].values()) == 2
+
+
+@pytest.mark.parametrize("method", ["grid", "random"])
+def test_a_finished_run_whose_folder_was_removed_runs_again_and_no_other(sweep, capsys, method):
+    args, folder = sweep({"model.gamma": {"values": [1.0, 2.0]}}, method=method, run_cap=2)
+    main(args)
+    before = starts(folder)[0]
+    removed = sorted(before)[0]
+    shutil.rmtree(folder / removed)
+    capsys.readouterr()
+    assert main(args) == 0
+    assert "1 finished before, but their run folders are gone" in capsys.readouterr().out
+    assert starts(folder)[0] - before == Counter([removed])
+    assert main(args) == 0
+    assert "gone" not in capsys.readouterr().out
+
+
+def test_folders_on_other_machines_are_not_missed(sweep, tmp_path):
+    args, folder = sweep({"model.gamma": {"values": [1.0, 2.0]}})
+    storage = f"--storage=sqlite:///{tmp_path / 'queue.db'}"
+    main([*args, storage])
+    before = starts(folder)[0]
+    shutil.rmtree(folder / sorted(before)[0])
+    assert main([*args, storage]) == 0
+    assert starts(folder)[0] == before
 
 
 def test_a_value_that_is_added_later_is_run_and_nothing_else(sweep):
