@@ -98,7 +98,7 @@ def _grid_table(data: str, net: str, runs: list[Run]) -> Table:
     rows: list[list[str]] = []
     keys: list[list[float | str]] = []
     for side, rate in product(_values(runs, _patch), _values(runs, _rate)):
-        place, power = _size_letter(side), f"{np.log10(rate):.0f}"
+        place, power = _size_letter(side), f"{round(np.log10(rate), 2):g}"
         cells = [_cell([r for r in runs if (_patch(r), _rate(r), r.loss) == (side, rate, loss)]) for loss in losses]
         theirs = published.get(f"{place}{power}", "").split()
         shown = [theirs[GDL_LOSSES[loss]] if theirs else "" for loss in losses] if published else []
