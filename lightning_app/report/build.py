@@ -68,6 +68,7 @@ def _lead(comparison: Comparison) -> str:
         f"{len(comparison.runs)} runs: {len(comparison.methods)} methods on {', '.join(comparison.data)}; {cases_text} "
         f"{part} cases a data set; seeds {', '.join(map(str, seeds))}."
         f"{some if len(comparison.leading) < len(comparison.methods) else ''}"
+        f"{''.join(f' {note}' for note in comparison.notes)}"
     )
 
 

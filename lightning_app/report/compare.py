@@ -7,6 +7,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from lightning_app.report.apart import set_apart
 from lightning_app.report.read import SHORT_NAMES, Case, Run
 from lightning_app.run_folder import STAGES
 
@@ -57,12 +58,13 @@ class Comparison:
             raise ValueError(
                 f"no {self.stage or 'common'} results in {', '.join(missing)}: run validate or test on them first"
             )
+        self._scores = {id(run): run.cases(self.stage) for run in self.runs}
+        self.notes = set_apart(self.runs, self._scores)
         self.factors = {id(run): factors for run, factors in zip(self.runs, _factors(self.runs), strict=True)}
         self.data = sorted({run.data for run in self.runs})
         self.methods = list(dict.fromkeys(self.method(run) for run in sorted(self.runs, key=self._order)))
         for name in ("values", "cell", "marks", "of"):  # asked again and again by tables and figures
             setattr(self, name, cache(getattr(self, name)))
-        self._scores = {id(run): run.cases(self.stage) for run in self.runs}
 
     def method(self, run: Run) -> str:
         """Label of a run's method."""

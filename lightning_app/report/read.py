@@ -88,6 +88,7 @@ class Run:
         self.config: dict[str, Any] = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
         self.state = self.folder.read_state()
         self.settings = _settings(self.config)
+        self.part = ""  # a number, where runs on this data set see other images
 
     @property
     def name(self) -> str:
@@ -112,10 +113,11 @@ class Run:
 
     @property
     def data(self) -> str:
-        """Name of the data set, with the task where one module serves several."""
+        """Name of the data set, with the task where one module serves several, and the part."""
         data = self.config["data"]
         task = str((data.get("init_args") or {}).get("task") or "")
-        return task.partition("_")[2] or task or data["class_path"].rpartition(".")[2]
+        name = task.partition("_")[2] or task or data["class_path"].rpartition(".")[2]
+        return f"{name} ({self.part})" if self.part else name
 
     @property
     def loss(self) -> str:

@@ -73,6 +73,27 @@ def test_isolines_of_five_losses_and_curves_of_a_metric_that_no_case_has(tmp_pat
     assert figures.parameter_curves(comparison)
 
 
+def test_cases_of_one_name_but_other_images_are_kept_apart(tmp_path):
+    for name, loss in (("a", "DiceLoss"), ("b", "DicePlusPlusLoss"), ("c", "DicePlusPlusLoss"), ("d", "FocalLoss")):
+        make_run(tmp_path / name, loss, cases=7, classes=("background", "core") if name == "d" else ("background", "x"))
+    table = tmp_path / "c" / "test" / "per_case.csv"
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    rows[0]["voxels"] = int(rows[0]["voxels"]) + 1
+    write_text_rows(table, rows)
+    comparison = Comparison(find_runs([tmp_path]))
+    assert [run.data for run in comparison.runs] == ["Phantom (1)", "Phantom (1)", "Phantom (2)", "Phantom (3)"]
+    assert comparison.cell("Phantom (1)", "DSC", "nll")
+    assert comparison.cell("Phantom (2)", "DSC", "nll") is None
+    assert len(comparison.marks("Phantom (1)", "nll")) == 2
+    assert "Runs on Phantom see other images or classes under the same names" in comparison.notes[0]
+    assert "(1: a, b; 2: c; 3: d)" in main_page(tmp_path)
+
+
+def test_folds_and_shared_cases_stay_together(comparison):
+    assert comparison.notes == []
+
+
 def test_a_cell_is_the_mean_over_cases_of_means_over_seeds(comparison, runs):
     by_case = {}
     for seed in (0, 1):
