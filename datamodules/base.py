@@ -146,7 +146,7 @@ class SegmentationData(LightningDataModule, ABC):
         num_workers: Loader processes.
         split: "grouped" (what belongs together stays together), "random", "paper" (the published split, or its sizes),
             "official" (the owner's test set), or the path of a file of names (.csv with columns case,subset, or .json).
-        split_sizes: Shares or counts of training, validation and test cases, as 0.64 0.16 0.2 or 80 20 30.
+        split_sizes: Shares or counts of training, validation and test cases, as [0.64,0.16,0.2] or [80,20,30].
         fold: Number of the test part for k-fold cross-validation, from 0.
         num_folds: Number of parts for cross-validation.
         seed: Seed of split, sampling and augmentation.

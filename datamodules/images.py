@@ -223,7 +223,7 @@ def _pair(name: str, value: Sequence[int] | str | None) -> tuple[int, int] | Non
     if value is None:
         return None
     if isinstance(value, str) or len(value) != 2 or min(value) < 1:
-        raise DataError(f"{name}={value!r}: give height and width, as 256 256.")
+        raise DataError(f"{name}={value!r}: give height and width, as [256,256].")
     return (int(value[0]), int(value[1]))
 
 

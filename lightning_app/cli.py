@@ -48,7 +48,7 @@ def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None
     except Exception as error:
         if debug or not _is_users(error):
             raise
-        from lightning_app.misspelling import in_words
+        from lightning_app.wording import in_words
 
         _fail(in_words(str(error)))
 

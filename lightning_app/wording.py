@@ -1,0 +1,88 @@
+"""The parser's messages put into words: what a misspelt name was meant to be, which value is wrong, and the cure."""
+
+import difflib
+import importlib
+import inspect
+import re
+
+ROOMS = {"model.loss": "losses", "model.net": "models", "model.inference": "models", "data": "datamodules"}
+TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
+KEYS = re.compile(r'Parser key "([\w.]+)": (.*?)(?=Parser key "|$)')
+NO_CLASS = re.compile(r"Expected a path but (?:([\w.]+)\.)?(\w+) either not accessible or invalid")
+REASON = re.compile(r"Problem with given class_path '[\w.]+': ([^:]+?)(?: - Expected|$)")
+NO_ARGUMENT = re.compile(r"class_path '([\w.]+)\.(\w+)': Option '(\w+)' is not accepted")
+ONE_TYPE = re.compile(r"Expected a (<class '\w+'>)\. Got value: (\S+)")
+SOME_TYPES = re.compile(r"Subtypes: \[(.*)\] Errors: .*?Given value: (.+?)(?: - Expected|$)")
+REFUSED = re.compile(r"Errors: - (?!Problem|Expected|Import)(.*?) - Expected a <class 'NoneType'>")
+
+
+def in_words(message: str) -> str:
+    """The message, or its cause in words where the parser buries it: unknown names, values that do not fit."""
+    message = " ".join(message.split())
+    if found := REFUSED.search(message):  # what a class said itself
+        return found[1]
+    keys = KEYS.findall(message)
+    if not keys:
+        return message
+    outer, (inner, reason) = keys[0][0], keys[-1]
+    if found := NO_ARGUMENT.search(message):
+        return _no_argument(outer, *found.groups())
+    name = inner if inner.startswith(outer) else f"{outer}.{inner}"
+    own = reason.partition(" - Expected a <class 'NoneType'>")[0]
+    return f"--{name}: {_no_class(name, reason) or _no_value(name, reason) or own}"
+
+
+def _no_class(name: str, reason: str) -> str:
+    """What to say of a class that does not exist or cannot be imported; nothing if the reason is another."""
+    found = NO_CLASS.search(reason)
+    room = (found[1] or ROOMS.get(name, "")) if found else ""
+    if not found or not room:
+        return ""
+    if room not in ROOMS.values():
+        why = REASON.search(reason)
+        cure = "; install it, or start where it lies" if "No module" in reason else ""
+        return f"cannot load {room}.{found[2]}: {why[1]}{cure}" if why else ""
+    names = importlib.import_module(room).__all__
+    if found[2] in names:
+        return ""
+    near = _near(found[2], names)
+    cure = f"did you mean {' or '.join(f'{room}.{n}' for n in near)}?" if near else "fit --help lists what there is"
+    return f"there is no {room}.{found[2]}; {cure}"
+
+
+def _no_value(name: str, reason: str) -> str:
+    """What to say of a value that has none of the types; nothing if the reason is another."""
+    if "is abstract" in reason:
+        return f"name the class before its arguments, as --{name} PACKAGE.CLASS"
+    found = ONE_TYPE.search(reason) or SOME_TYPES.search(reason)
+    if not found:
+        return ""
+    if found[1].startswith("list["):
+        return f"{found[2]} is no list; write it in brackets without spaces, as --{name}=[1,2]"
+    kinds = [kind.rpartition(".")[2] for kind in re.findall(r"<class '([\w.]+)'>", found[1])]
+    return f"expected {' or '.join(TYPES.get(kind, kind) for kind in kinds)}, got {found[2]}"
+
+
+def _no_argument(key: str, module: str, owner: str, name: str) -> str:
+    taken = _arguments(getattr(importlib.import_module(module), owner))
+    near = _near(name, taken)
+    meant = f"did you mean {' or '.join(near)}?" if near else f"it takes {', '.join(taken) or 'no arguments'}"
+    return f"--{key}.{name}: {module}.{owner} takes no {name}; {meant}"
+
+
+def _arguments(kind: type) -> list[str]:
+    """The names that a class takes, those that it hands on to its bases as `**options` included."""
+    taken: list[str] = []
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+            taken += [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return list(dict.fromkeys(taken))
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """Up to three names like this one, whatever their case."""
+    lower = {other.lower(): other for other in names}
+    return [lower[match] for match in difflib.get_close_matches(name.lower(), lower, cutoff=0.7)]
