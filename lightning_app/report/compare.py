@@ -165,7 +165,7 @@ def _factors(runs: Sequence[Run]) -> list[dict[str, str | float]]:
     found = [
         {
             "loss": run.loss,
-            **_arguments(run.loss_arguments, [other.loss_arguments for other in runs if other.loss == run.loss]),
+            **varying(run.loss_arguments, [other.loss_arguments for other in runs if other.loss == run.loss]),
             **_network(run, runs),
             **_others(run, [other for other in runs if other.data == run.data]),
         }
@@ -188,7 +188,8 @@ def _telling(factors: Sequence[dict[str, str | float]], data: Sequence[str]) -> 
     return kept
 
 
-def _arguments(own: dict, all_of_its_kind: Sequence[dict]) -> dict[str, str | float]:
+def varying(own: dict, all_of_its_kind: Sequence[dict]) -> dict[str, str | float]:
+    """The arguments in which several of a kind differ, by their symbols."""
     varying = [name for name in own if len({repr(other.get(name)) for other in all_of_its_kind}) > 1]
     return {SYMBOLS.get(name, name): _plain(own[name]) for name in varying}
 
@@ -198,7 +199,7 @@ def _network(run: Run, runs: Sequence[Run]) -> dict[str, str | float]:
     own = run.config["model"]["net"]
     name = {"net": own["class_path"].rpartition(".")[2]} if len({net["class_path"] for net in nets}) > 1 else {}
     alike = [net.get("init_args") or {} for net in nets if net["class_path"] == own["class_path"]]
-    return {**name, **_arguments(own.get("init_args") or {}, alike)}
+    return {**name, **varying(own.get("init_args") or {}, alike)}
 
 
 def _others(run: Run, same_data: Sequence[Run]) -> dict[str, str | float]:

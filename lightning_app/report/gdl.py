@@ -1,11 +1,13 @@
 """The Generalised Dice paper's tables 2 and 3 and figures 1 to 3, of a grid of networks, patches, rates and losses."""
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-from lightning_app.report.compare import Comparison
+from lightning_app.report.compare import Comparison, varying
 from lightning_app.report.figures import isoline_picture, picture
 from lightning_app.report.page import Picture
 from lightning_app.report.read import Run
@@ -81,36 +83,67 @@ def last_dice(run: Run) -> np.ndarray:
     return values[~np.isnan(values)]
 
 
-def grid_runs(comparison: Comparison) -> list[Run]:
+@dataclass(frozen=True)
+class Grid:
+    """The runs of one network on one data set.
+
+    Args:
+        data: The data set.
+        net: The network, by the paper's name.
+        runs: Loss, with the arguments in which runs of that loss differ -> its runs.
+    """
+
+    data: str
+    net: str
+    runs: dict[str, list[Run]]
+
+    def values(self, factor: Callable[[Run], float]) -> list[float]:
+        """The values that a factor has, in their order."""
+        return sorted({factor(run) for runs in self.runs.values() for run in runs})
+
+    def cell(self, loss: str, side: float, rate: float) -> list[Run]:
+        """The seeds of one cell."""
+        return [run for run in self.runs[loss] if (_patch(run), _rate(run)) == (side, rate)]
+
+
+def grids(comparison: Comparison) -> list[Grid]:
     """The runs with one of the paper's losses and a logged training Dice; none where GDL itself is not among them."""
     runs = [run for run in comparison.runs if run.loss in GDL_LOSSES and len(last_dice(run))]
-    return runs if "GDL" in {run.loss for run in runs} else []
+    if "GDL" not in {run.loss for run in runs}:
+        return []
+    found: dict[tuple[str, str], dict[str, list[Run]]] = {}
+    for run in sorted(runs, key=lambda run: (run.data, _net(run), GDL_LOSSES[run.loss])):
+        alike = [other.loss_arguments for other in runs if other.loss == run.loss]
+        loss = " ".join([run.loss, *(f"{name}={value}" for name, value in varying(run.loss_arguments, alike).items())])
+        found.setdefault((run.data, _net(run)), {}).setdefault(loss, []).append(run)
+    return [Grid(data, net, by_loss) for (data, net), by_loss in found.items()]
 
 
 def grid_tables(comparison: Comparison) -> list[Table]:
     """Tables 2 and 3, one a data set and network: patch size and rate against the losses, and the published cells."""
-    return [_grid_table(data, net, runs) for (data, net), runs in _by_network(comparison).items()]
+    return [_grid_table(grid) for grid in grids(comparison)]
 
 
-def _grid_table(data: str, net: str, runs: list[Run]) -> Table:
-    losses = [loss for loss in GDL_LOSSES if loss in {run.loss for run in runs}]
-    published = GDL_PUBLISHED.get(net, {})
+def _grid_table(grid: Grid) -> Table:
+    published = GDL_PUBLISHED.get(grid.net, {})
+    papers = list(dict.fromkeys(loss.split()[0] for loss in grid.runs)) if published else []
     rows: list[list[str]] = []
     keys: list[list[float | str]] = []
-    for side, rate in product(_values(runs, _patch), _values(runs, _rate)):
+    for side, rate in product(grid.values(_patch), grid.values(_rate)):
         place, power = _size_letter(side), f"{round(np.log10(rate), 2):g}"
-        cells = [_cell([r for r in runs if (_patch(r), _rate(r), r.loss) == (side, rate, loss)]) for loss in losses]
+        cells = [_cell(grid.cell(loss, side, rate)) for loss in grid.runs]
         theirs = published.get(f"{place}{power}", "").split()
-        shown = [theirs[GDL_LOSSES[loss]] if theirs else "" for loss in losses] if published else []
+        shown = [theirs[GDL_LOSSES[loss]] if theirs else "" for loss in papers]
         rows.append([place, power, *(text for text, _ in cells), *shown])
         keys.append([side, float(power), *(mean for _, mean in cells), *(_first(text) for text in shown)])
-    columns = ["Patch", "log10 rate", *losses, *(f"{loss}, published" for loss in losses if published)]
+    columns = ["Patch", "log10 rate", *grid.runs, *(f"{loss}, published" for loss in papers)]
     caption = (
-        f"{net} on {data}: median (IQR) of the training Dice over the last 200 steps, as tables 2 and 3 of the GDL "
-        "paper; mean over seeds; 0 (0): collapsed, median at most 0.01"
+        f"{grid.net} on {grid.data}: median (IQR) of the training Dice over the last 200 steps, as tables 2 and 3 of "
+        "the GDL paper; mean over seeds; 0 (0): collapsed, median at most 0.01"
     )
     caption += ". Published: on the paper's data; order and pattern compare, numbers do not" if published else ""
-    return Table("_".join(["gdl", *data.lower().split(), *net.lower().split()]), caption, columns, rows, keys)
+    name = "_".join(re.findall("[a-z0-9]+", f"gdl {grid.data} {grid.net}".lower()))
+    return Table(name, caption, columns, rows, keys)
 
 
 def _cell(seeds: list[Run]) -> tuple[str, float]:
@@ -133,20 +166,18 @@ def _first(text: str) -> float:
 
 
 def collapse_table(comparison: Comparison) -> Table | None:
-    """Robustness of each loss over the whole grid: mean and least median, share of collapsed runs, means by rate."""
-    runs = grid_runs(comparison)
-    rates = _values(runs, _rate)
+    """Robustness of each loss over all grids: mean and least median, share of collapsed runs, means by rate."""
+    medians: dict[str, list[tuple[float, float]]] = {}  # loss -> (rate, median)
+    for grid in grids(comparison):
+        for loss, runs in grid.runs.items():
+            medians.setdefault(loss, []).extend((_rate(run), float(np.median(last_dice(run)))) for run in runs)
+    rates = sorted({rate for pairs in medians.values() for rate, _ in pairs})
     rows: list[list[str]] = []
     keys: list[list[float | str]] = []
-    for loss in GDL_LOSSES:
-        medians = {run: float(np.median(last_dice(run))) for run in runs if run.loss == loss}
-        if not medians:
-            continue
-        values = np.array(list(medians.values()))
+    for loss in sorted(medians, key=lambda loss: GDL_LOSSES[loss.split()[0]]):
+        values = np.array([median for _, median in medians[loss]])
         lost = int((values <= COLLAPSED).sum())
-        by_rate = [
-            float(np.mean([m for run, m in medians.items() if _rate(run) == rate] or [np.nan])) for rate in rates
-        ]
+        by_rate = [float(np.mean([m for at, m in medians[loss] if at == rate] or [np.nan])) for rate in rates]
         shown = [number(v, 3) for v in (values.mean(), values.min(), *by_rate)]
         rows.append([loss, str(len(values)), *shown[:2], f"{lost} ({lost / len(values):.0%})", *shown[2:]])
         keys.append([loss, float(len(values)), float(values.mean()), float(values.min()), float(lost), *by_rate])
@@ -157,60 +188,42 @@ def collapse_table(comparison: Comparison) -> Table | None:
 
 def pictures(comparison: Comparison) -> list[Picture]:
     """Figures 1 and 2 (isolines of the medians over rate and patch size) and 3 (Dice of the cases by either)."""
-    return [*_isolines(comparison), *_boxes(comparison)]
+    found = grids(comparison)
+    maps = [_isolines(data, [grid for grid in found if grid.data == data]) for data in comparison.data]
+    return [*(drawn for drawn in maps if drawn), *(box for grid in found for box in _boxes(comparison, grid))]
 
 
-def _isolines(comparison: Comparison) -> Iterator[Picture]:
-    for data in comparison.data:
-        grids = {}
-        for (of, net), runs in _by_network(comparison).items():
-            for loss in GDL_LOSSES:
-                own = [run for run in runs if run.loss == loss and of == data]
-                sides, rates = _values(own, _patch), _values(own, _rate)
-                cells = [[_cell([r for r in own if (_patch(r), _rate(r)) == (s, x)])[1] for x in rates] for s in sides]
-                if len(sides) > 1 and len(rates) > 1 and np.isfinite(cells).all():
-                    grids[f"{net} {loss}"] = np.log10(rates), np.array(sides), np.array(cells)
-        if grids:
-            title, text = (
-                f"Isolines of the training Dice, {data}",
-                "Median of the training Dice over the last 200 steps",
-            )
-            yield isoline_picture(
-                grids, ("lr", "patch size"), title, f"{text} on {data}, as the GDL paper's figures 1 and 2"
-            )
+def _isolines(data: str, found: list[Grid]) -> Picture | None:
+    panels = {}
+    for grid in found:
+        sides, rates = grid.values(_patch), grid.values(_rate)
+        for loss in grid.runs:
+            cells = [[_cell(grid.cell(loss, side, rate))[1] for rate in rates] for side in sides]
+            if len(sides) > 1 and len(rates) > 1 and np.isfinite(cells).all():
+                panels[f"{grid.net} {loss}"] = np.log10(rates), np.array(sides), np.array(cells)
+    if not panels:
+        return None
+    shown = f"Median training Dice over the last 200 steps on {data}, as the GDL paper's figures 1 and 2"
+    return isoline_picture(panels, ("lr", "patch size"), f"Isolines of the training Dice, {data}", shown)
 
 
-def _boxes(comparison: Comparison) -> Iterator[Picture]:
+def _boxes(comparison: Comparison, grid: Grid) -> Iterator[Picture]:
     caption = "A dot is a case of one run; pooled over {}, as the GDL paper's figure 3."
-    for (data, net), runs in _by_network(comparison).items():
-        losses = [loss for loss in GDL_LOSSES if loss in {run.loss for run in runs}]
-        for name, other, factor in (("patch size", "rates", _patch), ("rate", "patch sizes", _rate)):
-            groups = _values(runs, factor)
-            values = {
-                loss: [_dice(comparison, [r for r in runs if r.loss == loss and factor(r) == g]) for g in groups]
-                for loss in losses
-            }
-            if len(groups) > 1:
-                labels = [f"{_size_letter(g)} ({g:g})" if factor is _patch else f"{g:g}" for g in groups]
-                figure, _ = plot.box_plot(values, labels, ylabel=title_of("dice"), title=f"{data}, {net}: {name}")
-                title = f"Dice by {name}, {net} on {data}"
-                yield picture(figure, title, caption.format(other), "Box plots, a group a setting, a colour a loss.")
+    for name, other, factor in (("patch size", "rates", _patch), ("rate", "patch sizes", _rate)):
+        groups = grid.values(factor)
+        values = {
+            loss: [_dice(comparison, [run for run in runs if factor(run) == group]) for group in groups]
+            for loss, runs in grid.runs.items()
+        }
+        if len(groups) > 1:
+            labels = [f"{_size_letter(g)} ({g:g})" if factor is _patch else f"{g:g}" for g in groups]
+            figure, _ = plot.box_plot(values, labels, ylabel=title_of("dice"), title=f"{grid.data}, {grid.net}: {name}")
+            title = f"Dice by {name}, {grid.net} on {grid.data}"
+            yield picture(figure, title, caption.format(other), "Box plots, a group a setting, a colour a loss.")
 
 
 def _dice(comparison: Comparison, runs: list[Run]) -> list[float]:
     return [case.scores.get(("dice", "all"), np.nan) for run in runs for case in comparison.cases(run)]
-
-
-def _by_network(comparison: Comparison) -> dict[tuple[str, str], list[Run]]:
-    """(data set, network) -> runs of the grid."""
-    found: dict[tuple[str, str], list[Run]] = {}
-    for run in sorted(grid_runs(comparison), key=lambda run: (run.data, _net(run))):
-        found.setdefault((run.data, _net(run)), []).append(run)
-    return found
-
-
-def _values(runs: list[Run], factor: Callable[[Run], float]) -> list[float]:
-    return sorted({factor(run) for run in runs})
 
 
 def _rate(run: Run) -> float:

@@ -213,6 +213,29 @@ def test_the_gdl_layout_counts_the_seeds_that_collapsed(tmp_path):
     assert rows["S", "-3"][:2] == ["0 (0)", "0.51 (0.00)"]
 
 
+def test_the_gdl_layout_keeps_two_readings_of_one_loss_apart(tmp_path):
+    make_gdl_grid(tmp_path)
+    data = {"class_path": "datamodules.Phantom", "init_args": {"patch_size": [56, 56]}}
+    for channels, dice in (("foreground", 0.1), ("all", 0.7)):
+        arguments = {"channels": channels}
+        run = make_run(
+            tmp_path / channels, "SensitivitySpecificityLoss", arguments, data=data, net="ValidUNet", cases=2
+        )
+        write_text_rows(run / "metrics.csv", [{"step": i, "epoch": 0, "train/dice": dice} for i in range(250)])
+    comparison = Comparison(find_runs([tmp_path]))
+    (table,) = gdl.grid_tables(comparison)
+    cells = dict(zip(table.columns, table.rows[1], strict=True))
+    assert cells["SS channels=all"] == "0.70 (0.00)"
+    assert cells["SS channels=foreground"] == "0.10 (0.00)"
+    assert cells["SS, published"] == ".39(.16)"
+    assert [row[0] for row in gdl.collapse_table(comparison).rows] == [
+        "WCE",
+        "SS channels=all",
+        "SS channels=foreground",
+        "GDL",
+    ]
+
+
 def test_the_gdl_papers_figures_show_training_medians_and_the_dice_of_cases(tmp_path, monkeypatch):
     make_gdl_grid(tmp_path, seeds=(0, 1))
     drawn, boxes = {}, {}
