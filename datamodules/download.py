@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from datamodules.errors import DataError
 from datamodules.transfer import retrieve
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 400 << 30
 MAX_FILES = 2_000_000
 MAX_RATIO = 200
+# Python 3.11.0 to 3.11.3 have no filters; `_check_tar` refuses what the filter would.
+TAR_FILTER: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def unpack(path: Path, folder: Path) -> None:
         else:
             with tarfile.open(path) as tar:
                 _check_tar(path, tar, folder)
-                tar.extractall(folder, filter="data")
+                tar.extractall(folder, **TAR_FILTER)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise DataError(f"{path}: cannot be unpacked ({error}). Download it again.") from error

@@ -75,7 +75,8 @@ def test_finished_folders_count_even_when_the_queue_is_lost(sweep, capsys):
 
 @pytest.mark.parametrize("method", ["grid", "random"])
 def test_a_finished_run_whose_folder_was_removed_runs_again_and_no_other(sweep, capsys, method):
-    args, folder = sweep({"model.gamma": {"values": [1.0, 2.0]}}, method=method, run_cap=2)
+    gamma = {"values": [1.0, 2.0]} if method == "grid" else {"min": 1.0, "max": 2.0}
+    args, folder = sweep({"model.gamma": gamma}, method=method, run_cap=2)
     main(args)
     before = starts(folder)[0]
     removed = sorted(before)[0]
