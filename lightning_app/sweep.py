@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from lightning_app.run_folder import RunFolder
-from lightning_app.sweep_file import SweepFile, cell_key, cell_name, command_line, load, server_only
-from lightning_app.sweep_queue import Claim, Queue, dry_cells
+from lightning_app.sweep_file import SweepFile, cell_name, command_line, load, server_only
+from lightning_app.sweep_queue import Claim, Queue, dry_cells, find_folder
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.3
@@ -128,9 +128,7 @@ class Runner:
 
     def _run_folder(self, claim: Claim) -> RunFolder:
         """The cell's folder: one that is there under the cell's key, else a new name."""
-        key = cell_key(claim.cell)
-        found = sorted(path for path in self.folder.glob(f"*{key}") if path.is_dir())
-        return RunFolder(found[0] if found else self.folder / claim.name)
+        return RunFolder(find_folder(self.folder, claim.name) or self.folder / claim.name)
 
     def _command(self, claim: Claim, folder: RunFolder) -> list[str]:
         """W&B's command with this run's place behind it; `fit --resume` for a run that got as far as a checkpoint."""

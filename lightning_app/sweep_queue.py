@@ -75,7 +75,11 @@ class Queue:
             load_if_exists=True,
         )
         self.cells = self._cells()
-        self.removed = {t.number for t in self._trials() if folder and _finished(t) and not _has_folder(t, folder)}
+        self.removed = {
+            t.number
+            for t in self._trials()
+            if folder and _finished(t) and not find_folder(folder, t.user_attrs["name"])
+        }
         retried = {t.number for t in self._trials() if retry_failed and _failure(t)}
         self._again = self.removed | retried
 
@@ -212,9 +216,9 @@ def _finished(trial: "FrozenTrial") -> bool:
     return trial.state.name in ("COMPLETE", "PRUNED")
 
 
-def _has_folder(trial: "FrozenTrial", folder: Path) -> bool:
-    """Whether a finished cell's run folder is there, under whatever name ends in the cell's key."""
-    return any(path.is_dir() for path in folder.glob(f"*{trial.user_attrs['name'].rpartition('-')[2]}"))
+def find_folder(folder: Path, name: str) -> Path | None:
+    """A cell's run folder, under whatever name ends in the cell's key as `name` does; None where there is none."""
+    return next((path for path in sorted(folder.glob(f"*{name.rpartition('-')[2]}")) if path.is_dir()), None)
 
 
 def _process_runs(pid: int) -> bool:

@@ -17,6 +17,8 @@ def set_apart(runs: Sequence[Run], cases: Mapping[int, Sequence[Case]]) -> list[
     Returns:
         A sentence for each data set that falls into parts.
     """
+    for run in runs:  # read anew, whatever another comparison found
+        run.part = ""
     sentences = []
     for data in dict.fromkeys(run.data for run in runs):
         groups: list[tuple[dict[tuple[str, str], float], list[Run]]] = []

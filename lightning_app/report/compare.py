@@ -1,7 +1,7 @@
 """What the runs compare: methods by data sets, and what the cases say about them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -68,9 +68,7 @@ class Comparison:
 
     def method(self, run: Run) -> str:
         """Label of a run's method."""
-        factors = self.factors[id(run)]
-        words = [str(value) if name in ("loss", "net") else f"{name}={value}" for name, value in factors.items()]
-        return " ".join(words)
+        return label_of(self.factors[id(run)])
 
     @cached_property
     def leading(self) -> list[str]:
@@ -155,6 +153,12 @@ class Comparison:
         return [n for n, seen in values.items() if len(seen) > 2 and not any(isinstance(v, str) for v in seen)]
 
 
+def label_of(factors: Mapping[str, str | float], *without: str) -> str:
+    """The words of some factors: loss and network by their names, the others as `name=value`."""
+    kept = {name: value for name, value in factors.items() if name not in without}
+    return " ".join(str(v) if name in ("loss", "net") else f"{name}={v}" for name, v in kept.items())
+
+
 def higher_is_better(metric: str) -> bool:
     """Whether a larger value of the metric is better."""
     return metric.startswith(HIGHER_IS_BETTER)
@@ -190,8 +194,8 @@ def _telling(factors: Sequence[dict[str, str | float]], data: Sequence[str]) -> 
 
 def varying(own: dict, all_of_its_kind: Sequence[dict]) -> dict[str, str | float]:
     """The arguments in which several of a kind differ, by their symbols."""
-    varying = [name for name in own if len({repr(other.get(name)) for other in all_of_its_kind}) > 1]
-    return {SYMBOLS.get(name, name): _plain(own[name]) for name in varying}
+    names = [name for name in own if len({repr(other.get(name)) for other in all_of_its_kind}) > 1]
+    return {SYMBOLS.get(name, name): _plain(own[name]) for name in names}
 
 
 def _network(run: Run, runs: Sequence[Run]) -> dict[str, str | float]:
@@ -204,8 +208,8 @@ def _network(run: Run, runs: Sequence[Run]) -> dict[str, str | float]:
 
 def _others(run: Run, same_data: Sequence[Run]) -> dict[str, str | float]:
     names = [name for name in run.settings if name not in ("model.loss", "model.net")]
-    varying = [name for name in names if len({repr(other.settings.get(name)) for other in same_data}) > 1]
-    return {name.rpartition(".")[2]: _plain(run.settings[name]) for name in varying}
+    differing = [name for name in names if len({repr(other.settings.get(name)) for other in same_data}) > 1]
+    return {name.rpartition(".")[2]: _plain(run.settings[name]) for name in differing}
 
 
 def _plain(value: object) -> str | float:

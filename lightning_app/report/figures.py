@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_app.report.compare import MAX_DRAWN, Comparison, higher_is_better
+from lightning_app.report.compare import MAX_DRAWN, Comparison, higher_is_better, label_of
 from lightning_app.report.page import Picture
 from lightning_app.report.tables import main_metrics, number, title_of
 from metrics import plot, statistics
@@ -114,8 +114,7 @@ def _series(comparison: Comparison, name: str) -> Iterator[tuple[tuple[str, str]
     for run in comparison.runs:
         factors = comparison.factors[id(run)]
         if name in factors:
-            rest = " ".join(str(v) if k in ("loss", "net") else f"{k}={v}" for k, v in factors.items() if k != name)
-            lines.setdefault((run.data, rest), {})[float(factors[name])] = comparison.method(run)
+            lines.setdefault((run.data, label_of(factors, name)), {})[float(factors[name])] = comparison.method(run)
     for key, points in lines.items():
         if len(points) > 2:
             yield key, sorted(points.items())
@@ -194,10 +193,7 @@ def _grids(comparison: Comparison, data: str, names: tuple[str, str], metric: st
         x, y = (_size(factors.get(name)) for name in names)
         cell = comparison.cell(data, comparison.method(run), metric) if run.data == data else None
         if x is not None and y is not None and cell:
-            rest = " ".join(
-                str(v) if k in ("loss", "net") else f"{k}={v}" for k, v in factors.items() if k not in names
-            )
-            points.setdefault(rest, {})[np.log10(x) if names[0] == "lr" else x, y] = cell.mean
+            points.setdefault(label_of(factors, *names), {})[np.log10(x) if names[0] == "lr" else x, y] = cell.mean
     for label, found in points.items():
         xs, ys = (np.array(sorted({key[axis] for key in found})) for axis in (0, 1))
         if len(xs) > 1 and len(ys) > 1:

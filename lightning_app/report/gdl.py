@@ -1,15 +1,14 @@
 """The Generalised Dice paper's tables 2 and 3 and figures 1 to 3, of a grid of networks, patches, rates and losses."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-from lightning_app.report.compare import Comparison, varying
+from lightning_app.report.compare import Comparison, label_of, varying
 from lightning_app.report.figures import isoline_picture, picture
-from lightning_app.report.page import Picture
+from lightning_app.report.page import Picture, file_name
 from lightning_app.report.read import Run
 from lightning_app.report.tables import Table, number, title_of
 from metrics import plot
@@ -114,7 +113,7 @@ def grids(comparison: Comparison) -> list[Grid]:
     found: dict[tuple[str, str], dict[str, list[Run]]] = {}
     for run in sorted(runs, key=lambda run: (run.data, _net(run), GDL_LOSSES[run.loss])):
         alike = [other.loss_arguments for other in runs if other.loss == run.loss]
-        loss = " ".join([run.loss, *(f"{name}={value}" for name, value in varying(run.loss_arguments, alike).items())])
+        loss = label_of({"loss": run.loss, **varying(run.loss_arguments, alike)})
         found.setdefault((run.data, _net(run)), {}).setdefault(loss, []).append(run)
     return [Grid(data, net, by_loss) for (data, net), by_loss in found.items()]
 
@@ -142,8 +141,7 @@ def _grid_table(grid: Grid) -> Table:
         "the GDL paper; mean over seeds; 0 (0): collapsed, median at most 0.01"
     )
     caption += ". Published: on the paper's data; order and pattern compare, numbers do not" if published else ""
-    name = "_".join(re.findall("[a-z0-9]+", f"gdl {grid.data} {grid.net}".lower()))
-    return Table(name, caption, columns, rows, keys)
+    return Table(file_name(f"gdl {grid.data} {grid.net}"), caption, columns, rows, keys)
 
 
 def _cell(seeds: list[Run]) -> tuple[str, float]:

@@ -145,13 +145,13 @@ def write_pictures(sections: Sequence[Section], folder: Path) -> list[Path]:
     paths = []
     for section in sections:
         for picture in section.pictures:
-            path = folder / f"{_plain(picture.title)}.svg"
+            path = folder / f"{file_name(picture.title)}.svg"
             write_text(path, picture.data.decode("utf-8"))
             paths.append(path)
     return paths
 
 
-def _plain(title: str) -> str:
+def file_name(title: str) -> str:
     """A title as part of a file name: its words in ASCII, joined by underscores; gamma for γ."""
     spelled = (c if c.isascii() else unicodedata.name(c, "").rpartition(" ")[2] for c in title.replace("++", "pp"))
     return "_".join(re.findall(r"[a-z0-9]+", "".join(spelled).lower()))
