@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 import losses
 import metrics
 import models
-from lightning_app.module import SegmentationModule
+from lightning_app.training.module import SegmentationModule
 
 SIZE, WINDOW, CLASSES = (96, 96, 96), (48, 48, 48), 3
 MEMORY_SIZE = (192, 192, 160)  # large enough for the peak to stand out from the tiles'

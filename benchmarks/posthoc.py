@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 import metrics
-from lightning_app.calibrate import CLASSES, CalibratingTrainer, Collector, build, calibrator_arguments
-from lightning_app.training import run_training
+from lightning_app.calibration.calibrate import CLASSES, CalibratingTrainer, Collector, build, calibrator_arguments
+from lightning_app.training.program import run_training
 from models import Calibrator
 
 COLUMNS = ("dice", "ece", "ece_classwise", "nll", "brier")

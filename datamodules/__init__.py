@@ -1,34 +1,34 @@
 """Data sets, each as a LightningDataModule, with readers, transforms, splits and writers."""
 
-from datamodules.acdc import ACDC
-from datamodules.axon_sem import AxonSEM
-from datamodules.base import SegmentationData
-from datamodules.brats import BraTS
-from datamodules.bus2017 import BUS2017
-from datamodules.busi import BUSI
-from datamodules.cvc_clinicdb import CVCClinicDB
-from datamodules.decathlon import Decathlon
-from datamodules.drive import DRIVE
-from datamodules.dsb2018 import DSB2018
-from datamodules.errors import DataError
-from datamodules.flare21 import FLARE21
-from datamodules.geometry import Geometry
-from datamodules.image_folder import ImageFolder
-from datamodules.images import ImageData
-from datamodules.isbi2012 import ISBI2012
-from datamodules.isic2016 import ISIC2016
-from datamodules.isic2018 import ISIC2018
-from datamodules.kits19 import KiTS19
-from datamodules.mrbrains18 import MRBrainS18
-from datamodules.nnunet_raw import NNUNetRaw
-from datamodules.patches import ContainsForeground, Foreground, Uniform
-from datamodules.ph2 import PH2
-from datamodules.phantom import Phantom
-from datamodules.promise12 import PROMISE12
-from datamodules.transforms import Augment2D, Augment3D
-from datamodules.volumes import VolumeData
-from datamodules.wmh2017 import WMH2017
-from datamodules.writers import write_map, write_mask, write_probabilities
+from .acdc import ACDC
+from .axon_sem import AxonSEM
+from .base import SegmentationData
+from .brats import BraTS
+from .bus2017 import BUS2017
+from .busi import BUSI
+from .cvc_clinicdb import CVCClinicDB
+from .decathlon import Decathlon
+from .drive import DRIVE
+from .dsb2018 import DSB2018
+from .errors import DataError
+from .flare21 import FLARE21
+from .geometry import Geometry
+from .image_folder import ImageFolder
+from .images import ImageData
+from .isbi2012 import ISBI2012
+from .isic2016 import ISIC2016
+from .isic2018 import ISIC2018
+from .kits19 import KiTS19
+from .mrbrains18 import MRBrainS18
+from .nnunet_raw import NNUNetRaw
+from .patches import ContainsForeground, Foreground, Uniform
+from .ph2 import PH2
+from .phantom import Phantom
+from .promise12 import PROMISE12
+from .transforms import Augment2D, Augment3D
+from .volumes import VolumeData
+from .wmh2017 import WMH2017
+from .writers import write_map, write_mask, write_probabilities
 
 __all__ = [
     "ACDC",

@@ -2,10 +2,10 @@
 
 import re
 
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.masks import Index
-from datamodules.volumes import VolumeData
+from .case import Case, DataInfo
+from .errors import DataError
+from .masks import Index
+from .volumes import VolumeData
 
 _FRAME = re.compile(r"patient\d+_frame\d+\.nii(\.gz)?$")
 

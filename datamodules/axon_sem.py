@@ -1,9 +1,9 @@
 """AxonDeepSeg SEM: axons and myelin."""
 
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.images import ImageData
-from datamodules.masks import PerClass
+from .case import Case, DataInfo
+from .errors import DataError
+from .images import ImageData
+from .masks import PerClass
 
 
 class AxonSEM(ImageData):

@@ -18,13 +18,13 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules import splits
-from datamodules.case import Case, DataInfo
-from datamodules.download import Archive, fetch
-from datamodules.errors import DataError
-from datamodules.patches import PatchSampling
-from datamodules.sampling import Draw, EpochSampler, ShardSampler
-from datamodules.transforms import Augmentation
+from . import splits
+from .case import Case, DataInfo
+from .download import Archive, fetch
+from .errors import DataError
+from .patches import PatchSampling
+from .sampling import Draw, EpochSampler, ShardSampler
+from .transforms import Augmentation
 
 Sample = dict[str, Any]
 MEMORY_LIMIT = 1 << 30
@@ -450,6 +450,6 @@ class SegmentationData(LightningDataModule, ABC):
         Returns:
             matplotlib's figure and axes.
         """
-        from datamodules.plotting import plot_sample
+        from .plotting import plot_sample
 
         return plot_sample(sample, self.spatial_dims, self.num_classes)

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.masks import Index
-from datamodules.volumes import VolumeData
+from . import readers
+from .case import Case, DataInfo
+from .errors import DataError
+from .masks import Index
+from .volumes import VolumeData
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 _CLASSES = ("background", "necrotic and non-enhancing core", "oedema", "enhancing tumour")

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.images import ImageData, pair_by_stem
-from datamodules.published import BUS_TEST, BUS_VAL, by_position
+from . import readers
+from .case import Case, DataInfo
+from .images import ImageData, pair_by_stem
+from .published import BUS_TEST, BUS_VAL, by_position
 
 
 class BUS2017(ImageData):

@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.images import ImageData
+from . import readers
+from .case import Case, DataInfo
+from .errors import DataError
+from .images import ImageData
 
 _MASK = re.compile(r"_mask(_\d+)?$")
 

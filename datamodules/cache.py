@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.case import Case
-from datamodules.errors import DataError
-from datamodules.preparation import Preparation, PreparedVolume
+from .case import Case
+from .errors import DataError
+from .preparation import Preparation, PreparedVolume
 
 log = logging.getLogger(__name__)
 VERSION = 1

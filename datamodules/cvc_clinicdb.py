@@ -3,11 +3,11 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.images import ImageData, pair_by_stem
-from datamodules.published import CVC_TEST, CVC_VAL, by_name, numbers
+from . import readers
+from .case import Case, DataInfo
+from .errors import DataError
+from .images import ImageData, pair_by_stem
+from .published import CVC_TEST, CVC_VAL, by_name, numbers
 
 FIRST_FRAMES = numbers(
     "1 26 51 68 79 104 127 152 178 200 206 228 253 278 298 318 343 364 384 409 429 448 467 479 504 529 547 572 592"

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.download import Archive
-from datamodules.errors import DataError
-from datamodules.masks import Index
-from datamodules.volumes import VolumeData
+from . import readers
+from .case import Case, DataInfo
+from .download import Archive
+from .errors import DataError
+from .masks import Index
+from .volumes import VolumeData
 
 _MR, _CT = "MR", "CT"
 _KNOWN: dict[str, tuple[str, int, tuple[str, ...]]] = {

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datamodules.errors import DataError
-from datamodules.transfer import retrieve
+from .errors import DataError
+from .transfer import retrieve
 
 log = logging.getLogger(__name__)
 MAX_BYTES = 400 << 30

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.images import ImageData
-from datamodules.published import DRIVE_TEST, DRIVE_VAL, by_position
+from . import readers
+from .case import Case, DataInfo
+from .errors import DataError
+from .images import ImageData
+from .published import DRIVE_TEST, DRIVE_VAL, by_position
 
 
 class DRIVE(ImageData):

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.download import Archive
-from datamodules.errors import DataError
-from datamodules.images import ImageData
-from datamodules.published import DSB_TEST, DSB_VAL, by_position
+from . import readers
+from .case import Case, DataInfo
+from .download import Archive
+from .errors import DataError
+from .images import ImageData
+from .published import DSB_TEST, DSB_VAL, by_position
 
 
 class DSB2018(ImageData):

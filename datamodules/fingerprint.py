@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.case import Case
-from datamodules.errors import DataError
-from datamodules.preparation import Preparation, RawVolume
-from datamodules.writers import write_atomic
+from .case import Case
+from .errors import DataError
+from .preparation import Preparation, RawVolume
+from .writers import write_atomic
 
 _SAMPLES = 10_000
 
@@ -46,7 +46,7 @@ def measure(cases: Sequence[Case], read: Callable[[Case], RawVolume], folder: Pa
     Raises:
         DataError: If no case has foreground.
     """
-    from datamodules.cache import entry_key
+    from .cache import entry_key
 
     keys = sorted(entry_key(case, salt) for case in cases)
     path = folder / f"{hashlib.sha256(json.dumps(keys).encode()).hexdigest()}.json"

@@ -1,10 +1,10 @@
 """FLARE 2021: abdominal organs in CT."""
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.masks import Index
-from datamodules.volumes import VolumeData
+from . import readers
+from .case import Case, DataInfo
+from .errors import DataError
+from .masks import Index
+from .volumes import VolumeData
 
 
 class FLARE21(VolumeData):

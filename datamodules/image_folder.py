@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.images import ImageData
-from datamodules.masks import Binary, Colour, Index, MaskCoding, PerClass
+from . import readers
+from .case import Case, DataInfo
+from .errors import DataError
+from .images import ImageData
+from .masks import Binary, Colour, Index, MaskCoding, PerClass
 
 
 class ImageFolder(ImageData):

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules import readers
-from datamodules.base import MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
-from datamodules.case import Case
-from datamodules.errors import DataError
-from datamodules.geometry import Geometry, Resize, Window, padded, resize_labels
-from datamodules.masks import IGNORE, Binary, MaskCoding
-from datamodules.patches import PatchSampling, Target, Uniform
-from datamodules.sampling import Draw
-from datamodules.transforms import Augment2D, Augmentation, normalise
+from . import readers
+from .base import MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
+from .case import Case
+from .errors import DataError
+from .geometry import Geometry, Resize, Window, padded, resize_labels
+from .masks import IGNORE, Binary, MaskCoding
+from .patches import PatchSampling, Target, Uniform
+from .sampling import Draw
+from .transforms import Augment2D, Augmentation, normalise
 
 
 class PreparedImage:

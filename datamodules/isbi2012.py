@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.images import ImageData, pair_by_stem
-from datamodules.masks import Binary
+from . import readers
+from .case import Case, DataInfo
+from .errors import DataError
+from .images import ImageData, pair_by_stem
+from .masks import Binary
 
 
 class ISBI2012(ImageData):

@@ -1,10 +1,10 @@
 """ISIC 2016 part 1: skin lesions."""
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.download import Archive
-from datamodules.errors import DataError
-from datamodules.images import ImageData, pair_by_stem
+from . import readers
+from .case import Case, DataInfo
+from .download import Archive
+from .errors import DataError
+from .images import ImageData, pair_by_stem
 
 _FOLDERS = {
     "train": (("ISBI2016_ISIC_Part1_Training_Data", "ISBI2016_ISIC_Part1_Training_GroundTruth"),),

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.download import Archive
-from datamodules.images import ImageData, pair_by_stem
-from datamodules.published import ISIC_TEST, ISIC_VAL, by_position
+from . import readers
+from .case import Case, DataInfo
+from .download import Archive
+from .images import ImageData, pair_by_stem
+from .published import ISIC_TEST, ISIC_VAL, by_position
 
 _SERVER = "https://isic-challenge-data.s3.amazonaws.com/2018/"
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datamodules.case import Case, DataInfo
-from datamodules.download import RemoteFile, fetch
-from datamodules.errors import DataError
-from datamodules.masks import Index
-from datamodules.published import KITS_EXCLUDED, KITS_TEST, KITS_VAL, by_name, numbers
-from datamodules.volumes import VolumeData
+from .case import Case, DataInfo
+from .download import RemoteFile, fetch
+from .errors import DataError
+from .masks import Index
+from .published import KITS_EXCLUDED, KITS_TEST, KITS_VAL, by_name, numbers
+from .volumes import VolumeData
 
 # The owner's repository keeps the labels, and its script fetches the CT files from the owner's own store. Neither names
 # a checksum of today's files (those in the repository's early history are of CT files that were replaced since).

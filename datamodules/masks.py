@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.errors import DataError
+from .errors import DataError
 
 IGNORE = 255
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.errors import DataError
+from .errors import DataError
 
 _TYPES = {
     "MET_CHAR": "i1",

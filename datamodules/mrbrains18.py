@@ -1,9 +1,9 @@
 """MRBrainS18: brain tissue in MR."""
 
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.masks import IGNORE, Index
-from datamodules.volumes import VolumeData
+from .case import Case, DataInfo
+from .errors import DataError
+from .masks import IGNORE, Index
+from .volumes import VolumeData
 
 
 class MRBrainS18(VolumeData):

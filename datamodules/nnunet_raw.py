@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from datamodules import readers
-from datamodules.base import Pipeline, TrainingPatches
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.images import ImagePipeline
-from datamodules.masks import IGNORE, Index
-from datamodules.patches import Uniform
-from datamodules.transforms import Augment2D
-from datamodules.volumes import VolumeData
+from . import readers
+from .base import Pipeline, TrainingPatches
+from .case import Case, DataInfo
+from .errors import DataError
+from .images import ImagePipeline
+from .masks import IGNORE, Index
+from .patches import Uniform
+from .transforms import Augment2D
+from .volumes import VolumeData
 
 
 class NNUNetRaw(VolumeData):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from datamodules.errors import DataError
+from .errors import DataError
 
 
 class Target(NamedTuple):

@@ -1,8 +1,8 @@
 """PH2: dermoscopy."""
 
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.images import ImageData
+from .case import Case, DataInfo
+from .errors import DataError
+from .images import ImageData
 
 
 class PH2(ImageData):

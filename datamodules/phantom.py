@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from datamodules.base import MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.geometry import Geometry
-from datamodules.patches import PatchSampling, Target, Uniform
-from datamodules.sampling import Draw
-from datamodules.splits import SUBSETS, Split
+from .base import MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
+from .case import Case, DataInfo
+from .errors import DataError
+from .geometry import Geometry
+from .patches import PatchSampling, Target, Uniform
+from .sampling import Draw
+from .splits import SUBSETS, Split
 
 
 def smooth_field(shape: Sequence[int], length: float, rng: np.random.Generator) -> np.ndarray:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from datamodules.errors import DataError
-from datamodules.geometry import Geometry, Orient, Resize, Step, resize_labels
+from .errors import DataError
+from .geometry import Geometry, Orient, Resize, Step, resize_labels
 
 NORMALISATIONS = ("zscore", "nonzero", "tissue", "fingerprint", "minmax", "none")
 
@@ -106,7 +106,7 @@ class Preparation:
 
     def run(self, raw: RawVolume) -> PreparedVolume:
         """Prepare a volume."""
-        from datamodules.patches import foreground_index
+        from .patches import foreground_index
 
         geometry = self.geometry(raw.image.shape[1:], raw.affine, raw.spacing, raw.name)
         orient, *resize = geometry.steps

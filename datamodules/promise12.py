@@ -1,9 +1,9 @@
 """PROMISE12: prostate in MR."""
 
-from datamodules import readers
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.volumes import VolumeData
+from . import readers
+from .case import Case, DataInfo
+from .errors import DataError
+from .volumes import VolumeData
 
 
 class PROMISE12(VolumeData):

@@ -6,7 +6,7 @@ published for KiTS19 alone, elsewhere sorted order is assumed.
 
 from collections.abc import Sequence
 
-from datamodules.errors import DataError
+from .errors import DataError
 
 DRIVE_VAL = "16-19"
 DRIVE_TEST = "20-39"

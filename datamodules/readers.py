@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.errors import DataError
+from .errors import DataError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd")
@@ -175,7 +175,7 @@ def read_volume(path: Path, labels: bool = False) -> Volume:
 
 def _read_array(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if path.suffix.lower() in (".mha", ".mhd"):
-        from datamodules.metaimage import read_metaimage
+        from .metaimage import read_metaimage
 
         _present(path)
         return read_metaimage(path)
@@ -193,7 +193,7 @@ def volume_header(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
         DataError: If the file is absent or no volume.
     """
     if path.suffix.lower() in (".mha", ".mhd"):
-        from datamodules.metaimage import read_header, shape_and_affine
+        from .metaimage import read_header, shape_and_affine
 
         _present(path)
         return shape_and_affine(path, read_header(path)[0])

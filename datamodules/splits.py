@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.case import Case
-from datamodules.errors import DataError
-from datamodules.readers import natural
+from .case import Case
+from .errors import DataError
+from .readers import natural
 
 log = logging.getLogger(__name__)
 SUBSETS = ("train", "val", "test")

@@ -3,7 +3,8 @@
 import inspect
 
 import datamodules
-from datamodules.base import SegmentationData
+
+from .base import SegmentationData
 
 _HEAD = ("datamodule", "what", "dim", "classes", "cases", "size", "spacing", "licence", "paper", "how to get it")
 

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datamodules.errors import DataError
+from .errors import DataError
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 4

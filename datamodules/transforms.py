@@ -59,7 +59,7 @@ class Augment2D:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         import albumentations
 
-        from datamodules.warp import ChannelGain, ComposedWarp
+        from .warp import ChannelGain, ComposedWarp
 
         warp = ComposedWarp(
             self.probability, self.rotation, self.scale, self.elastic_strength, self.elastic_sigma, fill_mask=IGNORE

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datamodules import readers
-from datamodules.base import SegmentationData
-from datamodules.case import Case
-from datamodules.errors import DataError
-from datamodules.images import ImagePipeline
-from datamodules.masks import IGNORE
-from datamodules.volumes import VolumeData, VolumeReader
+from . import readers
+from .base import SegmentationData
+from .case import Case
+from .errors import DataError
+from .images import ImagePipeline
+from .masks import IGNORE
+from .volumes import VolumeData, VolumeReader
 
 
 @dataclass

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules import readers
-from datamodules.base import CaseDataset, MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
-from datamodules.cache import VolumeCache, default_cache, entry_key
-from datamodules.case import Case
-from datamodules.errors import DataError
-from datamodules.fingerprint import Fingerprint, measure
-from datamodules.geometry import Geometry, Resize, Step, Window, padded
-from datamodules.masks import IGNORE, Index, MaskCoding
-from datamodules.patches import PatchSampling, Target, Uniform, cut
-from datamodules.preparation import NORMALISATIONS, Preparation, PreparedVolume, RawVolume
-from datamodules.sampling import Draw
-from datamodules.transforms import Augment2D, Augment3D, Augmentation
+from . import readers
+from .base import CaseDataset, MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
+from .cache import VolumeCache, default_cache, entry_key
+from .case import Case
+from .errors import DataError
+from .fingerprint import Fingerprint, measure
+from .geometry import Geometry, Resize, Step, Window, padded
+from .masks import IGNORE, Index, MaskCoding
+from .patches import PatchSampling, Target, Uniform, cut
+from .preparation import NORMALISATIONS, Preparation, PreparedVolume, RawVolume
+from .sampling import Draw
+from .transforms import Augment2D, Augment3D, Augmentation
 
 
 class VolumeReader:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from datamodules.case import Case, DataInfo
-from datamodules.errors import DataError
-from datamodules.masks import IGNORE, Index
-from datamodules.volumes import VolumeData
+from .case import Case, DataInfo
+from .errors import DataError
+from .masks import IGNORE, Index
+from .volumes import VolumeData
 
 
 class WMH2017(VolumeData):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.errors import DataError
-from datamodules.geometry import Geometry
+from .errors import DataError
+from .geometry import Geometry
 
 _PALETTE = (0, 0, 0, 230, 75, 53, 77, 187, 213, 0, 160, 135, 243, 155, 127, 60, 84, 136, 132, 145, 180, 126, 97, 72)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lightning_app.run_folder import RunFolder
+from lightning_app.training.run_folder import RunFolder
 
 CONFIGS = Path(__file__).parent / "configs"
 KEYWORDS = ("best", "last")

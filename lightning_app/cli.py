@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from lightning_app.training import TrainingCLI
+    from lightning_app.training.program import TrainingCLI
 
 TRAINING_VERBS = {
     "fit": "train a network, then evaluate its best checkpoint on the validation cases",
@@ -17,7 +17,7 @@ TRAINING_VERBS = {
     "export": "write a checkpoint's network as ONNX, checked against the network",
 }
 OTHER_VERBS = {
-    "sweep": ("lightning_app.sweep", "run a sweep file without a server, resumable"),
+    "sweep": ("lightning_app.sweep.runner", "run a sweep file without a server, resumable"),
     "report": ("lightning_app.report", "make one HTML page that compares runs"),
     "data": ("lightning_app.data_command", "list the data sets, check a folder before hours are spent"),
     "dashboard": ("lightning_app.dashboard", "write a W&B workspace for a sweep"),
@@ -85,7 +85,7 @@ def _dispatch(args: list[str], run: bool) -> "TrainingCLI | None":
     if "WANDB_MODE" not in os.environ and "WANDB_SWEEP_ID" not in os.environ:
         os.environ["WANDB_MODE"] = "offline"
         os.environ.setdefault("WANDB_SILENT", "true")  # the summary says how to upload
-    from lightning_app.training import run_training
+    from lightning_app.training.program import run_training
 
     return run_training(args, run)
 

@@ -8,7 +8,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lightning_app.sweep_file import SweepFile, load
+from lightning_app.sweep.file import SweepFile, load
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 
-from lightning_app.calibrate import KEY, CalibratingTrainer
+from lightning_app.calibration.calibrate import KEY, CalibratingTrainer
 from models import export_onnx
 
 

@@ -1,9 +1,9 @@
 """Calibrated segmentation losses: logits in, one number out; the formulas of three papers and their kin."""
 
-from losses.adaptive import ClassAdaptiveHingeLoss, ClassAdaptiveMarginLoss, ConstrainedRegionLoss
-from losses.calibration import AverageCalibrationLoss, ClasswiseConfidenceAccuracyLoss, ConfidenceAccuracyLoss
-from losses.compound import ComboLoss, ComboPlusPlusLoss, DiceCrossEntropyLoss, MarginDiceLoss
-from losses.cross_entropy import (
+from .adaptive import ClassAdaptiveHingeLoss, ClassAdaptiveMarginLoss, ConstrainedRegionLoss
+from .calibration import AverageCalibrationLoss, ClasswiseConfidenceAccuracyLoss, ConfidenceAccuracyLoss
+from .compound import ComboLoss, ComboPlusPlusLoss, DiceCrossEntropyLoss, MarginDiceLoss
+from .cross_entropy import (
     BrierLoss,
     CrossEntropyLoss,
     DualFocalLoss,
@@ -12,15 +12,15 @@ from losses.cross_entropy import (
     LabelSmoothingLoss,
     SampleDependentFocalLoss,
 )
-from losses.generalized_dice import (
+from .generalized_dice import (
     GeneralizedDiceLoss,
     SensitivitySpecificityLoss,
     TwoClassDiceLoss,
     WeightedCrossEntropyLoss,
 )
-from losses.margin import MarginLabelSmoothingLoss
-from losses.neighbours import NeighborAwareCalibrationLoss, SpatiallyVaryingLabelSmoothingLoss
-from losses.overlap import (
+from .margin import MarginLabelSmoothingLoss
+from .neighbours import NeighborAwareCalibrationLoss, SpatiallyVaryingLabelSmoothingLoss
+from .overlap import (
     DiceLoss,
     DicePlusPlusLoss,
     FocalTverskyLoss,
@@ -28,13 +28,13 @@ from losses.overlap import (
     TverskyLoss,
     TverskyPlusPlusLoss,
 )
-from losses.unified_focal import (
+from .unified_focal import (
     AsymmetricFocalLoss,
     AsymmetricFocalTverskyLoss,
     UnifiedFocalLoss,
     UnifiedFocalPlusPlusLoss,
 )
-from losses.wrappers import DeepSupervisionLoss, WeightedSumLoss
+from .wrappers import DeepSupervisionLoss, WeightedSumLoss
 
 __all__ = [
     "AsymmetricFocalLoss",

@@ -6,12 +6,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from losses.base import SegmentationLoss, in_range, one_of, result, sum_over_processes
-from losses.cross_entropy import cross_entropy_rows, cross_entropy_slope
-from losses.inputs import IGNORED
-from losses.margin import distance_slope
-from losses.neighbours import neighbour_shares, window_weights
-from losses.voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
+from .base import SegmentationLoss, in_range, one_of, result, sum_over_processes
+from .cross_entropy import cross_entropy_rows, cross_entropy_slope
+from .inputs import IGNORED
+from .margin import distance_slope
+from .neighbours import neighbour_shares, window_weights
+from .voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
 
 Lagrangian = Literal["phr", "p2", "p3"]
 
@@ -49,7 +49,7 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
 
     Multipliers are buffers, saved with the model. They change only through :meth:`update_multipliers`, from what
     :meth:`observe` gathered (on the validation data of an epoch); the callback
-    ``lightning_app.callbacks.schedules.MultiplierUpdate`` calls both.
+    ``lightning_app.training.schedules.MultiplierUpdate`` calls both.
 
     Args:
         margin: Margin of the constraint.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from losses.inputs import IGNORED, compute_dtype
+from .inputs import IGNORED, compute_dtype
 
 
 class SegmentationLoss(nn.Module):

@@ -6,10 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from losses.base import SegmentationLoss, in_range, one_of, result, weighted_mean
-from losses.cross_entropy import FocalLoss, cross_entropy_rows, cross_entropy_slope, weighted_cost
-from losses.statistics import Terms, joint_sums
-from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
+from .base import SegmentationLoss, in_range, one_of, result, weighted_mean
+from .cross_entropy import FocalLoss, cross_entropy_rows, cross_entropy_slope, weighted_cost
+from .statistics import Terms, joint_sums
+from .voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
 
 
 def bin_index(probs: Tensor, num_bins: int, soft: bool) -> Tensor:

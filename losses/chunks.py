@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from losses.inputs import compute_dtype
+from .inputs import compute_dtype
 
 #: Logits of a chunk on a CPU: small against a batch, large against the price of starting an operation.
 CPU_ELEMENTS = 2**18

@@ -4,12 +4,12 @@ from typing import Any
 
 from torch import Tensor
 
-from losses.base import in_range, result
-from losses.costs import OwnCost
-from losses.cross_entropy import weighted_cost
-from losses.overlap import OverlapLoss, pool_batch
-from losses.statistics import JointSums, OverlapStatistics, Terms, joint_sums
-from losses.voxelwise import ratio
+from .base import in_range, result
+from .costs import OwnCost
+from .cross_entropy import weighted_cost
+from .overlap import OverlapLoss, pool_batch
+from .statistics import JointSums, OverlapStatistics, Terms, joint_sums
+from .voxelwise import ratio
 
 
 class CompoundLoss(OverlapLoss):

@@ -6,10 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from losses.base import SegmentationLoss, in_range, one_of, result
-from losses.costs import OwnCost, TwoFocalCosts, focal_cost, power
-from losses.statistics import Terms, joint_sums
-from losses.voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
+from .base import SegmentationLoss, in_range, one_of, result
+from .costs import OwnCost, TwoFocalCosts, focal_cost, power
+from .statistics import Terms, joint_sums
+from .voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
 
 
 def weighted_cost(cost: Tensor, volume: Tensor, weights: Tensor) -> Tensor:

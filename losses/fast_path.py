@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from losses.chunks import ChunkKernel
-from losses.costs import OwnCost, power
-from losses.inputs import IGNORED, all_counted, compact_labels
+from .chunks import ChunkKernel
+from .costs import OwnCost, power
+from .inputs import IGNORED, all_counted, compact_labels
 
 
 class FastKernel(ChunkKernel):

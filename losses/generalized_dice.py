@@ -5,12 +5,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from losses.base import SegmentationLoss, in_range, one_of, result, sum_over_processes
-from losses.costs import OwnCost
-from losses.inputs import IGNORED
-from losses.overlap import Pool, fraction, pool_batch, pooled
-from losses.statistics import OverlapStatistics, Terms, joint_sums, overlap_statistics
-from losses.voxelwise import Voxels, class_rows, ratio, voxel_sums
+from .base import SegmentationLoss, in_range, one_of, result, sum_over_processes
+from .costs import OwnCost
+from .inputs import IGNORED
+from .overlap import Pool, fraction, pool_batch, pooled
+from .statistics import OverlapStatistics, Terms, joint_sums, overlap_statistics
+from .voxelwise import Voxels, class_rows, ratio, voxel_sums
 
 WEIGHT_POWERS = {"square": 2, "simple": 1, "uniform": 0}
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from losses.costs import OwnCost
-from losses.fast_path import FastKernel, underflows
+from .costs import OwnCost
+from .fast_path import FastKernel, underflows
 
 
 class SoftmaxKernel(FastKernel):

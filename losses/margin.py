@@ -6,11 +6,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from losses.base import SegmentationLoss, in_range, one_of, result
-from losses.costs import OwnCost
-from losses.cross_entropy import cross_entropy_rows, cross_entropy_slope, weighted_cost
-from losses.statistics import Terms, joint_sums
-from losses.voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
+from .base import SegmentationLoss, in_range, one_of, result
+from .costs import OwnCost
+from .cross_entropy import cross_entropy_rows, cross_entropy_slope, weighted_cost
+from .statistics import Terms, joint_sums
+from .voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
 
 Penalty = Literal["l1", "squared_hinge", "equality"]
 

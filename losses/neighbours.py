@@ -7,10 +7,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from losses.base import SegmentationLoss, in_range, one_of, result
-from losses.cross_entropy import cross_entropy_rows, cross_entropy_slope
-from losses.inputs import IGNORED, all_counted, compact_labels, compute_dtype
-from losses.voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
+from .base import SegmentationLoss, in_range, one_of, result
+from .cross_entropy import cross_entropy_rows, cross_entropy_slope
+from .inputs import IGNORED, all_counted, compact_labels, compute_dtype
+from .voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
 
 Kernel = Literal["mean", "gaussian"]
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from losses.base import SegmentationLoss, in_range, one_of, result, sum_over_processes, weighted_mean
-from losses.statistics import OverlapStatistics, Terms, joint_sums
+from .base import SegmentationLoss, in_range, one_of, result, sum_over_processes, weighted_mean
+from .statistics import OverlapStatistics, Terms, joint_sums
 
 Pool = Literal["image", "batch"]
 Absent = Literal["count", "skip"]

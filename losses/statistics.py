@@ -16,13 +16,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from losses.chunks import chunked_sums
-from losses.costs import OwnCost, power
-from losses.fast_path import FastKernel
-from losses.inputs import IGNORED, flatten_pair
-from losses.many_classes import SoftmaxKernel
-from losses.two_classes import SigmoidKernel
-from losses.voxelwise import VoxelKernel, Voxels, class_rows
+from .chunks import chunked_sums
+from .costs import OwnCost, power
+from .fast_path import FastKernel
+from .inputs import IGNORED, flatten_pair
+from .many_classes import SoftmaxKernel
+from .two_classes import SigmoidKernel
+from .voxelwise import VoxelKernel, Voxels, class_rows
 
 
 class OverlapStatistics(NamedTuple):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses.costs import OwnCost, power
-from losses.fast_path import FastKernel, underflows
+from .costs import OwnCost, power
+from .fast_path import FastKernel, underflows
 
 
 class SigmoidKernel(FastKernel):

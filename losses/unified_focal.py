@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losses.base import in_range, result
-from losses.compound import CompoundLoss
-from losses.costs import BackgroundFocalCost
-from losses.cross_entropy import OwnCostLoss, weighted_cost
-from losses.overlap import OverlapLoss, powered, tversky_loss
-from losses.statistics import OverlapStatistics
+from .base import in_range, result
+from .compound import CompoundLoss
+from .costs import BackgroundFocalCost
+from .cross_entropy import OwnCostLoss, weighted_cost
+from .overlap import OverlapLoss, powered, tversky_loss
+from .statistics import OverlapStatistics
 
 
 def asymmetric_tversky(statistics: OverlapStatistics, delta: float, power: float, smooth: float) -> Tensor:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from losses.chunks import ChunkKernel, chunked_sums
-from losses.inputs import compact_labels, flatten_pair, two_channels
+from .chunks import ChunkKernel, chunked_sums
+from .inputs import compact_labels, flatten_pair, two_channels
 
 
 class Voxels:

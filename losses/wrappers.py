@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from losses.base import SegmentationLoss
+from .base import SegmentationLoss
 
 
 class WeightedSumLoss(nn.Module):

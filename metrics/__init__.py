@@ -1,9 +1,9 @@
 """Calibration and overlap metrics for segmentation that stay exact at any number of voxels."""
 
-from metrics import curves, errors, plot, presets, regions, statistics
-from metrics.binning import CASE_BINS, FINE_BINS, Bins, bin_item, empty_bins, merge_bins, predict_labels, rebin
-from metrics.boundary import BoundaryIoU, distance_bins
-from metrics.calibration import (
+from . import curves, errors, plot, presets, regions, statistics
+from .binning import CASE_BINS, FINE_BINS, Bins, bin_item, empty_bins, merge_bins, predict_labels, rebin
+from .boundary import BoundaryIoU, distance_bins
+from .calibration import (
     AdaptiveCalibrationError,
     AverageCalibrationError,
     DebiasedCalibrationError,
@@ -17,14 +17,14 @@ from metrics.calibration import (
     TrueCalibrationError,
     Underconfidence,
 )
-from metrics.collection import build
-from metrics.evaluate import CaseSums, case_bins, evaluate_case, rows_from_sums, sum_case
-from metrics.margins import MarginCounts, count_margins
-from metrics.overlap import DiceScore, GeneralizedDiceScore, JaccardIndex, Precision, Recall
-from metrics.presets import preset
-from metrics.scores import BrierScore, NegativeLogLikelihood, lowest_scores
-from metrics.statistics import bootstrap_band, bootstrap_bins, bootstrap_interval
-from metrics.surface import AverageSurfaceDistance, HausdorffDistance95, NormalizedSurfaceDice
+from .collection import build
+from .evaluate import CaseSums, case_bins, evaluate_case, rows_from_sums, sum_case
+from .margins import MarginCounts, count_margins
+from .overlap import DiceScore, GeneralizedDiceScore, JaccardIndex, Precision, Recall
+from .presets import preset
+from .scores import BrierScore, NegativeLogLikelihood, lowest_scores
+from .statistics import bootstrap_band, bootstrap_bins, bootstrap_interval
+from .surface import AverageSurfaceDistance, HausdorffDistance95, NormalizedSurfaceDice
 
 __all__ = [
     "CASE_BINS",

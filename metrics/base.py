@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.binning import predict_labels
-from metrics.checks import (
+from .binning import predict_labels
+from .checks import (
     check_choice,
     check_shapes,
     label_problems,
@@ -16,7 +16,7 @@ from metrics.checks import (
     valid_voxels,
     value_problems,
 )
-from metrics.regions import All, Foreground, Region, get_region
+from .regions import All, Foreground, Region, get_region
 
 AVERAGES = ("pooled", "per_case")
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from metrics.base import VoxelMetric
-from metrics.binning import CASE_BINS, BinAccumulator, Bins, add_view, iter_blocks, predict_labels, view_channels
-from metrics.checks import check_choice
-from metrics.regions import box_filter, label_changes
+from .base import VoxelMetric
+from .binning import CASE_BINS, BinAccumulator, Bins, add_view, iter_blocks, predict_labels, view_channels
+from .checks import check_choice
+from .regions import box_filter, label_changes
 
 DISTANCES = (-16.0, -8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0, 16.0)
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics import errors
-from metrics.base import VoxelMetric
-from metrics.binning import (
+from . import errors
+from .base import VoxelMetric
+from .binning import (
     FINE_BINS,
     Bins,
     bin_item,
@@ -19,8 +19,8 @@ from metrics.binning import (
     top_label,
     view_channels,
 )
-from metrics.checks import check_choice, check_shapes, value_problems
-from metrics.regions import Region
+from .checks import check_choice, check_shapes, value_problems
+from .regions import Region
 
 VIEWS = ("top_label", "classwise", "foreground")
 MEASURES: dict[str, Callable[[Bins, int], Tensor]] = {
@@ -137,7 +137,7 @@ class ReliabilityBins(VoxelMetric):
 
     def plot(self, val: Bins | None = None, ax: Any = None) -> Any:
         """Draw the reliability diagram of the pooled bins (or of ``val``); returns (figure, axes)."""
-        from metrics.plot import reliability_diagram
+        from .plot import reliability_diagram
 
         bins = val if isinstance(val, Bins) else self.bins
         return reliability_diagram(bins, num_bins=self.num_bins, ax=ax)

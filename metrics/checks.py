@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from metrics.binning import iter_blocks
+from .binning import iter_blocks
 
 MESSAGES = (
     "probs holds NaN",

@@ -5,9 +5,9 @@ from typing import Any
 
 from torchmetrics import Metric, MetricCollection
 
-from metrics.calibration import AverageCalibrationError, ExpectedCalibrationError, MaximumCalibrationError
-from metrics.overlap import DiceScore, JaccardIndex, Precision, Recall
-from metrics.scores import BrierScore, NegativeLogLikelihood
+from .calibration import AverageCalibrationError, ExpectedCalibrationError, MaximumCalibrationError
+from .overlap import DiceScore, JaccardIndex, Precision, Recall
+from .scores import BrierScore, NegativeLogLikelihood
 
 
 def build(

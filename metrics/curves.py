@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from metrics.binning import Bins, rebin
+from .binning import Bins, rebin
 
 
 class ThresholdCurves(NamedTuple):

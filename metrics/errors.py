@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metrics.binning import Bins, rebin
+from .binning import Bins, rebin
 
 
 def _gaps(bins: Bins, num_bins: int | None) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics import errors
-from metrics.binning import (
+from . import errors
+from .binning import (
     CASE_BINS,
     BinAccumulator,
     Bins,
@@ -23,10 +23,10 @@ from metrics.binning import (
     top_label,
     view_channels,
 )
-from metrics.checks import check_choice, check_shapes, label_problems, raise_problems, valid_voxels, value_problems
-from metrics.overlap import MEASURES, overlap_from_confusion
-from metrics.regions import All, Boundary, Region, get_region, region_cells
-from metrics.scores import EPS
+from .checks import check_choice, check_shapes, label_problems, raise_problems, valid_voxels, value_problems
+from .overlap import MEASURES, overlap_from_confusion
+from .regions import All, Boundary, Region, get_region, region_cells
+from .scores import EPS
 
 VIEWS = ("top_label", "classwise", "foreground")
 REGIONS = ("all", "foreground", "boundary")
@@ -218,7 +218,7 @@ def evaluate_case(
     sums = sum_case(probs, target, views=("top_label", "classwise"), spacing=spacing, ignore_index=ignore_index)
     rows = rows_from_sums(sums, class_names)
     if surface:
-        from metrics.surface import surface_rows
+        from .surface import surface_rows
 
         valid = None if ignore_index is None else target != ignore_index
         extra = surface_rows(predict_labels(probs), target, len(probs), spacing, valid)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metrics.binning import iter_blocks
+from .binning import iter_blocks
 
 
 class MarginCounts(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics.base import VoxelMetric
-from metrics.binning import iter_blocks, top_label
-from metrics.checks import check_choice
+from .base import VoxelMetric
+from .binning import iter_blocks, top_label
+from .checks import check_choice
 
 ABSENT = ("skip", "one", "zero")
 MEASURES = ("dice", "iou", "precision", "recall")

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics.base import VoxelMetric
-from metrics.binning import Bins, top_label
-from metrics.errors import average_calibration_error, expected_calibration_error, maximum_calibration_error
-from metrics.protocol_bins import (
+from .base import VoxelMetric
+from .binning import Bins, top_label
+from .errors import average_calibration_error, expected_calibration_error, maximum_calibration_error
+from .protocol_bins import (
     equal_count_bins,
     equal_mass_edges,
     even_edges,
@@ -27,7 +27,7 @@ from metrics.protocol_bins import (
     right_closed_bins,
     weighted_gap,
 )
-from metrics.scores import EPS, score_sums
+from .scores import EPS, score_sums
 
 
 class Preset(VoxelMetric):

@@ -6,7 +6,7 @@ Shape letters: N voxels, M bins.
 import torch
 from torch import Tensor
 
-from metrics.binning import Bins
+from .binning import Bins
 
 
 def right_closed_bins(confidence: Tensor, correct: Tensor, edges: Tensor, keep_zero: bool = False) -> Bins:

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics.base import VoxelMetric
-from metrics.binning import iter_blocks
-from metrics.regions import Region
+from .base import VoxelMetric
+from .binning import iter_blocks
+from .regions import Region
 
 EPS = 1e-12
 

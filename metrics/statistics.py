@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from metrics.binning import Bins, rebin
+from .binning import Bins, rebin
 
 Statistic = Callable[..., Any]
 CHUNK = 1 << 21  # numbers: the merged bins of the draws of a chunk take 16 MiB a field

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metrics.base import VoxelMetric
-from metrics.binning import predict_labels
-from metrics.checks import check_choice
+from .base import VoxelMetric
+from .binning import predict_labels
+from .checks import check_choice
 
 Mask = NDArray[np.bool_]
 MANY_VOXELS = 150_000  # surface voxels from which on the distance transform of the box is the faster way

@@ -1,21 +1,21 @@
 """Networks, post-hoc calibrators and tiled inference."""
 
-from models.attention_unet import AttentionUNet
-from models.binning import HistogramCalibration, IsotonicCalibration
-from models.builders import MONAI, SMP, NNUNet
-from models.calibrator import Calibrator, Case, FitReport
-from models.deepmedic import DeepMedic
-from models.dicepp_inverse import DicePlusPlusInverse
-from models.export import export_onnx
-from models.highres3d import HighRes3DNet
-from models.local_temperature import ImageTemperatureScaling, LocalTemperatureScaling
-from models.network import LegalSizes, Network, adaptive_norm
-from models.plain_unet import PlainUNet
-from models.selective import SelectiveScaling
-from models.sliding_window import Inference, SlidingWindow, WholeImage
-from models.temperature import DirichletCalibration, EnsembleTemperatureScaling, TemperatureScaling, VectorScaling
-from models.two_path import TwoPathCNN
-from models.uncertainty import (
+from .attention_unet import AttentionUNet
+from .binning import HistogramCalibration, IsotonicCalibration
+from .builders import MONAI, SMP, NNUNet
+from .calibrator import Calibrator, Case, FitReport
+from .deepmedic import DeepMedic
+from .dicepp_inverse import DicePlusPlusInverse
+from .export import export_onnx
+from .highres3d import HighRes3DNet
+from .local_temperature import ImageTemperatureScaling, LocalTemperatureScaling
+from .network import LegalSizes, Network, adaptive_norm
+from .plain_unet import PlainUNet
+from .selective import SelectiveScaling
+from .sliding_window import Inference, SlidingWindow, WholeImage
+from .temperature import DirichletCalibration, EnsembleTemperatureScaling, TemperatureScaling, VectorScaling
+from .two_path import TwoPathCNN
+from .uncertainty import (
     Averaged,
     CheckpointEnsemble,
     Ensemble,
@@ -25,8 +25,8 @@ from models.uncertainty import (
     combine,
     entropy,
 )
-from models.unet import UNet
-from models.valid_unet import ValidUNet
+from .unet import UNet
+from .valid_unet import ValidUNet
 
 __all__ = [
     "MONAI",

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.network import CONVOLUTIONS, MAX_POOLS, LegalSizes, Network, nearest, normalisation, positive
+from .network import CONVOLUTIONS, MAX_POOLS, LegalSizes, Network, nearest, normalisation, positive
 
 
 class AttentionGate(nn.Module):

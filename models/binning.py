@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from models.calibrator import Calibrator, Case, VoxelSample, check_labels, log_probabilities
-from models.network import positive
+from .calibrator import Calibrator, Case, VoxelSample, check_labels, log_probabilities
+from .network import positive
 
 LOGIT_RANGE = 20.0
 

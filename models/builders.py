@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.network import LegalSizes, Network
+from .network import LegalSizes, Network
 
 
 class SMP(Network):

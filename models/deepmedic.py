@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.network import CONVOLUTIONS, LegalSizes, Network, crop_border, nearest, normalisation
+from .network import CONVOLUTIONS, LegalSizes, Network, crop_border, nearest, normalisation
 
 WIDTHS = (30, 30, 40, 40, 40, 40, 50, 50)
 

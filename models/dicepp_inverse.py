@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from models.calibrator import Calibrator, Case, VoxelSample, check_labels, log_probabilities
+from .calibrator import Calibrator, Case, VoxelSample, check_labels, log_probabilities
 
 
 class DicePlusPlusInverse(Calibrator):

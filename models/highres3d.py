@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.network import CONVOLUTIONS, LegalSizes, Network, crop_border, normalisation
+from .network import CONVOLUTIONS, LegalSizes, Network, crop_border, normalisation
 
 
 class DilatedResidual(nn.Module):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.calibrator import Calibrator, Case, FitReport, VoxelSample, check_labels, log_probabilities
-from models.network import positive
-from models.temperature import TemperatureScaling
+from .calibrator import Calibrator, Case, FitReport, VoxelSample, check_labels, log_probabilities
+from .network import positive
+from .temperature import TemperatureScaling
 
 Convolution = nn.Conv2d | nn.Conv3d
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from models.network import CONVOLUTIONS, MAX_POOLS, LegalSizes, Network, nearest, positive
-from models.unet import double_convolution
+from .network import CONVOLUTIONS, MAX_POOLS, LegalSizes, Network, nearest, positive
+from .unet import double_convolution
 
 
 class PlainUNet(Network):

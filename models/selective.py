@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.calibrator import Calibrator, VoxelSample
-from models.network import positive
+from .calibrator import Calibrator, VoxelSample
+from .network import positive
 
 
 class SelectiveScaling(Calibrator):

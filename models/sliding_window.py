@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.network import choice, positive, region
+from .network import choice, positive, region
 
 Predict = Callable[[Tensor], Tensor]
 

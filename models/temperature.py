@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.calibrator import Calibrator, VoxelSample, minimise, weighted_nll
+from .calibrator import Calibrator, VoxelSample, minimise, weighted_nll
 
 
 class TemperatureScaling(Calibrator):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.network import CONVOLUTIONS, MAX_POOLS, LegalSizes, Network
+from .network import CONVOLUTIONS, MAX_POOLS, LegalSizes, Network
 
 
 class Maxout(nn.Module):

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.network import positive
-from models.sliding_window import Inference, Predict, WholeImage, two_class
+from .network import positive
+from .sliding_window import Inference, Predict, WholeImage, two_class
 
 
 class Prediction(NamedTuple):

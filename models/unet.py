@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.network import (
+from .network import (
     CONVOLUTIONS,
     DROPOUTS,
     MAX_POOLS,

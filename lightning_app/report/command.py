@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lightning_app.run_folder import STAGES, write_text
+from lightning_app.training.run_folder import STAGES, write_text
 
 
 def main(args: list[str]) -> int:

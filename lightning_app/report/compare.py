@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_app.report.apart import set_apart
 from lightning_app.report.read import SHORT_NAMES, Case, Run
-from lightning_app.run_folder import STAGES
+from lightning_app.training.run_folder import STAGES
 
 SYMBOLS = {"gamma": "γ", "margin": "m", "alpha": "α", "delta": "δ", "sigma": "σ", "learning_rate": "lr"}
 ORDER = ("loss", "γ", "m", "α", "δ", "σ", "net", "patch_size", "size", "lr", "batch_size")  # then other settings

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from lightning_app.report.tables import Table
-from lightning_app.run_folder import write_text
+from lightning_app.training.run_folder import write_text
 
 
 @dataclass(frozen=True)

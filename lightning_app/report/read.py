@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from lightning_app.run_folder import STAGES, RunFolder
+from lightning_app.training.run_folder import STAGES, RunFolder
 
 if TYPE_CHECKING:
     from metrics import Bins

@@ -4,18 +4,18 @@ Figures are made without pyplot, so that they need no display and nothing has to
 when the first is drawn.
 """
 
-from metrics.plot.compare import radar, rank_heat_map
-from metrics.plot.curves import distance_calibration, parameter_curves, risk_coverage, threshold_curves
-from metrics.plot.histograms import (
+from .compare import radar, rank_heat_map
+from .curves import distance_calibration, parameter_curves, risk_coverage, threshold_curves
+from .histograms import (
     box_plot,
     confidence_histogram,
     dataset_reliability_histogram,
     interval_plot,
     margin_histogram,
 )
-from metrics.plot.maps import overlay, probability_maps
-from metrics.plot.ranks import critical_difference, volume_scatter
-from metrics.plot.reliability import reliability_diagram
+from .maps import overlay, probability_maps
+from .ranks import critical_difference, volume_scatter
+from .reliability import reliability_diagram
 
 __all__ = [
     "box_plot",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metrics import curves, errors
-from metrics.binning import Bins
-from metrics.plot.style import COLOURS, FONT, GREY, figure_of, finish, legend, new_figure, series_style, to_numpy
+from .. import curves, errors
+from ..binning import Bins
+from .style import COLOURS, FONT, GREY, figure_of, finish, legend, new_figure, series_style, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

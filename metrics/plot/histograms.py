@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from metrics.binning import Bins, rebin
-from metrics.margins import MarginCounts
-from metrics.plot.style import BLUE, COLOURS, FONT, GREY, VERMILION, figure_of, finish, new_figure, to_numpy
+from ..binning import Bins, rebin
+from ..margins import MarginCounts
+from .style import BLUE, COLOURS, FONT, GREY, VERMILION, figure_of, finish, new_figure, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

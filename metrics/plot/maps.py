@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.plot.style import BLUE, COLOURS, FONT, VERMILION, new_figure, to_numpy
+from .style import BLUE, COLOURS, FONT, VERMILION, new_figure, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metrics.plot.style import COLOURS, FONT, GREY, figure_of, finish, to_numpy
+from .style import COLOURS, FONT, GREY, figure_of, finish, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metrics import errors
-from metrics.binning import Bins, rebin
-from metrics.plot.style import COLOURS, FONT, GREY, VERMILION, figure_of, finish, legend, series_style, to_numpy
+from .. import errors
+from ..binning import Bins, rebin
+from .style import COLOURS, FONT, GREY, VERMILION, figure_of, finish, legend, series_style, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,7 +1,7 @@
 import pytest
 
 from lightning_app.arguments import CONFIGS, expand
-from lightning_app.run_folder import RunFolder
+from lightning_app.training.run_folder import RunFolder
 
 DEFAULT, PHANTOM = f"--config={CONFIGS / 'default.yaml'}", f"--config={CONFIGS / 'phantom.yaml'}"
 

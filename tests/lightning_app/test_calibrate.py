@@ -10,7 +10,7 @@ from PIL import Image
 import losses
 import models
 from datamodules import Phantom
-from lightning_app.calibrate import (
+from lightning_app.calibration.calibrate import (
     CalibratingTrainer,
     best_thresholds,
     build,
@@ -20,7 +20,7 @@ from lightning_app.calibrate import (
     validation_cases,
 )
 from lightning_app.cli import main
-from lightning_app.module import SegmentationModule
+from lightning_app.training.module import SegmentationModule
 from tests.lightning_app.small import SMALL
 
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from lightning_app.cli import main
-from lightning_app.curves import read_curves
+from lightning_app.training.curves import read_curves
 from tests.lightning_app.small import SMALL
 
 

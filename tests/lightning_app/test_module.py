@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 import losses
 import models
-from lightning_app.module import SegmentationModule
-from lightning_app.training import _drop_unset_options
+from lightning_app.training.module import SegmentationModule
+from lightning_app.training.program import _drop_unset_options
 
 
 @pytest.mark.parametrize("size", [(44, 60), (64, 48)])

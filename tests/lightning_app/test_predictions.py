@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-import lightning_app.callbacks.predictions as predictions
+import lightning_app.training.predictions as predictions
 from lightning_app.cli import main
 from tests.data.common import save_volume
 from tests.data.decathlon.make import make

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_app.curves import read_curves
+from lightning_app.training.curves import read_curves
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

@@ -3,9 +3,9 @@ from types import SimpleNamespace
 import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lightning_app.callbacks.record import RunRecord
-from lightning_app.curves import CurvesLogger, read_curves
-from lightning_app.run_folder import RunFolder
+from lightning_app.training.curves import CurvesLogger, read_curves
+from lightning_app.training.record import RunRecord
+from lightning_app.training.run_folder import RunFolder
 
 
 def test_a_run_is_never_made_twice(tmp_path):

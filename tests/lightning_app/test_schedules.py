@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import losses
-from lightning_app.callbacks.schedules import LossSchedule, MultiplierUpdate
+from lightning_app.training.schedules import LossSchedule, MultiplierUpdate
 
 
 class Module(pl.LightningModule):
@@ -75,7 +75,7 @@ def test_schedule_goes_on_when_resumed(tmp_path):
 
 
 def test_schedule_reaches_into_compounds():
-    from lightning_app.callbacks.schedules import read_number, write_number
+    from lightning_app.training.schedules import read_number, write_number
 
     loss = losses.DeepSupervisionLoss(
         losses.WeightedSumLoss({"dice": losses.DiceLoss(), "margin": losses.MarginLabelSmoothingLoss()}, {"dice": 2.0})

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 import metrics
-from lightning_app.callbacks.evaluation import write_bins, write_csv
+from lightning_app.training.evaluation import write_bins, write_csv
 
 CLASSES = ("background", "anterior", "posterior")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_app.sweep_file import command_line
+from lightning_app.sweep.file import command_line
 from tests.sweeps.loopback import Loopback
 
 RUN = Path(__file__).with_name("online_run.py")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lightning_app.dashboard import axes, main, question_of
-from lightning_app.sweep_file import load
+from lightning_app.sweep.file import load
 from tests.sweeps.loopback import Loopback
 
 GAMMA = "sweeps/dscpp_gamma.yaml"

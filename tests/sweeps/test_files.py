@@ -8,7 +8,7 @@ import torch
 import yaml
 
 import models
-from lightning_app.sweep_file import command_line, grid_cells, load, server_only
+from lightning_app.sweep.file import command_line, grid_cells, load, server_only
 
 FILES = sorted(Path("sweeps").glob("*.yaml"))
 STAGE_METRICS = ("dice", "ece", "nll", "brier", "iou")

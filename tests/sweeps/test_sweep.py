@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_app.sweep import main
-from lightning_app.sweep_file import load
-from lightning_app.sweep_queue import Queue
+from lightning_app.sweep.file import load
+from lightning_app.sweep.queue import Queue
+from lightning_app.sweep.runner import main
 
 FAKE = Path(__file__).with_name("fake_training.py")
 
@@ -42,7 +42,11 @@ def starts(folder):
 
 
 def in_the_background(args):
-    call = [sys.executable, "-c", "import sys; from lightning_app.sweep import main; sys.exit(main(sys.argv[1:]))"]
+    call = [
+        sys.executable,
+        "-c",
+        "import sys; from lightning_app.sweep.runner import main; sys.exit(main(sys.argv[1:]))",
+    ]
     return subprocess.Popen([*call, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=Path.cwd(), text=True)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_app.sweep_file import cell_key, cell_name, command_line, draw, grid_cells, load, problems
+from lightning_app.sweep.file import cell_key, cell_name, command_line, draw, grid_cells, load, problems
 
 LOSSES = [
     {"class_path": "losses.DicePlusPlusLoss", "init_args": {"gamma": 2.0}},

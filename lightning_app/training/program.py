@@ -16,16 +16,16 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_app.arguments import expand
-from lightning_app.calibrate import CalibrationComparison
-from lightning_app.callbacks.evaluation import CaseEvaluation
-from lightning_app.callbacks.figures import StageFigures, TrainingFigures
-from lightning_app.callbacks.predictions import PredictionWriter
-from lightning_app.callbacks.record import RunRecord
-from lightning_app.curves import CurvesLogger
+from lightning_app.calibration.calibrate import CalibrationComparison
 from lightning_app.export import ProgramTrainer
-from lightning_app.module import SegmentationModule
-from lightning_app.run_folder import RunFolder, write_text
-from lightning_app.summary import print_predictions, print_summary
+from lightning_app.training.curves import CurvesLogger
+from lightning_app.training.evaluation import CaseEvaluation
+from lightning_app.training.figures import StageFigures, TrainingFigures
+from lightning_app.training.module import SegmentationModule
+from lightning_app.training.predictions import PredictionWriter
+from lightning_app.training.record import RunRecord
+from lightning_app.training.run_folder import RunFolder, write_text
+from lightning_app.training.summary import print_predictions, print_summary
 
 NOT_KEPT = ("config", "ckpt_path", "weights_only", "verbose", "return_predictions", "dataloaders", "resume", "run_name")
 

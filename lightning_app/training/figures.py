@@ -8,9 +8,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
-from lightning_app.callbacks.evaluation import CaseEvaluation, class_names, gather
-from lightning_app.figures import publish, publish_masks, publish_table
-from lightning_app.run_folder import RunFolder
+from lightning_app.training.evaluation import CaseEvaluation, class_names, gather
+from lightning_app.training.publish import publish, publish_masks, publish_table
+from lightning_app.training.run_folder import RunFolder
 from metrics import plot
 from models.network import center_crop
 

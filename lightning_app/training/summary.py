@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from lightning_app.run_folder import RunFolder
+from lightning_app.training.run_folder import RunFolder
 
 LINES = (
     ("dice", "Dice"),

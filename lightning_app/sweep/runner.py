@@ -1,6 +1,6 @@
 """`python -m lightning_app sweep`: run a W&B sweep file on this machine, without a server.
 
-The cells wait in a queue that several processes and machines may share (`lightning_app/sweep_queue.py`); each is a
+The cells wait in a queue that several processes and machines may share (`lightning_app/sweep/queue.py`); each is a
 program of its own, with the command that `wandb agent` would run. A second call goes on where the first was stopped.
 """
 
@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from lightning_app.run_folder import RunFolder
-from lightning_app.sweep_file import SweepFile, cell_name, command_line, load, server_only
-from lightning_app.sweep_queue import Claim, Queue, dry_cells, find_folder
+from lightning_app.sweep.file import SweepFile, cell_name, command_line, load, server_only
+from lightning_app.sweep.queue import Claim, Queue, dry_cells, find_folder
+from lightning_app.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.3

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_app.run_folder import write_text
+from lightning_app.training.run_folder import write_text
 
 KEYS = ("step", "epoch")
 

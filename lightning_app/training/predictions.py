@@ -11,7 +11,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datamodules import write_map, write_mask, write_probabilities
-from lightning_app.calibrate import threshold_labels
+from lightning_app.calibration.calibrate import threshold_labels
 
 MAPS = ("entropy", "mutual_information")  # of inferences that average members
 ENTRIES = "cases.csv"

@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 
 import losses
 import metrics
-from lightning_app import calibrate
+from lightning_app.calibration import calibrate
 from losses.wrappers import call
 from models import Averaged, Inference, Network, adaptive_norm, entropy
 from models.network import center_crop

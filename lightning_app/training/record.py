@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from lightning_app.callbacks.evaluation import write_csv
-from lightning_app.curves import CurvesLogger
-from lightning_app.run_folder import RunFolder
+from lightning_app.training.curves import CurvesLogger
+from lightning_app.training.evaluation import write_csv
+from lightning_app.training.run_folder import RunFolder
 
 
 class RunRecord(Callback):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_app.sweep_file import Cell, SweepFile, cell_key, cell_name, draw, grid_cells
+from lightning_app.sweep.file import Cell, SweepFile, cell_key, cell_name, draw, grid_cells
 
 if TYPE_CHECKING:
     import optuna

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import metrics
 import models
-from lightning_app.run_folder import RunFolder, write_text
+from lightning_app.training.run_folder import RunFolder, write_text
 from models import Calibrator, Case, FitReport, LocalTemperatureScaling
 from models.network import center_crop
 

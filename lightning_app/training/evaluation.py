@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 import metrics
-from lightning_app.run_folder import RunFolder, write_text
+from lightning_app.training.run_folder import RunFolder, write_text
 from metrics.calibration import soft_bins
 from metrics.errors import average_calibration_error, expected_calibration_error, maximum_calibration_error
 

@@ -1,0 +1,1 @@
+"""Calibration after training: the verb `calibrate` and what applies its result."""

@@ -1,0 +1,1 @@
+"""Sweeps without a server: `python -m lightning_app sweep`."""

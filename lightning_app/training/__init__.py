@@ -1,0 +1,1 @@
+"""Training and evaluation: the module, the program around it, what it writes."""
