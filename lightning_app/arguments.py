@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from lightning_app.shipped import CONFIGS, find_config
 from lightning_app.training.run_folder import RunFolder
 
-CONFIGS = Path(__file__).parent / "configs"
 KEYWORDS = ("best", "last")
 
 
@@ -18,7 +18,7 @@ def expand(args: list[str]) -> list[str]:
         FileNotFoundError: If a run folder or checkpoint is not there.
         ValueError: If `--resume` meets arguments that it does not go with.
     """
-    verb, rest = args[0], args[1:]
+    verb, rest = args[0], _found_configs(args[1:])
     runs_dir = _value(rest, "--runs_dir") or "runs"
     configs = [CONFIGS / "default.yaml"]
     resume = _value(rest, "--resume")
@@ -65,6 +65,19 @@ def _existing(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     return path
+
+
+def _found_configs(args: list[str]) -> list[str]:
+    """The arguments with shipped configurations by their full path."""
+    found = []
+    for index, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        if name == "--config" and equals:
+            arg = f"--config={find_config(value)}"
+        elif index and args[index - 1] in {"--config", "-c"}:
+            arg = find_config(arg)
+        found.append(arg)
+    return found
 
 
 def _names_config(args: list[str]) -> bool:

@@ -53,6 +53,12 @@ def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None
         _fail(in_words(str(error)))
 
 
+def console() -> None:
+    """The installed script `calseg`: the program, with the working directory's own packages in reach as under `-m`."""
+    sys.path.insert(0, os.getcwd())
+    main()
+
+
 def overview() -> str:
     """The help that lists every verb."""
     verbs = {**TRAINING_VERBS, **{verb: text for verb, (_, text) in OTHER_VERBS.items()}}

@@ -8,6 +8,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lightning_app.shipped import find_sweep
 from lightning_app.sweep.file import SweepFile, load
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def main(args: list[str]) -> int:
     entity, slash, project = options.project.partition("/")
     if not (entity and slash and project) or "/" in project:
         raise ValueError(f"give the project as entity/project, as in its address on W&B; got {options.project!r}")
-    workspace = build(load(options.file), entity, project, options.stage)
+    workspace = build(load(find_sweep(options.file)), entity, project, options.stage)
     if options.dry_run:
         sys.stdout.write(workspace._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=1) + "\n")
     else:
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "account; without them: python -m lightning_app report).",
     )
     add = parser.add_argument
-    add("file", help="sweep file, e.g. sweeps/dscpp_gamma.yaml")
+    add("file", help="sweep file, or the name of one that comes with the program, as dscpp_gamma")
     add("--project", required=True, metavar="ENTITY/PROJECT", help="where the runs are")
     add("--stage", choices=("val", "test"), default="val", help="whose results the panels show (default: val)")
     add("--dry-run", "--dry_run", action="store_true", dest="dry_run", help="print the workspace as JSON, send nothing")

@@ -4,6 +4,9 @@ import difflib
 import importlib
 import inspect
 import re
+from pathlib import Path
+
+from lightning_app.shipped import HOME
 
 ROOMS = {"model.loss": "losses", "model.net": "models", "model.inference": "models", "data": "datamodules"}
 TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
@@ -45,9 +48,19 @@ def _no_class(name: str, reason: str) -> str:
     names = importlib.import_module(room).__all__
     if found[2] in names:
         return ""
+    if _lies_here(room):
+        return (
+            f"there is no {room}.{found[2]}: {room} is a room of this program, not the {room} of this folder; "
+            f"put your class into a module of another name"
+        )
     near = _near(found[2], names)
     cure = f"did you mean {' or '.join(f'{room}.{n}' for n in near)}?" if near else "fit --help lists what there is"
     return f"there is no {room}.{found[2]}; {cure}"
+
+
+def _lies_here(room: str) -> bool:
+    """Whether the working directory has a folder or module of a room's name that is not the room."""
+    return Path(f"{room}.py").is_file() or (Path(room).is_dir() and Path(room).resolve() != HOME / room)
 
 
 def _no_value(name: str, reason: str) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from lightning_app.shipped import find_sweep
 from lightning_app.sweep.file import SweepFile, cell_name, command_line, load, server_only
 from lightning_app.sweep.queue import Claim, Queue, dry_cells, find_folder
 from lightning_app.training.run_folder import RunFolder
@@ -249,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
         "call it on several machines that share RUNS_DIR to share the work.",
     )
     add = parser.add_argument
-    add("file", help="sweep file, e.g. sweeps/bench_a_phantom.yaml")
+    add("file", help="sweep file, or the name of one that comes with the program, as bench_a_phantom")
     add("--jobs", type=int, default=None, metavar="N", help="trainings at once (default: one a device)")
     add("--devices", default="", help="GPUs to spread the jobs over, e.g. 0,1,2,3; each job sees one of them")
     add("--runs_dir", default="runs", help="run folders go to RUNS_DIR/<name of the file>/ (default: runs)")
@@ -285,7 +286,7 @@ def main(args: list[str]) -> int:
         ValueError: The sweep file has a fault, or asks for what only a W&B server can do.
     """
     options = _parser().parse_args(args)
-    sweep = load(options.file)
+    sweep = load(find_sweep(options.file))
     if server_only(sweep.config):
         raise ValueError(f"{sweep.path}: {', '.join(server_only(sweep.config))} needs a W&B server: use wandb sweep")
     folder = Path(options.runs_dir) / sweep.name

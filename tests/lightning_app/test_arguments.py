@@ -17,12 +17,19 @@ def run(tmp_path):
     return run
 
 
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A configuration `mine.yaml` in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("seed_everything: 1\n")
+
+
 def test_no_argument_means_the_phantom_recipe():
     assert expand(["fit"]) == ["fit", DEFAULT, PHANTOM]
 
 
 @pytest.mark.parametrize("named", [["--config", "mine.yaml"], ["--config=mine.yaml"], ["--data", "datamodules.DRIVE"]])
-def test_a_config_or_data_set_replaces_the_phantom_recipe(named):
+def test_a_config_or_data_set_replaces_the_phantom_recipe(named, mine):
     assert expand(["fit", *named]) == ["fit", DEFAULT, *named]
 
 
@@ -52,7 +59,7 @@ def test_a_run_without_any_checkpoint_is_an_error(run):
         expand(["test", f"--ckpt_path={run}"])
 
 
-def test_a_config_of_the_users_wins_over_the_runs(run):
+def test_a_config_of_the_users_wins_over_the_runs(run, mine):
     args = expand(["test", "--ckpt_path", str(run), "--config", "mine.yaml"])
     assert f"--config={run.config}" not in args
 
