@@ -14,7 +14,7 @@ from .voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
 
 def bin_index(probs: Tensor, num_bins: int, soft: bool) -> Tensor:
     """Bin of each probability; ``soft``: the number of centres at or below it, from 0 to ``num_bins``."""
-    position = torch.mul(probs.detach(), num_bins)
+    position = torch.mul(probs.detach(), num_bins).nan_to_num_()  # the sums of the first bin are NaN then
     return (position.add_(0.5).clamp_max_(num_bins) if soft else position.clamp_max_(num_bins - 1)).long()
 
 

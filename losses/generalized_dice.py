@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .base import SegmentationLoss, in_range, one_of, result, sum_over_processes
+from .base import SegmentationLoss, in_range, one_of, result, sum_over_processes, weighted_mean
 from .costs import OwnCost
 from .inputs import IGNORED
 from .overlap import Pool, fraction, pool_batch, pooled
@@ -148,18 +148,14 @@ class SensitivitySpecificityLoss(SegmentationLoss):
         self.pool = one_of("pool", pool, ("image", "batch"))
 
     def rows(self, voxels: Voxels) -> Tensor:
-        """Sum the squared errors of soft labels on both sides: ``(G, 4, K)``."""
+        """Sum the squared errors on both sides, each by itself: where a class fills the image, one is next to 0."""
         squares = (voxels.labels - voxels.probs).square()
         own, others = squares * voxels.labels, squares * (voxels.counted - voxels.labels)
         return class_rows(voxels.counted, voxels.labels, own, others)
 
     def sums(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Voxels, volume and both squared errors, ``(4, B, K)``; hard labels take the fast path."""
-        if target.is_floating_point():
-            rows = voxel_sums(logits, target, self.ignore_index, self.rows).transpose(0, 1)
-        else:
-            s = overlap_statistics(logits, target, 2.0, self.ignore_index)
-            rows = torch.stack([s.voxels, s.volume, s.missed, s.spurious])
+        """Voxels, volume and both squared errors, ``(4, B, K)``."""
+        rows = voxel_sums(logits, target, self.ignore_index, self.rows).transpose(0, 1)
         return sum_over_processes(rows.sum(1, keepdim=True)) if self.pool == "batch" else rows
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -208,7 +204,7 @@ class TwoClassDiceLoss(SegmentationLoss):
         above = self.epsilon if self.printed else self.epsilon / 2
         overlap, volume, predicted = _foreground_and_background(sums)
         scores = fraction(2 * (overlap + above), volume + predicted + self.epsilon)
-        return result(ratio((1 - scores.mean(0)).sum(), (sums.voxels[:, 0] > 0).sum().double()), logits)
+        return result(weighted_mean(1 - scores.mean(0), (sums.voxels[:, 0] > 0).double()), logits)
 
 
 def _foreground_and_background(sums: OverlapStatistics) -> tuple[Tensor, Tensor, Tensor]:

@@ -30,6 +30,8 @@ def flatten_pair(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"logits must have the shape (B, K, *S) with at least one spatial axis, got {tuple(logits.shape)}"
         )
+    if not logits.numel():
+        raise ValueError(f"logits must hold at least one item and one voxel, got the shape {tuple(logits.shape)}")
     if logits.shape[1] >= IGNORED:
         raise ValueError(f"logits must have fewer than {IGNORED} channels, got {logits.shape[1]}")
     shape = (logits.shape[0], *logits.shape[2:])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .base import SegmentationLoss, in_range, one_of, result
 from .cross_entropy import cross_entropy_rows, cross_entropy_slope
-from .inputs import IGNORED, all_counted, compact_labels, compute_dtype
+from .inputs import IGNORED, all_counted, compact_labels, compute_dtype, flatten_pair
 from .voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
 
 Kernel = Literal["mean", "gaussian"]
@@ -44,6 +44,7 @@ def neighbour_shares(
     Returns:
         ``(B, K, *S)``; 0 at ignored voxels.
     """
+    flatten_pair(logits, target)  # for its checks
     classes, dtype = max(logits.shape[1], 2), compute_dtype(logits)
     soft = target.is_floating_point()
     labels = target if soft else compact_labels(target, classes, ignore_index)

@@ -31,8 +31,8 @@ def fraction(top: Tensor, bottom: Tensor) -> Tensor:
 
 def powered(loss: Tensor, exponent: float) -> Tensor:
     """Raise a loss to a power; at 0, where a power below 1 has no slope, the gradient is 0."""
-    positive = loss > 0
-    return torch.where(positive, torch.where(positive, loss, 1.0) ** exponent, 0.0)
+    zero = loss <= 0  # not of a NaN, which stays one
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, loss) ** exponent)
 
 
 def pool_batch(sums: Sequence[Tensor]) -> tuple[Tensor, ...]:

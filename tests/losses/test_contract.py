@@ -34,6 +34,8 @@ VARIANTS = {
     "GeneralizedDiceLoss(simple, foreground)": lambda: losses.GeneralizedDiceLoss("simple", include_background=False),
     "WeightedCrossEntropyLoss(target)": lambda: losses.WeightedCrossEntropyLoss("target"),
     "WeightedCrossEntropyLoss(attached)": lambda: losses.WeightedCrossEntropyLoss(detach=False, largest=100),
+    "TwoClassDiceLoss(printed)": lambda: losses.TwoClassDiceLoss(printed=True),
+    "TwoClassDiceLoss(printed, batch)": lambda: losses.TwoClassDiceLoss(printed=True, pool="batch"),
     "SensitivitySpecificityLoss(all)": lambda: losses.SensitivitySpecificityLoss(channels="all"),
     "NeighborAwareCalibrationLoss(gaussian, l2)": lambda: losses.NeighborAwareCalibrationLoss(
         kernel="gaussian", distance="l2", kernel_size=5
@@ -418,3 +420,45 @@ def test_no_loss_warns():
         warnings.simplefilter("error")
         for make in ALL.values():
             value_and_gradient(make(), *random_pair())
+
+
+@every_loss
+@pytest.mark.parametrize("classes", [1, 2, 3])
+@pytest.mark.parametrize("grid", [(6, 5), (3, 4, 2)], ids=["2d", "3d"])
+def test_nan_in_is_nan_out(make, classes, grid):
+    """A loss that hides a NaN would pass the trainer's stop for losses that are not finite."""
+    logits, labels = random_pair(classes, grid)
+    logits.data[(1, -1, *[1] * len(grid))] = torch.nan
+    for dtype in (torch.float32, torch.float64):
+        for target in (labels, soft_labels(labels, classes).to(dtype)):
+            if not (target.is_floating_point() and isinstance(make(), losses.DualFocalLoss)):
+                assert torch.isnan(make()(logits.to(dtype), target))
+
+
+@every_loss
+@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 3, 0, 5), (0, 2, 4, 4, 4)])
+def test_an_empty_batch_is_refused(make, shape):
+    with pytest.raises(ValueError, match="at least one item and one voxel, got the shape"):
+        make()(torch.zeros(shape, requires_grad=True), torch.zeros(shape[0], *shape[2:], dtype=torch.long))
+
+
+#: Every class alone, every pair, all three; and a class that fills the image but for one voxel.
+FILLINGS = [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2), "0 but one", "1 but one", "2 but one"]
+
+
+@every_loss
+@pytest.mark.parametrize("grid", [(24, 24), (6, 8, 7)], ids=["2d", "3d"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_single_precision_has_the_gradient_of_double_whichever_classes_fill_the_image(make, classes, grid):
+    logits, draws = random_pair(classes, grid, scale=1.0)
+    logits = logits.detach().float()
+    for filling in FILLINGS:
+        present = torch.tensor([k for k in range(classes) if str(k) in str(filling)] or [0])
+        labels = present[draws % len(present)]
+        if isinstance(filling, str):
+            labels.view(2, -1)[:, 0] = (present[0] + 1) % classes
+        value, gradient = value_and_gradient(make(), logits.clone().requires_grad_(), labels)
+        exact, exact_gradient = value_and_gradient(make(), logits.double().requires_grad_(), labels)
+        assert value.item() == pytest.approx(exact.item(), rel=5e-5, abs=1e-7), filling
+        error = (gradient - exact_gradient).abs().max() / exact_gradient.abs().max().clamp_min(1e-12)
+        assert error <= 2e-5, filling
