@@ -1,13 +1,14 @@
 """`python -m lightning_app data`: list the data sets, check a folder, fetch one, prepare volumes."""
 
 import argparse
-import csv
 import inspect
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lightning_app.files import write_csv
 
 if TYPE_CHECKING:
     from datamodules import SegmentationData
@@ -194,19 +195,20 @@ def verify_set(data: "SegmentationData", table: Path | None) -> int:
     else:
         say("\nno problem found")
     if table:
-        write_csv(table, reports, data.class_names)
+        write_reports(table, reports, data.class_names)
     return 1 if problems else 0
 
 
-def write_csv(path: Path, reports: Sequence["CaseReport"], class_names: Sequence[str]) -> None:
+def write_reports(path: Path, reports: Sequence["CaseReport"], class_names: Sequence[str]) -> None:
     """Write a row a case."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["case", "shape", "spacing", *(f"share {name}" for name in class_names), "ignored", "problems"])
-        for report in reports:
-            shares = report.shares or ("",) * len(class_names)
-            shape, spacing = ("x".join(f"{v:g}" for v in values) for values in (report.shape, report.spacing))
-            writer.writerow([report.case, shape, spacing, *shares, report.ignored, "; ".join(report.problems)])
+    rows = []
+    for report in reports:
+        shares = report.shares or ("",) * len(class_names)
+        shape, spacing = ("x".join(f"{v:g}" for v in values) for values in (report.shape, report.spacing))
+        named = {f"share {name}": share for name, share in zip(class_names, shares, strict=True)}
+        row = {"case": report.case, "shape": shape, "spacing": spacing, **named, "ignored": report.ignored}
+        rows.append({**row, "problems": "; ".join(report.problems)})
+    write_csv(path, rows)
 
 
 def download(data: "SegmentationData") -> int:

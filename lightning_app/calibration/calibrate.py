@@ -14,7 +14,8 @@ from torch import Tensor
 
 import metrics
 import models
-from lightning_app.training.run_folder import RunFolder, write_text
+from lightning_app.files import read_csv, write_atomic, write_csv
+from lightning_app.training.run_folder import RunFolder
 from models import Calibrator, Case, FitReport, LocalTemperatureScaling
 from models.network import center_crop
 
@@ -184,8 +185,8 @@ class CalibrationComparison(Callback):
         after = {name: float(trainer.callback_metrics[f"test/{name}"]) for name in before}
         if not trainer.is_global_zero:
             return
-        rows = [f"{name},{before[name]!r},{after[name]!r}" for name in before]
-        write_text(self.run.stage("test") / "calibration.csv", "\n".join(["metric,before,after", *rows]) + "\n")
+        rows = [{"metric": name, "before": before[name], "after": after[name]} for name in before]
+        write_csv(self.run.stage("test") / "calibration.csv", rows)
         lines = ["", f"{'calibration: ' + str(pl_module.calibrator_method):<34}{'before':>10}{'after':>10}"]
         lines += [f"{name:<34}{before[name]:>10.4f}{after[name]:>10.4f}" for name in COMPARED if name in before]
         sys.stdout.write("\n".join(lines) + "\n")
@@ -237,10 +238,9 @@ def validation_cases(datamodule: LightningDataModule, ckpt_path: str) -> frozens
     names = parts.pop("val", set())
     run = RunFolder.of_checkpoint(ckpt_path)
     if run is not None and run.split.is_file():
-        for line in run.split.read_text(encoding="utf-8").splitlines()[1:]:
-            case, _, subset = line.rpartition(",")
-            if subset != "val":
-                parts.setdefault(subset, set()).add(case)
+        for row in read_csv(run.split):
+            if row["subset"] != "val":
+                parts.setdefault(row["subset"], set()).add(row["case"])
     for subset, others in parts.items():
         if both := sorted(names & others):
             raise ValueError(
@@ -300,9 +300,7 @@ def threshold_labels(probs: Tensor, thresholds: list[float]) -> Tensor:
 
 def save_atomically(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that a kill leaves the old one."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    torch.save(checkpoint, temporary)
-    temporary.replace(path)
+    write_atomic(path, lambda part: torch.save(checkpoint, part))
 
 
 def describe(

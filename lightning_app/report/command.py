@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from lightning_app.training.run_folder import STAGES, write_text
+from lightning_app.files import write_text
+from lightning_app.training.run_folder import STAGES
 
 
 def main(args: list[str]) -> int:

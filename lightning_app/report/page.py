@@ -10,8 +10,8 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from lightning_app.files import write_text
 from lightning_app.report.tables import Table
-from lightning_app.training.run_folder import write_text
 
 
 @dataclass(frozen=True)

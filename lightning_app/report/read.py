@@ -1,6 +1,5 @@
 """Reading run folders: settings, results by case, reliability sums, pictures."""
 
-import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
+from lightning_app.files import read_csv, read_yaml
 from lightning_app.training.run_folder import STAGES, RunFolder
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.folder = RunFolder(Path(path))
-        self.config: dict[str, Any] = yaml.safe_load(self.folder.config.read_text(encoding="utf-8"))
+        self.config: dict[str, Any] = read_yaml(self.folder.config)
         self.state = self.folder.read_state()
         self.settings = _settings(self.config)
         self.part = ""  # a number, where runs on this data set see other images
@@ -244,14 +243,6 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
             raise FileNotFoundError(f"{given}: no run in it was evaluated (no val/per_case.csv or test/per_case.csv)")
         found |= {run.folder.path.resolve(): run for run in runs}
     return list(found.values())
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file; none where there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def short_name(class_path: str) -> str:

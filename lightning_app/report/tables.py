@@ -1,8 +1,6 @@
 """Tables as data, and as CSV, Markdown, LaTeX and HTML."""
 
-import csv
 import html
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_app.files import csv_text, write_text
 from lightning_app.report.compare import Cell, Comparison, higher_is_better
 from lightning_app.report.read import Case
 
@@ -87,11 +86,7 @@ class Table:
 
     def to_csv(self) -> str:
         """Comma-separated, without marks."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([[text.strip(" ★≈") for text in row] for row in self.rows])
-        return buffer.getvalue()
+        return csv_text([[text.strip(" ★≈") for text in row] for row in [self.columns, *self.rows]])
 
     def to_markdown(self) -> str:
         """A GitHub table under its caption."""
@@ -255,11 +250,8 @@ def _stage(comparison: Comparison) -> str:
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
     """Write each table as `.csv`, `.md` and `.tex`."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables:
         for ending, text in ((".csv", table.to_csv()), (".md", table.to_markdown()), (".tex", table.to_latex())):
-            path = folder / f"{table.name}{ending}"
-            path.write_text(text, encoding="utf-8")
-            written.append(path)
+            written.append(write_text(folder / f"{table.name}{ending}", text))
     return written

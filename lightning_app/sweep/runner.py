@@ -5,7 +5,6 @@ program of its own, with the command that `wandb agent` would run. A second call
 """
 
 import argparse
-import csv
 import logging
 import os
 import shlex
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from lightning_app.files import read_csv
 from lightning_app.shipped import find_sweep
 from lightning_app.sweep.file import SweepFile, cell_name, command_line, load, server_only
 from lightning_app.sweep.queue import Claim, Queue, dry_cells, find_folder
@@ -229,18 +229,11 @@ def read_metric(folder: RunFolder, name: str) -> float | None:
     """
     stage, _, rest = name.partition("/")
     metric, _, class_name = rest.partition("/")
-    for row in _read_csv(folder.stage(stage) / "summary.csv") if stage else []:
+    for row in read_csv(folder.stage(stage) / "summary.csv") if stage else []:
         if row["metric"] == metric and row["class"] == (class_name or "all"):
             return float(row["mean"])
-    values = [row[name] for row in _read_csv(folder.curves) if row.get(name)]
+    values = [row[name] for row in read_csv(folder.curves) if row.get(name)]
     return float(values[-1]) if values else None
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,5 @@
 """A Lightning logger that writes the run's curves to one CSV file and survives a kill and a resume."""
 
-import csv
-import io
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_app.training.run_folder import write_text
+from lightning_app.files import append_csv, read_csv, write_csv
 
 KEYS = ("step", "epoch")
 
@@ -26,7 +24,7 @@ class CurvesLogger(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self.rows = read_curves(path) if path.is_file() else []
+        self.rows = read_csv(path)
         self.columns = list(self.rows[0]) if self.rows else list(KEYS)
 
     @property
@@ -65,18 +63,7 @@ class CurvesLogger(Logger):
         if new or not self.path.is_file():
             self._rewrite()
         else:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self.columns, restval="").writerow(row)
+            append_csv(self.path, row, self.columns)
 
     def _rewrite(self) -> None:
-        buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, self.columns, restval="")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, buffer.getvalue())
-
-
-def read_curves(path: str | Path) -> list[dict[str, str]]:
-    """Rows of a `metrics.csv`; values are text, empty where a metric was not logged at that step."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        write_csv(self.path, self.rows, self.columns)

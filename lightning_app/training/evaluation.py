@@ -1,7 +1,5 @@
 """Case by case evaluation on the original grid: tables, reliability sums and figures of a stage."""
 
-import csv
-import io
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 import metrics
-from lightning_app.training.run_folder import RunFolder, write_text
+from lightning_app.files import write_atomic, write_csv
+from lightning_app.training.run_folder import RunFolder
 from metrics.calibration import soft_bins
 from metrics.errors import average_calibration_error, expected_calibration_error, maximum_calibration_error
 
@@ -188,16 +187,6 @@ def summarise_pooled(cases: list[dict[str, Any]], bins: dict[str, metrics.Bins])
     return summary
 
 
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows as CSV, atomically; floats in full, missing and not-a-number values empty."""
-    buffer = io.StringIO(newline="")
-    if rows:
-        writer = csv.DictWriter(buffer, list(rows[0]), restval="")
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-    write_text(path, buffer.getvalue())
-
-
 def write_bins(path: Path, cases: list[dict[str, Any]], pooled: dict[str, Any], class_names: Any) -> None:
     """Write reliability sums, pooled and by case, as one compressed file, atomically."""
     arrays = {"cases": np.array([case["case"] for case in cases]), "class_names": np.array(class_names)}
@@ -206,13 +195,4 @@ def write_bins(path: Path, cases: list[dict[str, Any]], pooled: dict[str, Any], 
             arrays[f"{key}.{field}"] = values.numpy()
         for index, field in enumerate(bins._fields):
             arrays[f"{key}.case_{field}"] = np.stack([case["bins"][key][index].numpy() for case in cases])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name("bins.tmp.npz")
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str | int):
-        return value
-    return "" if np.isnan(value) else repr(float(value))
+    write_atomic(path, lambda part: np.savez_compressed(part, **arrays))  # type: ignore[arg-type]

@@ -18,13 +18,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_app.arguments import expand
 from lightning_app.calibration.calibrate import CalibrationComparison
 from lightning_app.export import ProgramTrainer
+from lightning_app.files import write_text
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.evaluation import CaseEvaluation
 from lightning_app.training.figures import StageFigures, TrainingFigures
 from lightning_app.training.module import SegmentationModule
 from lightning_app.training.predictions import PredictionWriter
 from lightning_app.training.record import RunRecord
-from lightning_app.training.run_folder import RunFolder, write_text
+from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.summary import print_predictions, print_summary
 
 NOT_KEPT = ("config", "ckpt_path", "weights_only", "verbose", "return_predictions", "dataloaders", "resume", "run_name")

@@ -7,13 +7,12 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 
+from lightning_app.files import write_atomic
+
 
 def publish(figure: Figure, path: Path, loggers: Iterable[Logger], key: str, step: int) -> None:
     """Save `figure` as PNG at `path` and show it under `key` in W&B and TensorBoard; other loggers keep to scalars."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.tmp.png")
-    figure.savefig(temporary, dpi=120, bbox_inches="tight")
-    temporary.replace(path)
+    write_atomic(path, lambda part: figure.savefig(part, dpi=120, bbox_inches="tight"))
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key, [str(path)], step=step)

@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from lightning_app.files import write_csv
 from lightning_app.training.curves import CurvesLogger
-from lightning_app.training.evaluation import write_csv
 from lightning_app.training.run_folder import RunFolder
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_app.files import write_text
+
 STAGES = ("val", "test")  # the parts that are evaluated, each with a folder of its own
 
 
@@ -126,11 +128,3 @@ class RunFolder:
     def write_state(self, **changes: Any) -> None:
         """Merge `changes` into `state.json`, atomically."""
         write_text(self.path / "state.json", json.dumps({**self.read_state(), **changes}, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that a reader or a kill sees the old one or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

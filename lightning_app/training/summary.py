@@ -1,11 +1,11 @@
 """What the terminal shows when a run ends: a short table and the places of its files."""
 
-import csv
 import sys
 from collections.abc import Iterable, Sequence
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from lightning_app.files import read_csv
 from lightning_app.training.run_folder import RunFolder
 
 LINES = (
@@ -35,8 +35,7 @@ def print_summary(run: RunFolder, stages: Sequence[str], loggers: Iterable[Logge
 
 def table(run: RunFolder, stage: str) -> str:
     """The stage's means over cases with 95 % intervals, beside the pooled values, as text."""
-    with (run.stage(stage) / "summary.csv").open(newline="", encoding="utf-8") as file:
-        rows = {(row["metric"], row["class"]): row for row in csv.DictReader(file)}
+    rows = {(row["metric"], row["class"]): row for row in read_csv(run.stage(stage) / "summary.csv")}
     cases = rows.get(("dice", "all"), {}).get("n", "0")
     part = {"val": "validation", "test": "test"}[stage]
     title = f"{part}: {cases} cases"

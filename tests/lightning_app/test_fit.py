@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from lightning_app.cli import main
-from lightning_app.training.curves import read_curves
+from lightning_app.files import read_csv
 from tests.lightning_app.small import SMALL
 
 
@@ -83,7 +83,7 @@ def test_the_split_is_written_and_disjoint(run):
 
 
 def test_curves_hold_every_step_and_validation(run):
-    rows = read_curves(run / "metrics.csv")
+    rows = read_csv(run / "metrics.csv")
     assert [row["step"] for row in rows if row["train/loss"]] == ["0", "1", "2", "3"]
     assert len([row for row in rows if row["val/ece"]]) == 2
     assert all(row["val/ece_true"] for row in rows if row["val/ece"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_app.training.curves import read_curves
+from lightning_app.files import read_csv
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -114,11 +114,11 @@ def test_a_killed_run_goes_on_as_if_nothing_happened(tmp_path):
     curves = tmp_path / "runs" / "cut" / "metrics.csv"
     with subprocess.Popen(command("fit", *options, "--run_name=cut"), cwd=tmp_path, env=environment()) as process:
         end = time.monotonic() + 120
-        while time.monotonic() < end and not (curves.is_file() and len(read_curves(curves)) > 7):
+        while time.monotonic() < end and not (curves.is_file() and len(read_csv(curves)) > 7):
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "runs" / "cut" / "val").exists()
     run("fit", "--resume=runs/cut", cwd=tmp_path)
-    whole, cut = (read_curves(tmp_path / "runs" / name / "metrics.csv") for name in ("whole", "cut"))
+    whole, cut = (read_csv(tmp_path / "runs" / name / "metrics.csv") for name in ("whole", "cut"))
     assert cut == whole
     assert cells(curves.parent / "val" / "per_case.csv") == cells(tmp_path / "runs" / "whole" / "val" / "per_case.csv")

@@ -3,7 +3,8 @@ from types import SimpleNamespace
 import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lightning_app.training.curves import CurvesLogger, read_curves
+from lightning_app.files import read_csv
+from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.record import RunRecord
 from lightning_app.training.run_folder import RunFolder
 
@@ -53,7 +54,7 @@ def test_curves_keep_rows_when_a_metric_arrives_late(tmp_path):
     logger.log_metrics({"train/loss": 1.0, "epoch": 0}, step=0)
     logger.log_metrics({"train/loss": 0.5, "epoch": 0}, step=1)
     logger.log_metrics({"val/dice": 0.25, "epoch": 0}, step=1)
-    rows = read_curves(tmp_path / "metrics.csv")
+    rows = read_csv(tmp_path / "metrics.csv")
     assert [row["train/loss"] for row in rows] == ["1", "0.5", ""]
     assert rows[2]["val/dice"] == "0.25"
 
@@ -65,5 +66,5 @@ def test_a_resumed_run_forgets_what_came_after_its_checkpoint(tmp_path):
     second = CurvesLogger(tmp_path / "metrics.csv")
     second.forget_from(2)
     second.log_metrics({"train/loss": 9.0, "epoch": 1}, step=2)
-    rows = read_curves(tmp_path / "metrics.csv")
+    rows = read_csv(tmp_path / "metrics.csv")
     assert [(row["step"], row["train/loss"]) for row in rows] == [("0", "1"), ("1", "0.5"), ("2", "9")]
