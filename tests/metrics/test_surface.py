@@ -4,6 +4,7 @@ import monai.metrics
 import numpy as np
 import pytest
 import scipy.ndimage
+import surface_distance
 import torch
 
 import metrics
@@ -63,7 +64,7 @@ def test_distances_equal_brute_force(shape, way, monkeypatch):
 def test_equal_to_monai(shape, seed, anisotropic):
     spacing = (2.5, 0.8, 1.25)[: len(shape)] if anisotropic else (1.0,) * len(shape)
     a, b = pair(shape, seed)
-    ours = surface.measure_surfaces(a, b, spacing, tolerance=1.7)
+    ours = surface.measure_surfaces(a, b, spacing, tolerance=1.7, elements="voxels")
     args = {"y_pred": onehot(a), "y": onehot(b), "spacing": list(spacing), "include_background": False}
     hd95 = monai.metrics.compute_hausdorff_distance(**args, percentile=95).item()
     assd = monai.metrics.compute_average_surface_distance(**args, symmetric=True).item()
@@ -76,6 +77,46 @@ def test_equal_to_monai(shape, seed, anisotropic):
     assert ours["hd95"] == pytest.approx(hd95, abs=1e-5)
     assert ours["assd"] == pytest.approx(assd, abs=1e-5)
     assert ours["nsd"] == pytest.approx(nsd, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*Please import:DeprecationWarning")  # of surface-distance, about scipy's names
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.5, 0.8, 1.25), (0.7, 0.7, 0.7)])
+def test_nsd_is_that_of_its_authors(shape, spacing):
+    """Nikolov et al. (2018) by their own code, at tolerances that distances meet exactly and others."""
+    sides = spacing[: len(shape)]
+    for seed in range(3):
+        a, b = pair(shape, seed)
+        theirs = surface_distance.compute_surface_distances(a, b, sides)
+        for tolerance in (0.5, 1.0, 1.7, 2 * min(sides)):
+            expected = surface_distance.compute_surface_dice_at_tolerance(theirs, tolerance)
+            assert surface.surface_dice(a, b, sides, tolerance) == pytest.approx(expected, abs=1e-7)
+            assert surface.measure_surfaces(a, b, sides, tolerance)["nsd"] == pytest.approx(expected, abs=1e-7)
+
+
+def test_nsd_by_hand():
+    """Two pixels, one apart: of 4 corners each 2 are shared, every corner has the same length of contour."""
+    a, b = np.zeros((5, 5), bool), np.zeros((5, 5), bool)
+    a[2, 2] = b[2, 3] = True
+    assert surface.surface_dice(a, b, (1, 1), 0.5) == pytest.approx(0.5)
+    assert surface.surface_dice(a, b, (1, 1), 1.0) == 1
+    assert surface.surface_dice(a, b, (1, 1), 0.5, "voxels") == 0
+
+
+@pytest.mark.parametrize("elements", surface.ELEMENTS)
+def test_a_distance_equal_to_the_tolerance_is_within_it(elements):
+    """Whole steps of 0.7 mm are not whole in floating point: 5 * 0.7 - 3 * 0.7 is more than 1.4."""
+    a, b = np.zeros((3, 40), bool), np.zeros((3, 40), bool)
+    a[1, 2:30], b[1, 4:32] = True, True
+    assert surface.surface_dice(a, b, (0.7, 0.7), 1.4, elements) == 1
+
+
+def test_nsd_counts_one_of_two_things():
+    some = np.ones((4, 4), bool)
+    with pytest.raises(ValueError, match="elements='points' is unknown"):
+        surface.surface_dice(some, some, (1, 1), 1, "points")
+    with pytest.raises(ValueError, match="elements='points' is unknown"):
+        metrics.NormalizedSurfaceDice(2, elements="points")
 
 
 def test_two_points_by_hand():
