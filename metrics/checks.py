@@ -26,6 +26,8 @@ def check_shapes(probs: Tensor, target: Tensor, num_classes: int) -> None:
         raise ValueError(f"probs must be floating point, got {probs.dtype}")
     if probs.ndim < 3 or probs.shape[1] != num_classes:
         raise ValueError(f"probs must have the shape (B, {num_classes}, *S), got {tuple(probs.shape)}")
+    if 0 in probs.shape[2:]:
+        raise ValueError(f"probs holds images without a voxel: its shape is {tuple(probs.shape)}")
     expected = (probs.shape[0], *probs.shape[2:])
     if target.shape != expected:
         raise ValueError(f"target must have the shape {expected}, got {tuple(target.shape)}")

@@ -61,8 +61,12 @@ def generalized_dice(confusion: Tensor, absent: str = "max", include_background:
 
     Args:
         confusion: (K, K) counts.
-        absent: Weight of a class that is not in the truth: "max" the largest of the others, "zero" none.
+        absent: Weight of a class that is not in the truth: "max" the largest of the others (1 where no class is in it,
+            so that what is predicted there counts as wrong), "zero" none.
         include_background: Whether class 0 takes part.
+
+    Returns:
+        NaN where no class that has a weight is true or predicted.
     """
     counts = confusion.double()
     first = 0 if include_background else 1
@@ -70,7 +74,8 @@ def generalized_dice(confusion: Tensor, absent: str = "max", include_background:
     true = counts.sum(1)[first:]
     weight = (true > 0) / true.clamp(min=1).square()
     if absent == "max":
-        weight = torch.where(true > 0, weight, weight.max())
+        largest = torch.where(weight.max() > 0, weight.max(), 1.0)
+        weight = torch.where(true > 0, weight, largest)
     return 2 * (weight * hit).sum() / (weight * size).sum()
 
 

@@ -275,11 +275,11 @@ class LTS(Preset):
     """Local temperature scaling (Ding et al. 2021), as its code computes it: top label, 10 bins (lo, hi], per image.
 
     ``ece``, ``mce``. ``sce``: bins of each *predicted* class by itself, gaps weighted by their share of all voxels.
-    ``ace``: the same with the deciles of the image's confidence as edges. All four over the image, with the suffix
-    ``_boundary`` over voxels up to two steps from a change of the label without a frame of three voxels (the deciles
-    are the image's), and ``_local`` as the mean over ten patches of 72 x 72 pixels; their centres come from Python's
-    generator, seeded with 10 and drawn on from case to case, so that these depend on the order of the cases. Images of
-    less than 168 pixels a side, and volumes, have no patches.
+    ``ace``: the same with the deciles of the image's confidence as edges; ignored voxels take part in these, though in
+    nothing else. All four over the image, with the suffix ``_boundary`` over voxels up to two steps from a change of
+    the label without a frame of three voxels (the deciles are the image's), and ``_local`` as the mean over ten patches
+    of 72 x 72 pixels; their centres come from Python's generator, seeded with 10 and drawn on from case to case, so
+    that these depend on the order of the cases. Images of less than 168 pixels a side, and volumes, have no patches.
 
     Args:
         num_classes: Number of classes K.
@@ -308,13 +308,11 @@ class LTS(Preset):
         confidence, prediction = (part.reshape(target.shape) for part in top_label(probs.flatten(1)))
         keep = torch.ones_like(target, dtype=torch.bool) if keep is None else keep
         maps = torch.stack([confidence.double(), prediction.double(), (prediction == target).double()])
-        edges = quantile_edges(confidence[keep], self.num_bins) if keep.any() else even_edges(self.num_bins)
+        edges = quantile_edges(confidence.flatten(), self.num_bins)
         local = [
-            self._four(
-                maps[:, *window][:, keep[window]], quantile_edges(confidence[window][keep[window]], self.num_bins)
-            )
-            for window in self._windows(target.shape)
-            if keep[window].any()
+            self._four(maps[:, *part][:, keep[part]], quantile_edges(confidence[part].flatten(), self.num_bins))
+            for part in self._windows(target.shape)
+            if keep[part].any()
         ]
         values = (
             self._four(maps[:, keep], edges),

@@ -133,10 +133,10 @@ def surface_dice(a: Mask, b: Mask, spacing: Sequence[float], tolerance: float, e
         return float(near.mean())
     box = find_box(a | b)
     codes = [_corner_codes(mask[box]) for mask in (a, b)]
-    edges = [(code > 0) & (code < (1 << (1 << a.ndim)) - 1) for code in codes]
+    edges: list[Mask] = [(code > 0) & (code < (1 << (1 << a.ndim)) - 1) for code in codes]
     areas = _code_areas(tuple(map(float, spacing)))
     near_area = whole = 0.0
-    for code, own, other in ((codes[0], *edges), (codes[1], *edges[::-1])):
+    for code, own, other in ((codes[0], edges[0], edges[1]), (codes[1], edges[1], edges[0])):
         area = areas[code[own]]
         near_area += float(area[_distances(own, other, spacing) <= tolerance * ROUNDING].sum())
         whole += float(area.sum())

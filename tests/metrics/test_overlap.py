@@ -102,9 +102,33 @@ def test_generalised_dice_metric():
         assert 0 < metric.compute() < 1
 
 
+@pytest.mark.parametrize("average", ["pooled", "per_case"])
+def test_generalised_dice_of_a_case_without_foreground(average):
+    """What is claimed there is wrong, as for Dice; where nothing is claimed there is nothing to score."""
+    metric = metrics.GeneralizedDiceScore(3, include_background=False, average=average)
+    metric.update(onehot([0, 0, 0], 3), torch.tensor([[0, 0, 0]]))
+    assert metric.compute().isnan()
+    metric.update(onehot([0, 2, 1], 3), torch.tensor([[0, 0, 0]]))
+    assert metric.compute() == 0
+    counts = torch.tensor([[5, 3], [0, 0]])
+    assert generalized_dice(counts, "max", include_background=False) == 0
+    assert generalized_dice(counts, "zero", include_background=False).isnan()
+
+
 def test_overlap_of_nothing_is_nan():
     assert overlap_from_confusion(torch.zeros(2, 2, dtype=torch.int64), "dice").isnan().all()
     with pytest.raises(ValueError, match="absent='x'"):
         metrics.DiceScore(2, absent="x")
     with pytest.raises(ValueError, match="class_names"):
         metrics.DiceScore(2, class_names=["a"])
+
+
+@pytest.mark.parametrize("name", ["DiceScore", "GeneralizedDiceScore", "ExpectedCalibrationError", "BrierScore"])
+def test_an_empty_batch_changes_nothing_and_an_empty_image_is_refused(name):
+    metric = getattr(metrics, name)(2)
+    metric.update(torch.zeros(0, 2, 4, 4), torch.zeros(0, 4, 4, dtype=torch.long))
+    assert metric.compute().isnan()
+    with pytest.raises(ValueError, match=r"probs holds images without a voxel: its shape is \(1, 2, 0, 4\)"):
+        metric.update(torch.zeros(1, 2, 0, 4), torch.zeros(1, 0, 4, dtype=torch.long))
+    with pytest.raises(ValueError, match="probs holds NaN"):
+        metric.update(torch.full((1, 2, 2, 2), torch.nan), torch.zeros(1, 2, 2, dtype=torch.long))

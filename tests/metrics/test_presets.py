@@ -217,6 +217,26 @@ def test_lts_patches_are_those_of_the_seed():
     assert values[8:] == pytest.approx(np.mean(found, axis=0), abs=1e-12)
 
 
+def test_lts_deciles_are_of_all_voxels_the_ignored_ones_too():
+    p, y, probs, target = arrays(3, (170, 200))
+    void = np.random.default_rng(0).random(target.shape) < 0.3
+    probs[:, void] = torch.tensor([0.36, 0.32, 0.32])[:, None]  # void is where the network is unsure
+    p = probs.numpy().reshape(3, -1)
+    target[torch.from_numpy(void)] = 255
+    values = list(run("lts", (probs, target)).values())
+    top, predicted, kept = p.max(0), p.argmax(0), ~void.ravel()
+    expected = lts_errors(top[kept], predicted[kept], y[kept], deciles(top))
+    assert values[:4] == pytest.approx(expected, abs=1e-12)
+    assert abs(expected[3] - lts_errors(top[kept], predicted[kept], y[kept], deciles(top[kept]))[3]) > 1e-5
+    generator, found = random.Random(10), []
+    for _ in range(10):
+        i, j = generator.randint(84, 170 - 84), generator.randint(84, 200 - 84)
+        part = np.s_[i - 36 : i + 36, j - 36 : j + 36]
+        in_part = [values.reshape(void.shape)[part].ravel() for values in (top, predicted, y, kept)]
+        found.append(lts_errors(*(v[in_part[3]] for v in in_part[:3]), deciles(in_part[0])))
+    assert values[8:] == pytest.approx(np.mean(found, axis=0), abs=1e-12)
+
+
 def test_lts_sce_by_hand():
     """Half of the voxels predicted 0 at 0.9, all right; half 1 at 0.7, half right: 0.5 * 0.1 + 0.5 * 0.2."""
     probs = torch.tensor([[0.9, 0.1]] * 8 + [[0.3, 0.7]] * 8).T
@@ -242,7 +262,8 @@ def test_every_preset_skips_ignored_voxels_and_empty_cases(name):
     ignored[12:] = 255
     everything = torch.full_like(target, 255)
     a, b = run(name, (probs, ignored), (probs, everything)), run(name, (probs[:, :12], target[:12]))
-    moved = ("_boundary", "_local", "segmentation_brier")  # frame, patches and padding move with the image
+    # frame, patches and padding move with the image; the deciles of LTS's ACE hold ignored voxels too
+    moved = ("_boundary", "_local", "segmentation_brier", *(("ace",) if name == "lts" else ()))
     a, b = ({key: v for key, v in values.items() if not key.endswith(moved)} for values in (a, b))
     assert a == pytest.approx(b, abs=1e-12)
 
