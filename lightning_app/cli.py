@@ -17,7 +17,7 @@ TRAINING_VERBS = {
     "export": "write a checkpoint's network as ONNX, checked against the network",
 }
 OTHER_VERBS = {
-    "sweep": ("lightning_app.sweep.runner", "run a sweep file without a server, resumable"),
+    "sweep": ("lightning_app.sweep.command", "run a sweep file without a server, resumable"),
     "report": ("lightning_app.report", "make one HTML page that compares runs"),
     "data": ("lightning_app.data_command", "list the data sets, check a folder before hours are spent"),
     "dashboard": ("lightning_app.dashboard", "write a W&B workspace for a sweep"),

@@ -1,7 +1,5 @@
 """Keeps the run folder's own record: split, state, hyper-parameters, and the seed of each step."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from lightning_app.files import write_csv
+from lightning_app.origin import commit, versions
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.run_folder import RunFolder
 
@@ -77,29 +76,3 @@ class RunRecord(Callback):
             stopped = isinstance(exception, KeyboardInterrupt | SystemExit)  # the latter by SIGTERM: preemption, say
             status = "interrupted" if stopped else "failed"
             self.run.write_state(status=status, error=f"{type(exception).__name__}: {exception}")
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide a run's numbers."""
-    from importlib.metadata import version
-
-    names = ("torch", "lightning", "torchmetrics", "monai", "segmentation-models-pytorch", "albumentations", "numpy")
-    return {"python": sys.version.split()[0], **{name: version(name) for name in names}}
-
-
-def commit() -> str | None:
-    """Commit of the code where it runs from a git checkout, with `+` where tracked files have changed."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--dirty=+",
-        "--exclude=*",
-    ]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

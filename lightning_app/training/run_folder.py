@@ -1,6 +1,7 @@
 """The folder of one run: where each file lies, how the folder is made, and its state."""
 
 import json
+import logging
 import os
 import secrets
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 from lightning_app.files import write_text
 
+log = logging.getLogger(__name__)
 STAGES = ("val", "test")  # the parts that are evaluated, each with a folder of its own
 
 
@@ -121,9 +123,15 @@ class RunFolder:
         return self.path / stage
 
     def read_state(self) -> dict[str, Any]:
-        """What `write_state` kept; empty where nothing was."""
+        """What `write_state` kept; empty where nothing was, or where a power cut left no whole file."""
         path = self.path / "state.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            log.warning("%s: not readable (a kill, a full disk?): taken as empty", path)
+            return {}
 
     def write_state(self, **changes: Any) -> None:
         """Merge `changes` into `state.json`, atomically."""

@@ -19,6 +19,7 @@ def main() -> None:
     else:
         folder.mkdir(parents=True)
         (folder / "options.json").write_text(json.dumps(options))
+    (folder / "pid").write_text(str(os.getpid()))
     with (folder.parent / "starts.log").open("a") as log:
         log.write(f"{folder.name} {'resumed' if resumed else 'new'} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}\n")
     (folder / "state.json").write_text('{"status": "running"}')

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightning_app.sweep.command import main
 from lightning_app.sweep.file import load
 from lightning_app.sweep.queue import Queue
-from lightning_app.sweep.runner import main
 
 FAKE = Path(__file__).with_name("fake_training.py")
 
@@ -45,7 +45,7 @@ def in_the_background(args):
     call = [
         sys.executable,
         "-c",
-        "import sys; from lightning_app.sweep.runner import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from lightning_app.sweep.command import main; sys.exit(main(sys.argv[1:]))",
     ]
     return subprocess.Popen([*call, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=Path.cwd(), text=True)
 
@@ -150,9 +150,8 @@ def test_a_killed_runner_is_taken_over_even_without_a_checkpoint(sweep):
     args, folder = sweep({"seed_everything": {"values": [0]}, "data.wait": {"value": 60}})
     runner = in_the_background(args)
     wait_for(lambda: list(folder.glob("*/checkpoints/last.ckpt")))
-    owner = Queue(load(args[0]), str(folder / "queue.journal")).study.get_trials()[0].user_attrs["owner"]
-    for pid in (runner.pid, owner["child"]):
-        os.kill(pid, signal.SIGKILL)
+    os.kill(runner.pid, signal.SIGKILL)
+    os.kill(int(next(folder.glob("*/pid")).read_text()), signal.SIGKILL)
     runner.communicate(timeout=20)
     next(folder.glob("*/checkpoints/last.ckpt")).unlink()
     sweep({"seed_everything": {"values": [0]}, "data.wait": {"value": 60}})
@@ -164,26 +163,24 @@ def test_a_killed_runner_is_taken_over_even_without_a_checkpoint(sweep):
 
 def test_another_machines_cell_is_left_alone_until_it_is_silent_for_long(sweep):
     args, folder = sweep({"seed_everything": {"values": [0]}})
-    queue = Queue(load(args[0]), str(folder / "queue.journal"), stale_after=300)
-    queue.fill()
+    queue = Queue(load(args[0]), str(folder / "queue.journal"), folder)
     claim = queue.take()
-    beat = {"host": "another", "pid": 1, "child": None, "beat": time.time() - 200}
+    claim.lock.release()  # a lock on another machine is not seen here
+    beat = {"runner": "x", "host": "another", "lock": "/there/cell", "beat": time.time() - 200}
     claim.trial.set_user_attr("owner", beat)
-    queue.fill()
     assert queue.take() is None
-    assert queue.elsewhere() == [(claim.name, False)]
+    assert queue.elsewhere() == [claim.name]
     claim.trial.set_user_attr("owner", {**beat, "beat": time.time() - 400})
-    queue.fill()
     assert queue.take().cell == claim.cell
 
 
 def test_a_cell_that_was_queued_twice_is_run_once(sweep):
     args, folder = sweep({"seed_everything": {"values": [0]}})
-    queue = Queue(load(args[0]), str(folder / "queue.journal"))
-    queue.fill()
+    queue = Queue(load(args[0]), str(folder / "queue.journal"), folder)
     key = next(iter(queue.cells))
     queue.study.enqueue_trial({}, user_attrs={"cell": key})
-    assert queue.take() is not None
+    first = queue.take()
+    assert first is not None
     assert queue.take() is None
 
 
@@ -201,7 +198,7 @@ def test_searches_draw_as_often_as_the_file_says(sweep, method):
 def test_bayes_learns_from_the_metric(sweep):
     args, folder = sweep({"model.gamma": {"min": 1.0, "max": 4.0}}, method="bayes", run_cap=3)
     main(args)
-    study = Queue(load(args[0]), str(folder / "queue.journal")).study
+    study = Queue(load(args[0]), str(folder / "queue.journal"), folder).study
     assert study.best_value == pytest.approx((study.best_params["model.gamma"] - 2) ** 2)
 
 
