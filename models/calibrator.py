@@ -1,5 +1,6 @@
 """What all post-hoc calibrators share: probabilities in and out, a fit that streams, a bounded sample of voxels."""
 
+import warnings
 from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
@@ -26,6 +27,7 @@ class FitReport(NamedTuple):
     nll_before: float
     nll_after: float
     sampling_error: float  # standard error of (nll_before - nll_after) from the subsampling of voxels
+    nll_frequencies: float  # of a prediction that is everywhere the frequencies of the classes
 
 
 class Calibrator(nn.Module):
@@ -79,15 +81,35 @@ class Calibrator(nn.Module):
         Raises:
             ValueError: if no voxel has a label, or a label is no class.
         """
-        self.reset()
-        sample = VoxelSample(self.num_classes, self.max_voxels, self.seed)
+        sample = self.begin()
         for case in cases:
-            self.see(case)
-            sample.update(self._checked(case.probs), case.target)
+            self.add(case, sample)
+        report = self.finish(sample)
+        if self.runaway:
+            warnings.warn(f"{type(self).__name__}: {self.runaway}", UserWarning, stacklevel=2)
+        return report
+
+    def begin(self) -> "VoxelSample":
+        """Begin a fit in steps: `add` each case once to the sample that this gives, then `finish`."""
+        self.reset()
+        return VoxelSample(self.num_classes, self.max_voxels, self.seed)
+
+    def add(self, case: Case, sample: "VoxelSample") -> None:
+        """Add a case to a fit."""
+        self.see(case)
+        sample.update(self._checked(case.probs), case.target)
+
+    def finish(self, sample: "VoxelSample") -> FitReport:
+        """End a fit; see `fit`."""
         if not any(sample.seen):
             raise ValueError("no voxel of the cases has a label: there is nothing to fit to")
         self.solve(sample)
         return sample.report(self)
+
+    @property
+    def runaway(self) -> str:
+        """Why what was fitted is no optimum and should not be used, or nothing."""
+        return ""
 
     def reset(self) -> None:
         """Forget what an earlier fit summed; methods that need only the sample leave this."""
@@ -200,7 +222,9 @@ class VoxelSample:
                 share = seen / sum(self.seen)
                 variance += share**2 * float(gain.var()) / len(keys) * (1 - len(keys) / seen)
         nll = [float((weights * value).sum()) for value in (before, after)]
-        return FitReport(sum(self.seen), len(before), nll[0], nll[1], variance**0.5)
+        shares = torch.zeros(self.num_classes, dtype=torch.float64).index_add_(0, labels[0], weights)
+        frequencies = float(torch.special.entr(shares).sum())
+        return FitReport(sum(self.seen), len(before), nll[0], nll[1], variance**0.5, frequencies)
 
 
 def log_probabilities(probs: Tensor) -> Tensor:

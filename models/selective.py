@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from .calibrator import Calibrator, VoxelSample
 from .network import positive
+from .temperature import best_log_temperature
 
 
 class SelectiveScaling(Calibrator):
@@ -93,35 +94,3 @@ class SelectiveScaling(Calibrator):
                 loss.backward()
                 optimiser.step()
         optimiser.zero_grad()
-
-
-def best_log_temperature(log_probs: Tensor, labels: Tensor, weights: Tensor) -> float:
-    """Minimise the weighted NLL of ``softmax(log_probs / T)`` over log T in [-3, 5] by golden section.
-
-    Args:
-        log_probs: ``(K, n)``.
-        labels: ``(n,)``.
-        weights: ``(n,)``; if all are zero the answer is 0.
-    """
-    keep = weights > 0
-    if not keep.any():
-        return 0.0
-    logs, labels, weights = log_probs[:, keep].double(), labels[keep], weights[keep]
-
-    def nll(log_t: float) -> float:
-        tempered = (logs / math.exp(log_t)).log_softmax(0)
-        return -float((weights * tempered.gather(0, labels[None])[0]).sum())
-
-    ratio, low, high = (5**0.5 - 1) / 2, -3.0, 5.0
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = nll(left), nll(right)
-    for _ in range(40):
-        if at_left < at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = nll(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = nll(right)
-    return (low + high) / 2

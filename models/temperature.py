@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from .calibrator import Calibrator, VoxelSample, minimise, weighted_nll
 
+LOG_BOUND = math.log(100.0)
+
 
 class TemperatureScaling(Calibrator):
     r""":math:`\mathrm{softmax}(z / T)` with one T, fitted by the NLL (Guo et al. 2017). Keeps the argmax.
@@ -32,8 +34,18 @@ class TemperatureScaling(Calibrator):
         return (log_probs / self.log_temperature.exp()).log_softmax(1)
 
     def solve(self, sample: VoxelSample) -> None:
-        """Minimise the NLL, which is convex in 1/T."""
-        minimise(self, sample)
+        """Minimise the NLL, which is convex in 1/T, with T from 1/100 to 100."""
+        logs, labels, weights = sample.log_probs[0], sample.labels[0], sample.weights[0]
+        with torch.no_grad():
+            self.log_temperature.fill_(best_log_temperature(logs, labels, weights))
+
+    @property
+    def runaway(self) -> str:
+        """Says so where the temperature stands at a bound."""
+        if abs(float(self.log_temperature.detach())) < 0.99 * LOG_BOUND:
+            return ""
+        cause = "worse than chance: are classes or cases mixed up?" if self.temperature > 1 else "never wrong"
+        return f"the temperature runs to its bound {self.temperature:.4g}, as the probabilities are {cause}"
 
 
 class VectorScaling(Calibrator):
@@ -152,3 +164,35 @@ class EnsembleTemperatureScaling(TemperatureScaling):
     @staticmethod
     def _mixed(logs: Tensor, weights: Tensor) -> Tensor:
         return torch.logsumexp(logs + weights.log().view(3, 1, 1, 1), dim=0)
+
+
+def best_log_temperature(log_probs: Tensor, labels: Tensor, weights: Tensor) -> float:
+    """Minimise the weighted NLL of ``softmax(log_probs / T)`` for T from 1/100 to 100 by golden section.
+
+    Args:
+        log_probs: ``(K, n)``.
+        labels: ``(n,)``.
+        weights: ``(n,)``; if all are zero the answer is 0.
+    """
+    keep = weights > 0
+    if not keep.any():
+        return 0.0
+    logs, labels, weights = log_probs[:, keep].double(), labels[keep], weights[keep]
+
+    def nll(log_t: float) -> float:
+        tempered = (logs / math.exp(log_t)).log_softmax(0)
+        return -float((weights * tempered.gather(0, labels[None])[0]).sum())
+
+    ratio, low, high = (5**0.5 - 1) / 2, -LOG_BOUND, LOG_BOUND
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = nll(left), nll(right)
+    for _ in range(40):
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = nll(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = nll(right)
+    return (low + high) / 2

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import metrics
 import models
+from lightning_app.errors import UserError
 from lightning_app.files import read_csv, write_atomic, write_csv
 from lightning_app.training.run_folder import RunFolder
 from models import Calibrator, Case, FitReport, LocalTemperatureScaling
@@ -89,6 +90,8 @@ class CalibratingTrainer(Trainer):
             self.callbacks = [callback for callback in given if isinstance(callback, ProgressBar)]
             self.predict(collector, dataloaders=datamodule.val_dataloader(), return_predictions=False)
             report = calibrator.fit(collector)
+            if calibrator.runaway:
+                raise UserError(f"--method {method}: {calibrator.runaway}; nothing was kept")
             thresholds = best_thresholds(calibrator, collector)
         checkpoint[KEY] = {
             "method": method,

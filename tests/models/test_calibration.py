@@ -338,3 +338,38 @@ class TestVoxelSample:
     def test_shapes_must_fit(self):
         with pytest.raises(ValueError, match="don't fit"):
             VoxelSample(2).update(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 5))
+
+
+@pytest.mark.parametrize("kind", [models.TemperatureScaling, models.EnsembleTemperatureScaling])
+def test_a_network_worse_than_chance_does_not_run_off(kind):
+    generator = torch.Generator().manual_seed(0)
+    target = (torch.arange(20_000) < 10_000).long()
+    likely = torch.rand(20_000, generator=generator) * 0.4 + 0.05  # of the true class: always below a half
+    foreground = torch.where(target == 1, likely, 1 - likely)
+    probs = torch.stack([1 - foreground, foreground])[None]
+    calibrator = kind(2)
+    with pytest.warns(UserWarning, match="worse than chance"):
+        calibrator.fit([Case(probs, target[None])])
+    assert calibrator.temperature == pytest.approx(100, rel=1e-6)
+    assert calibrator.runaway
+    assert (calibrator(probs).argmax(1) == probs.argmax(1)).all()
+
+
+def test_a_fit_in_steps_is_the_fit():
+    generator = torch.Generator().manual_seed(1)
+    cases = [
+        Case(
+            torch.rand(1, 3, 9, 8, generator=generator).softmax(1), torch.randint(0, 3, (1, 9, 8), generator=generator)
+        )
+        for _ in range(3)
+    ]
+    whole, steps = models.VectorScaling(3), models.VectorScaling(3)
+    report = whole.fit(cases)
+    sample = steps.begin()
+    for case in cases:
+        steps.add(case, sample)
+    assert steps.finish(sample) == report
+    assert torch.equal(whole.slope, steps.slope)
+    counts = torch.bincount(torch.cat([case.target.flatten() for case in cases])).double()
+    shares = counts / counts.sum()
+    assert report.nll_frequencies == pytest.approx(float(-(shares * shares.log()).sum()), rel=1e-12)
