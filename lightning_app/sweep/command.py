@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightning_app.errors import UserError
 from lightning_app.shipped import find_sweep
+from lightning_app.sweep.check import check_commands
 from lightning_app.sweep.file import SweepFile, cell_name, command_line, load, server_only
 from lightning_app.sweep.queue import Queue, dry_cells
 from lightning_app.sweep.runner import Runner, say
@@ -68,6 +69,8 @@ def main(args: list[str]) -> int:
     if options.dry_run:
         return _dry_run(sweep, folder)
     queue = _open(sweep, folder, options)
+    if not queue.rows():
+        check_commands(sweep, dry_cells(sweep))
     try:
         Runner(sweep, queue, _devices(options), options.max_cells).run()
     except KeyboardInterrupt:
@@ -106,6 +109,7 @@ def _devices(options: argparse.Namespace) -> list[str | None]:
 
 def _dry_run(sweep: SweepFile, folder: Path) -> int:
     cells = dry_cells(sweep)
+    check_commands(sweep, cells)
     for cell in cells:
         name = cell_name(cell, sweep.parameters)
         say(shlex.join([*command_line(sweep.config, cell), f"--runs_dir={folder}", f"--run_name={name}"]))

@@ -4,6 +4,7 @@ A sweep file asks one question. Its `parameters` span the cells; a cell is one c
 The command of a cell is the list that `wandb agent` would run, item by item.
 """
 
+import difflib
 import hashlib
 import itertools
 import json
@@ -13,10 +14,12 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from lightning_app.errors import UserError
+from lightning_app.files import read_yaml
 
 if TYPE_CHECKING:
     import optuna
@@ -25,6 +28,11 @@ DEFAULT_COMMAND = ["${env}", "${interpreter}", "${program}", "${args}"]
 METHODS = ("grid", "random", "bayes")
 DISTRIBUTIONS = ("constant", "categorical", "int_uniform", "uniform", "log_uniform", "log_uniform_values", "q_uniform")
 SERVER_ONLY = ("early_terminate", "controller", "imports", "job", "launch", "image_uri")
+OWN = ("program", "method", "metric", "parameters", "command", "name", "description", "project", "entity", "run_cap")
+KEYS = (*OWN, *SERVER_ONLY)
+PARAMETER_KEYS = ("value", "values", "min", "max", "q", "distribution")
+WEIGHTS = ("probabilities", "mu", "sigma")  # of a parameter, for a W&B server
+EXPONENT = 50.0  # of e: 5e21; above it nobody means an exponent
 _ENVIRONMENT = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 _MACRO = re.compile(r"\$\{(\w+)\}")
 
@@ -86,19 +94,16 @@ def load(path: str | Path) -> SweepFile:
         The file's name and content.
 
     Raises:
-        ValueError: The file is no sweep, or holds one of the faults that `problems` lists.
+        UserError: The file is no sweep, or holds one of the faults that `problems` lists.
         OSError: The file cannot be read.
     """
     path = Path(path)
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {error}") from error
+    config = read_yaml(path)
     if not isinstance(config, dict):
-        raise ValueError(f"{path}: a sweep file holds keys `method` and `parameters`, this one holds {config!r}")
+        raise UserError(f"{path}: a sweep file holds keys `method` and `parameters`, this one holds {config!r}")
     found = problems(config)
     if found:
-        raise ValueError(f"{path}: " + "; ".join(found))
+        raise UserError(f"{path}: " + "; ".join(found))
     return SweepFile(path, config)
 
 
@@ -112,17 +117,37 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         One sentence a fault; empty for a sound file.
     """
     parameters = config.get("parameters")
+    found = _unknown(config, KEYS)
     if not isinstance(parameters, dict) or not parameters:
-        return ["`parameters` is missing or empty"]
-    found = []
-    if config.get("method") not in METHODS:
-        found.append(f"method must be one of {', '.join(METHODS)}, got {config.get('method')!r}")
-    if config.get("method") == "bayes" and not config.get("metric", {}).get("name"):
-        found.append("method bayes needs `metric: {name: ..., goal: minimize}`")
-    found += _command_problems(config.get("command", DEFAULT_COMMAND))
+        return [*found, "`parameters` is missing or empty"]
+    found += _method_problems(config) + _command_problems(config.get("command", DEFAULT_COMMAND))
     for name, spec in parameters.items():
         found += [f"parameter {name}: {text}" for text in _parameter_problems(spec, config.get("method", "grid"))]
     return found + _order_problems(parameters)
+
+
+def _unknown(given: Mapping[str, Any], known: Sequence[str]) -> list[str]:
+    """Keys that nobody reads, with the one that was meant."""
+    found = []
+    for key in [str(key) for key in given if key not in known]:
+        near = difflib.get_close_matches(key, known, n=1)
+        found.append(f"unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+    return found
+
+
+def _method_problems(config: Mapping[str, Any]) -> list[str]:
+    found = []
+    metric = config.get("metric", {})
+    if config.get("method") not in METHODS:
+        found.append(f"method must be one of {', '.join(METHODS)}, got {config.get('method')!r}")
+    if not isinstance(metric, dict) or metric.get("goal", "minimize") not in ("minimize", "maximize"):
+        found.append(f"write `metric: {{name: ..., goal: minimize}}`, or maximize; got {metric!r}")
+    elif config.get("method") == "bayes" and not metric.get("name"):
+        found.append("method bayes needs `metric: {name: ..., goal: minimize}`")
+    cap = config.get("run_cap", 1)
+    if not isinstance(cap, int) or cap < 1:
+        found.append(f"run_cap must be a whole number of runs, got {cap!r}")
+    return found
 
 
 def _command_problems(command: Any) -> list[str]:
@@ -144,30 +169,76 @@ def _parameter_problems(spec: Any, method: str) -> list[str]:
         return [f"write `{{value: {spec!r}}}` or `{{values: [...]}}`"]
     if "parameters" in spec:
         return ["nested parameters reach the program as one dict; write dotted names instead"]
-    values = spec.get("values", [spec["value"]] if "value" in spec else [])
+    if set(spec) & set(WEIGHTS):
+        return [f"{' and '.join(key for key in WEIGHTS if key in spec)} can only be obeyed by a W&B server"]
+    found = _unknown(spec, PARAMETER_KEYS)
+    if "value" in spec:
+        return found + _value_problems([spec["value"]])
+    if "values" not in spec:
+        return found + _range_problems(spec, method)
+    values = spec["values"]
+    if not isinstance(values, list) or not values:
+        return [*found, f"values must be a list with at least one value, got {values!r}"]
+    return found + _value_problems(values)
+
+
+def _value_problems(values: list[Any]) -> list[str]:
     found = []
     if any(value is None for value in values):
         found.append('null becomes the text None, which the parser refuses; write the text "null"')
-    if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
+    found += [f"{value!s} is a date in YAML; write it in quotes" for value in values if isinstance(value, date)]
+    if len({json.dumps(value, sort_keys=True, default=str) for value in values}) < len(values):
         found.append("a value stands twice")
-    if values or "value" in spec:
-        return found
-    return found + _range_problems(spec, method)
+    return found
 
 
 def _range_problems(spec: dict[str, Any], method: str) -> list[str]:
+    distribution = spec.get("distribution")
     if "min" not in spec or "max" not in spec:
-        return [
-            f"needs value, values, or min and max; distribution {spec.get('distribution')!r} runs on a W&B server only"
-        ]
+        return [f"needs value, values, or min and max; distribution {distribution!r} runs on a W&B server only"]
     if method == "grid":
         return ["a grid takes `values`, not min and max"]
-    distribution = spec.get("distribution")
-    if distribution is None and all(isinstance(spec[end], int) for end in ("min", "max")):
-        return ["integer ends draw whole numbers only; write 0.0 and 3.0, or say `distribution: int_uniform`"]
     if distribution not in (None, *DISTRIBUTIONS):
         return [f"distribution {distribution!r} runs on a W&B server only; here: {', '.join(DISTRIBUTIONS)}"]
-    return []
+    found = [text for end in ("min", "max", "q") if (text := _number_problem(end, spec.get(end, 1)))]
+    return found or _ends_problems(spec["min"], spec["max"], distribution, spec.get("q", 1))
+
+
+def _number_problem(end: str, value: Any) -> str:
+    """What is wrong with an end of a range that is no number."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return ""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, str) and math.isfinite(number):  # YAML 1.1 wants a point and a signed exponent
+        base, _, exponent = value.lower().partition("e")
+        point = base if "." in base else f"{base}.0"
+        return f"{end} {value!r} is a text in YAML; write {point}{f'e{int(exponent):+}' if exponent else ''}"
+    return f"{end} must be a number, got {value!r}"
+
+
+def _ends_problems(low: float, high: float, distribution: str | None, step: float) -> list[str]:
+    found = []
+    if low > high:
+        found.append(f"min {low!r} is larger than max {high!r}")
+    whole = isinstance(low, int) and isinstance(high, int)
+    if distribution is None and whole:
+        found.append("integer ends draw whole numbers only; write 0.0 and 3.0, or say `distribution: int_uniform`")
+    if distribution == "int_uniform" and not whole:
+        found.append(f"int_uniform draws whole numbers, so its ends are whole; got {low!r} and {high!r}")
+    if distribution == "q_uniform" and step <= 0:
+        found.append(f"q is the step between values and above 0, got {step!r}")
+    if distribution == "log_uniform_values" and low <= 0:
+        found.append(f"log_uniform_values has no logarithm of min {low!r}; it must be above 0")
+    if distribution == "log_uniform" and (low > 0 or high > EXPONENT):
+        drawn = f"{math.exp(min(low, EXPONENT)):.7g} to {math.exp(min(high, EXPONENT)):.7g}"
+        found.append(
+            f"log_uniform takes exponents of e, so {low!r} to {high!r} would draw {drawn}; "
+            f"for values between min and max write `distribution: log_uniform_values`"
+        )
+    return found
 
 
 def _order_problems(parameters: Mapping[str, Any]) -> list[str]:
@@ -274,11 +345,21 @@ def cell_name(cell: Cell, parameters: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{words}-{cell_key(cell)}" if words else cell_key(cell)
 
 
+def class_of(value: Any) -> str:
+    """The class that a value names, as an object or by its name alone."""
+    return str(value.get("class_path", "")) if isinstance(value, dict) else str(value)
+
+
+def init_args(value: Any) -> dict[str, Any]:
+    """The arguments that a value gives its class; none where it only names it."""
+    return (value.get("init_args") or {}) if isinstance(value, dict) else {}
+
+
 def _word(name: str, value: Any, among: Sequence[Any] = ()) -> str:
     """A value as a short word; of an object its class, and the arguments that differ between objects of that class."""
     if isinstance(value, dict) and "class_path" in value:
-        alike = [other.get("init_args", {}) for other in among if other["class_path"] == value["class_path"]]
-        shown = {k: v for k, v in value.get("init_args", {}).items() if any(other.get(k) != v for other in alike)}
+        alike = [init_args(other) for other in among if class_of(other) == value["class_path"]]
+        shown = {k: v for k, v in init_args(value).items() if any(other.get(k) != v for other in alike)}
         return "_".join([value["class_path"].rpartition(".")[2], *(_word(key, item) for key, item in shown.items())])
     if isinstance(value, str):
         return Path(value).stem if value.endswith(".yaml") else value.rpartition(".")[2]

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 import models
+from lightning_app.sweep.check import covering
 from lightning_app.sweep.file import command_line, grid_cells, load, server_only
 
 FILES = sorted(Path("sweeps").glob("*.yaml"))
@@ -58,17 +59,6 @@ def test_the_gdl_papers_patches_hold_foreground_where_the_network_scores_them(pa
     assert settings["data"]["init_args"]["sampling"]["init_args"]["window"] == list(logits.shape[2:])
 
 
-def covering(sweep, seen):
-    """A few cells, at least one, that hold every value of every parameter that no file before had."""
-    chosen = []
-    for cell in grid_cells(sweep.parameters):
-        new = {(name, repr(value)) for name, value in cell.items()} - seen
-        if new or not chosen:
-            chosen.append(cell)
-            seen |= new
-    return chosen
-
-
 @pytest.mark.slow  # builds the real parser, and some eighty command lines with it
 def test_every_value_of_every_file_is_taken_by_the_real_program(monkeypatch, tmp_path, shared_data):
     from lightning_app.cli import main
@@ -77,7 +67,7 @@ def test_every_value_of_every_file_is_taken_by_the_real_program(monkeypatch, tmp
     lines, seen = [], set()
     for path in FILES:
         sweep = load(path)
-        for cell in covering(sweep, seen):
+        for cell in covering(grid_cells(sweep.parameters), seen):
             line = command_line(sweep.config, cell)
             lines.append((path.stem, cell, line[line.index("lightning_app") + 1 :]))
     for number, (stem, cell, line) in enumerate(lines):

@@ -1,11 +1,14 @@
 import json
 import os
+from datetime import date
 
 import optuna
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning_app.errors import UserError
 from lightning_app.sweep.file import cell_key, cell_name, command_line, draw, grid_cells, load, problems
 
 LOSSES = [
@@ -80,6 +83,14 @@ def test_a_sound_file_has_no_problem():
         ({"method": "random", "parameters": {"a": {"min": 0, "max": 3}}}, "whole numbers only"),
         ({"method": "random", "parameters": {"a": {"distribution": "normal"}}}, "W&B server only"),
         ({"method": "bayes", "metric": {}}, "bayes needs `metric"),
+        ({"parameter": {}}, "unknown key 'parameter', did you mean 'parameters'?"),
+        ({"parameters": {"a": {"vals": [1]}}}, "unknown key 'vals', did you mean 'values'?"),
+        ({"parameters": {"a": {"values": 3}}}, "values must be a list with at least one value, got 3"),
+        ({"parameters": {"a": {"values": []}}}, "values must be a list"),
+        ({"parameters": {"a": {"values": [1, 2], "probabilities": [0.1, 0.9]}}}, "only be obeyed by a W&B server"),
+        ({"parameters": {"a": {"value": date(2020, 1, 1)}}}, "2020-01-01 is a date in YAML"),
+        ({"metric": {"name": "x", "goal": "min"}}, "or maximize; got"),
+        ({"run_cap": 0}, "run_cap must be a whole number of runs, got 0"),
         (
             {"parameters": {"model.loss": {"values": ["A", "B"]}, "model.loss.gamma": {"values": [1, 2]}}},
             "one axis of dicts",
@@ -89,6 +100,62 @@ def test_a_sound_file_has_no_problem():
 def test_a_fault_is_named(change, says):
     found = problems({**SOUND, **change})
     assert any(says in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("min: 1e-5, max: 1.0e-2", "min '1e-5' is a text in YAML; write 1.0e-5"),
+        ("min: 1.0e-4, max: 2e-2", "max '2e-2' is a text in YAML; write 2.0e-2"),
+        ("min: 0.5, max: 2.5E3", "max '2.5E3' is a text in YAML; write 2.5e+3"),
+        ("min: '3', max: 5.0", "min '3' is a text in YAML; write 3.0"),
+        ("min: true, max: 5.0", "min must be a number, got True"),
+        ("min: 0.0, max: .inf", "max must be a number, got inf"),
+        ("min: 0.01, max: 0.0001", "min 0.01 is larger than max 0.0001"),
+        ("min: 0.0, max: 1.0, distribution: log_uniform_values", "must be above 0"),
+        ("min: 0.000001, max: 0.01, distribution: log_uniform", "would draw 1.000001 to 1.01005"),
+        ("min: 1, max: 1000, distribution: log_uniform", "write `distribution: log_uniform_values`"),
+        ("min: 0.5, max: 3, distribution: int_uniform", "its ends are whole; got 0.5 and 3"),
+        ("min: 0.0, max: 1.0, q: 0, distribution: q_uniform", "above 0, got 0"),
+    ],
+)
+def test_a_range_that_draws_something_else_is_refused_by_parameter_and_cure(tmp_path, text, says):
+    path = tmp_path / "x.yaml"
+    path.write_text(f"method: random\nrun_cap: 2\nparameters: {{a.lr: {{{text}}}}}\n")
+    with pytest.raises(UserError) as error:
+        load(path)
+    assert "x.yaml: parameter a.lr: " in str(error.value)
+    assert says in str(error.value)
+
+
+@given(low=st.floats(1e-12, 1e6), high=st.floats(1e-12, 1e6), digits=st.integers(0, 3))
+def test_the_cure_of_a_text_is_the_number_that_was_meant(low, high, digits):
+    low, high = sorted((low, high))
+    texts = [f"{value:.{digits}e}" for value in (low, high)]
+    spec = yaml.safe_load(f"{{min: '{texts[0]}', max: '{texts[1]}'}}")
+    found = problems({**SOUND, "method": "random", "parameters": {"a": spec}})
+    cures = [text.rpartition("write ")[2] for text in found]
+    assert [yaml.safe_load(cure) for cure in cures] == [float(text) for text in texts]
+
+
+def test_an_axis_may_mix_names_and_objects():
+    axis = [
+        LOSSES[0],
+        "losses.DicePlusPlusLoss",
+        {"class_path": "losses.DicePlusPlusLoss", "init_args": {"gamma": 3.0}},
+        {"class_path": "losses.CrossEntropyLoss", "init_args": None},
+        "losses.DiceLoss",
+    ]
+    parameters = {"model.loss": {"values": axis}}
+    assert problems({**SOUND, "parameters": parameters}) == []
+    names = [cell_name(cell, parameters).rpartition("-")[0] for cell in grid_cells(parameters)]
+    assert names == [
+        "DicePlusPlusLoss_gamma2.0",
+        "DicePlusPlusLoss",
+        "DicePlusPlusLoss_gamma3.0",
+        "CrossEntropyLoss",
+        "DiceLoss",
+    ]
 
 
 def test_a_faulty_file_is_refused_by_name(tmp_path):
