@@ -1,9 +1,10 @@
 """Prepared volumes on disk: made once, read through memory maps, safe with several processes.
 
-An entry is a folder whose name is the hash of its sources (path, size and time of every file) and of all parameters, so
-that a changed file or parameter can never meet an old entry. It is written beside its place and moved there in one
-step: a killed process leaves nothing that looks like an entry, and when two make the same one the second throws its own
-    away.
+An entry is a folder whose name is the hash of its sources (path, size, times and inode of every file) and of all
+parameters, so that a changed file or parameter can never meet an old entry, not even one put in its place with the old
+time. It is written beside its place and moved there in one step: a killed process leaves nothing that looks like an
+entry, and when two make the same one the second throws its own away. Each process checks the whole content of an entry
+when it first opens it, and trusts it from then on as long as size and times stay.
 """
 
 import hashlib
@@ -24,10 +25,11 @@ import numpy as np
 from .case import Case
 from .errors import DataError
 from .preparation import Preparation, PreparedVolume
+from .readers import parts
 
 log = logging.getLogger(__name__)
-VERSION = 1
-_EDGE = 1 << 16
+VERSION = 2
+_CHUNK = 1 << 22
 _STALE_SECONDS = 24 * 3600
 
 
@@ -40,11 +42,11 @@ def default_cache() -> Path:
 
 
 def entry_key(case: Case, parameters: object) -> str:
-    """Hash of the case's files (path, size, time) and the parameters."""
+    """Hash of the case's files (path, size, times, inode) and the parameters."""
     sources = []
-    for path in case.files:
+    for path in (part for file in case.files for part in parts(file)):
         status = path.stat()
-        sources.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
+        sources.append([str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino])
     text = json.dumps([VERSION, sources, repr(parameters)])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -60,6 +62,7 @@ class VolumeCache:
     def __init__(self, folder: Path, max_open: int = 16) -> None:
         self.folder, self.max_open = folder, max_open
         self._open: OrderedDict[str, PreparedVolume] = OrderedDict()
+        self._checked: dict[Path, tuple[int, ...]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
@@ -80,10 +83,11 @@ class VolumeCache:
             self._open.move_to_end(case.name)
             return known
         path = self.path(entry_key(case, (preparation, salt)))
-        volume = self._read(path, preparation)
+        source = case.images[0]
+        volume = self._read(path, preparation, source)
         if volume is None:
             self._write(path, make())
-            volume = self._read(path, preparation)
+            volume = self._read(path, preparation, source)
         if volume is None:
             raise DataError(f"{path}: the cache cannot be read back. Check the disk, or choose another cache_dir.")
         self._open[case.name] = volume
@@ -122,7 +126,7 @@ class VolumeCache:
             sums = {}
             for name, array in arrays.items():
                 np.save(part / f"{name}.npy", array)
-                sums[name] = _fingerprint(part / f"{name}.npy")
+                sums[name] = _checksum(part / f"{name}.npy")
             geometry = volume.geometry
             facts = {
                 "sums": sums,
@@ -148,15 +152,14 @@ class VolumeCache:
             except FileNotFoundError:
                 continue
 
-    def _read(self, path: Path, preparation: Preparation) -> PreparedVolume | None:
+    def _read(self, path: Path, preparation: Preparation, source: Path) -> PreparedVolume | None:
         """Open an entry if it is there and whole; a damaged one is removed."""
         if not path.is_dir():
             return None
         try:
             facts = json.loads((path / "entry.json").read_text())
             for name, expected in facts["sums"].items():
-                if _fingerprint(path / f"{name}.npy") != tuple(expected):
-                    raise ValueError(f"{name}.npy is damaged")
+                self._check(path / f"{name}.npy", tuple(expected))
             # copy on write: the file is never changed, and torch takes no read-only array
             image = np.load(path / "image.npy", mmap_mode="c")
             mask = np.load(path / "mask.npy", mmap_mode="c") if "mask" in facts["sums"] else None
@@ -165,14 +168,23 @@ class VolumeCache:
             log.warning("%s: %s; making it again", path, error)
             shutil.rmtree(path, ignore_errors=True)
             return None
-        geometry = preparation.geometry(facts["shape"], np.array(facts["affine"]), facts["spacing"])
+        geometry = preparation.geometry(facts["shape"], np.array(facts["affine"]), facts["spacing"], source)
         return PreparedVolume(image, mask, geometry, foreground, facts["fill"])
 
+    def _check(self, path: Path, expected: tuple[int, ...]) -> None:
+        """Compare a file with its size and checksum, once for each state that it is found in."""
+        status = path.stat()
+        state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        if self._checked.get(path) != state:
+            if _checksum(path) != expected:
+                raise ValueError(f"{path.name} is damaged")
+            self._checked[path] = state
 
-def _fingerprint(path: Path) -> tuple[int, int]:
-    """Size of a file, and a checksum of its first and last 64 KiB."""
-    size = path.stat().st_size
+
+def _checksum(path: Path) -> tuple[int, int]:
+    """Size of a file, and the checksum of all of it."""
+    value, size = 0, 0
     with path.open("rb") as file:
-        value = zlib.crc32(file.read(_EDGE))
-        file.seek(max(0, size - _EDGE))
-        return size, zlib.crc32(file.read(_EDGE), value)
+        while chunk := file.read(_CHUNK):
+            value, size = zlib.crc32(chunk, value), size + len(chunk)
+    return size, value

@@ -6,6 +6,7 @@ does to the affine, so that there is one definition of the way there and back.
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -151,6 +152,7 @@ class Geometry:
         spacing: Distance between neighbours on each original axis (mm for volumes, ones for images).
         affine: 4x4 matrix from original indices to mm, for volumes.
         steps: The steps done, in order.
+        source: File of the case, whose format and header predictions are written with.
     """
 
     def __init__(
@@ -160,12 +162,14 @@ class Geometry:
         spacing: Sequence[float] | None = None,
         affine: np.ndarray | None = None,
         steps: Sequence[Step] = (),
+        source: Path | None = None,
     ) -> None:
         self.kind = kind
         self.original_shape = tuple(int(size) for size in original_shape)
         self.spacing = tuple(float(s) for s in spacing) if spacing is not None else (1.0,) * len(self.original_shape)
         self.affine = affine
         self.steps = tuple(steps)
+        self.source = source
 
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(self, name):
@@ -178,7 +182,8 @@ class Geometry:
 
     def then(self, *steps: Step) -> "Geometry":
         """Geometry with further steps."""
-        return Geometry(self.kind, self.original_shape, self.spacing, self.affine, (*self.steps, *steps))
+        done = (*self.steps, *steps)
+        return Geometry(self.kind, self.original_shape, self.spacing, self.affine, done, self.source)
 
     def apply(self, array: Tensor, fill: float = 0.0) -> Tensor:
         """Bring `(C, *original_shape)` to the network's grid with all steps."""

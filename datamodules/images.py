@@ -13,7 +13,8 @@ from .base import MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatch
 from .case import Case
 from .errors import DataError
 from .geometry import Geometry, Resize, Window, padded, resize_labels
-from .masks import IGNORE, Binary, MaskCoding
+from .masks import IGNORE, Binary, Colour, MaskCoding
+from .new_cases import find_files, single_cases
 from .patches import PatchSampling, Target, Uniform
 from .sampling import Draw
 from .transforms import Augment2D, Augmentation, normalise
@@ -84,14 +85,14 @@ class ImagePipeline(Pipeline):
         """
         if not case.masks:
             return None
-        arrays = [self._sized(path, shape, self.coding.raw, case.page) for path in case.masks]
+        arrays = [self._sized(path, shape, mask_kind(self.coding), case.page) for path in case.masks]
         labels = self.coding.decode(arrays, case.masks)
         if case.field is not None:
-            labels[self._sized(case.field, shape, False) <= 127] = IGNORE
+            labels[self._sized(case.field, shape, "grey") <= 127] = IGNORE
         return labels
 
-    def _sized(self, path: Path, shape: Sequence[int], raw: bool, page: int | None = None) -> np.ndarray:
-        array = readers.read_mask(path, raw, page)
+    def _sized(self, path: Path, shape: Sequence[int], kind: readers.MaskKind, page: int | None = None) -> np.ndarray:
+        array = readers.read_mask(path, kind, page)
         if tuple(array.shape[:2]) != tuple(shape):
             raise DataError(
                 f"{path}: mask of {array.shape[1]}x{array.shape[0]} pixels for an image of {shape[1]}x{shape[0]}. "
@@ -107,7 +108,7 @@ class ImagePipeline(Pipeline):
         image = self.read_image(case)
         shape = image.shape[:2]
         original = self.read_mask(case, shape)
-        geometry, mask = Geometry("image", shape), original
+        geometry, mask = Geometry("image", shape, source=case.images[0]), original
         if self.size is not None and tuple(self.size) != shape:
             geometry = geometry.then(Resize(shape, self.size))
             image = _resize(image, self.size)
@@ -148,6 +149,13 @@ class ImagePipeline(Pipeline):
             sample["original_mask"] = torch.from_numpy(prepared.original_mask)
         sample["geometry"] = prepared.geometry.then(window)
         return sample
+
+
+def mask_kind(coding: MaskCoding) -> readers.MaskKind:
+    """How the files of a coding are read."""
+    if isinstance(coding, Colour):
+        return "colour"
+    return "labels" if coding.raw else "grey"
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:
@@ -215,8 +223,8 @@ class ImageData(SegmentationData):
         )
 
     def find_new_cases(self, folder: Path) -> list[Case]:
-        """Every image of the folder, by name."""
-        return [Case(path.stem, (path,)) for path in readers.files(folder, readers.IMAGE_ENDINGS)]
+        """Every image of the folder and the folders below it."""
+        return single_cases(folder, find_files(folder, readers.IMAGE_ENDINGS))
 
 
 def _pair(name: str, value: Sequence[int] | str | None) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ class RawVolume:
         affine: 4x4, indices to mm.
         spacing: mm on each stored axis.
         tissue: Boolean `(*S0)` over which mean and deviation are taken, or None.
-        name: What to call it in an error.
+        source: File that predictions are written like.
     """
 
     image: np.ndarray
@@ -30,7 +31,7 @@ class RawVolume:
     affine: np.ndarray
     spacing: tuple[float, ...]
     tissue: np.ndarray | None = None
-    name: str = ""
+    source: Path | None = None
 
 
 @dataclass
@@ -81,11 +82,11 @@ class Preparation:
     num_classes: int = 2
 
     def geometry(
-        self, shape: Sequence[int], affine: np.ndarray, spacing: Sequence[float], name: str = "volume"
+        self, shape: Sequence[int], affine: np.ndarray, spacing: Sequence[float], source: Path | None = None
     ) -> Geometry:
         """Steps from the stored grid to the network's: axes (superior, anterior, right), then spacing."""
         orient = _orientation(affine, shape)
-        geometry = Geometry("volume", shape, spacing, affine, [orient])
+        geometry = Geometry("volume", shape, spacing, affine, [orient], source)
         if self.spacing is not None:
             now = geometry.grid_spacing()
             before = tuple(shape[axis] for axis in orient.order)
@@ -94,6 +95,7 @@ class Preparation:
                 for n, s, t in zip(before, now, self.spacing, strict=True)
             ]
             if np.prod(after, dtype=float) > 2e9:
+                name = source or "volume"
                 raise DataError(f"{name}: would have shape {after} at {self.spacing} mm. Check its spacing {now} mm.")
             if tuple(after) != before:
                 geometry = geometry.then(Resize(before, after))
@@ -108,7 +110,7 @@ class Preparation:
         """Prepare a volume."""
         from .patches import foreground_index
 
-        geometry = self.geometry(raw.image.shape[1:], raw.affine, raw.spacing, raw.name)
+        geometry = self.geometry(raw.image.shape[1:], raw.affine, raw.spacing, raw.source)
         orient, *resize = geometry.steps
         image = _move(raw.image, orient).astype(np.float32)
         tissue = None if raw.tissue is None else _move(raw.tissue[None], orient)[0]

@@ -1,139 +1,129 @@
-"""Read images, masks and volumes: each format's oddities have their one home here.
+"""Read images, masks and volumes: the one door to all formats.
 
 Every reader either returns a complete array or raises `DataError` naming the file.
 """
 
-import warnings
-import zlib
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from .errors import DataError
+from .metaimage import data_file, read_header, read_metaimage, shape_and_affine
+from .nifti import read_grid, read_nifti
+from .paths import (
+    IMAGE_ENDINGS,
+    META_ENDINGS,
+    NRRD_ENDINGS,
+    TIFF_ENDINGS,
+    VOLUME_ENDINGS,
+    decoding,
+    files,
+    folders,
+    is_visible,
+    natural,
+    present,
+    stem,
+)
+from .pictures import read_picture
+from .tiff import read_stack, read_stack_grid, read_tiff
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd")
-_MAX_PIXELS = 400_000_000
-_SPACING_RANGE = (1e-3, 100.0)
-_BROKEN = (OSError, EOFError, ValueError, SyntaxError, zlib.error, IndexError, KeyError, TypeError)
-
-
-def stem(path: Path) -> str:
-    """File name without its ending, where `.nii.gz` is one ending."""
-    name = path.name
-    return name[:-7] if name.lower().endswith(".nii.gz") else path.stem
-
-
-def _present(path: Path) -> None:
-    if not path.exists():
-        cause = "is a link to nothing" if path.is_symlink() else "does not exist"
-        raise DataError(f"{path}: {cause}. Unpack the data set again.")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty. Copy or download it again.")
-
-
-def _pillow(path: Path, mode: str | None) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        if image.width * image.height > _MAX_PIXELS:
-            raise DataError(f"{path}: {image.width}x{image.height} pixels are too many. Cut the image into tiles.")
-        if mode is None and image.mode in ("P", "I", "I;16", "F", "L"):
-            return np.asarray(image)
-        if mode is None and image.mode not in ("RGB", "1"):
-            mode = "RGB"
-        if image.mode.startswith(("I", "F")) and mode in ("L", "RGB"):
-            return np.asarray(image)
-        return np.asarray(image.convert(mode or ("L" if image.mode == "1" else "RGB")))
-
-
-def _decode(path: Path, mode: str | None, page: int | None = None) -> np.ndarray:
-    _present(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            if path.suffix.lower() in (".tif", ".tiff"):
-                return _tiff(path, mode, page)
-            return _pillow(path, mode)
-        except DataError:
-            raise
-        except (*_BROKEN, Warning) as error:
-            raise DataError(f"{path}: cannot be read ({error}). Copy or download the file again.") from error
+__all__ = [
+    "IMAGE_ENDINGS",
+    "VOLUME_ENDINGS",
+    "Volume",
+    "files",
+    "folders",
+    "is_visible",
+    "natural",
+    "pages",
+    "parts",
+    "read_image",
+    "read_mask",
+    "read_volume",
+    "remark",
+    "stem",
+    "volume_header",
+    "volume_spacing",
+]
+_SPACING_RANGE = (1e-6, 100.0)
 
 
-def _tiff(path: Path, mode: str | None, page: int | None) -> np.ndarray:
-    """Read by tifffile, because Pillow refuses RGB files with a grey photometric tag; compressed ones go to Pillow."""
-    import tifffile
+MaskKind = Literal["grey", "labels", "colour"]
 
-    try:
-        array = tifffile.imread(path, key=page)
-    except (tifffile.TiffFileError, ValueError) as error:
-        if "imagecodecs" not in str(error):
-            raise OSError(str(error)) from error
-        return _pillow(path, mode)
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
-        raise DataError(f"{path}: shape {array.shape} is no single image. Store one image a file, channels last.")
-    if mode == "L" and array.ndim == 3:
-        return _grey(array)
-    return array
+
+def _decode(path: Path, raw: bool, channels: int | None = None, page: int | None = None) -> np.ndarray:
+    present(path)
+    with decoding(path):
+        if path.suffix.lower() in TIFF_ENDINGS:
+            return read_tiff(path, channels, page, raw)
+        return read_picture(path, raw)
 
 
 def _grey(array: np.ndarray) -> np.ndarray:
-    if array.shape[-1] == 1:
-        return array[..., 0]
     weights = np.array([0.299, 0.587, 0.114])
     grey = array[..., :3].astype(np.float64) @ weights
     return np.rint(grey).astype(array.dtype) if array.dtype.kind in "ui" else grey
 
 
 def read_image(path: Path, channels: int, page: int | None = None) -> np.ndarray:
-    """Image as `(H, W, channels)`, 8-bit as uint8, deeper ones in their own type; alpha is dropped, grey repeated.
+    """Image as displayed, `(H, W, channels)`: 8-bit as uint8, deeper ones in their own type.
+
+    Transparency is dropped; grey is repeated where three channels are asked for, colours are made grey where one is.
+
+    Args:
+        path: The file.
+        channels: How many to give.
+        page: Page of a multi-page TIFF.
 
     Raises:
-        DataError: If the file is absent, broken or holds values that are not finite.
+        DataError: If the file is absent, broken, has other channels, or holds values that are not finite.
     """
-    array = _decode(path, "L" if channels == 1 else None, page)
-    if array.ndim == 2 and _is_palette(path):
-        array = _pillow(path, "RGB") if channels > 1 else _pillow(path, "L")
+    array = _decode(path, raw=False, channels=channels, page=page)
     if array.ndim == 2:
         array = array[..., None]
-    if array.shape[-1] == 4 and channels != 4:
-        array = array[..., :3]
-    if channels == 1 and array.shape[-1] > 1:
+    found = array.shape[-1]
+    if found in (2, 4) and channels in (1, 3):
+        array = array[..., : found - 1]
+    if channels == 1 and array.shape[-1] == 3:
         array = _grey(array)[..., None]
-    if array.shape[-1] == 1 and channels > 1:
+    if array.shape[-1] == 1 and channels == 3:
         array = np.repeat(array, channels, axis=-1)
     if array.shape[-1] != channels:
-        raise DataError(f"{path}: {array.shape[-1]} channels, but the data set declares {channels}.")
+        raise DataError(f"{path}: {found} channels, but the data set declares {channels}. Set channels to {found}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{path}: holds values that are not finite. Repair the file or leave the case out.")
     return array
 
 
-def _is_palette(path: Path) -> bool:
-    if path.suffix.lower() in (".tif", ".tiff"):
-        return False
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return image.mode == "P"
-
-
-def read_mask(path: Path, raw: bool, page: int | None = None) -> np.ndarray:
-    """Mask file as an array.
+def read_mask(path: Path, kind: MaskKind, page: int | None = None) -> np.ndarray:
+    """Mask file as an array, as displayed.
 
     Args:
         path: The file.
-        raw: Keep palette indices, label numbers and colours as stored; otherwise give grey values 0..255 `(H, W)`.
+        kind: Grey values `(H, W)`, of 1-, 2- and 4-bit files stretched to 0..255; label numbers and palette indices as
+            stored; or colours `(H, W, 3)`. A shape that lies in the transparency alone is read from there.
         page: Page of a multi-page TIFF.
 
     Raises:
         DataError: If the file is absent or broken.
     """
-    return _decode(path, None if raw else "L", page)
+    array = _decode(path, kind == "labels", channels=3, page=page)
+    if array.ndim == 3 and array.shape[-1] in (2, 4):
+        array = _opaque(array, kind)
+    if kind == "grey" and array.ndim == 3:
+        return _grey(array)
+    return np.repeat(array[..., None], 3, axis=-1) if kind == "colour" and array.ndim == 2 else array
+
+
+def _opaque(array: np.ndarray, kind: MaskKind) -> np.ndarray:
+    """Grey or colours without transparency, or the transparency where the colour is one and the shape lies in it."""
+    colours, alpha = array[..., :-1], array[..., -1]
+    if kind != "colour" and alpha.min() != alpha.max() and (colours == colours[0, 0]).all():
+        return alpha
+    return colours[..., 0] if colours.shape[-1] == 1 else colours
 
 
 @dataclass(frozen=True)
@@ -151,21 +141,40 @@ class Volume:
     spacing: tuple[float, float, float]
 
 
+class _Format(NamedTuple):
+    """How to read one format: array and affine, or shape and affine from the header alone."""
+
+    read: Callable[[Path], tuple[np.ndarray, np.ndarray]]
+    header: Callable[[Path], tuple[tuple[int, ...], np.ndarray]]
+
+
+def _format(path: Path) -> _Format:
+    name = path.name.lower()
+    if name.endswith(META_ENDINGS):
+        return _Format(read_metaimage, lambda p: shape_and_affine(p, read_header(p)[0]))
+    if name.endswith(TIFF_ENDINGS):
+        return _Format(read_stack, read_stack_grid)
+    if name.endswith(NRRD_ENDINGS):
+        from .itk import read_nrrd, read_nrrd_grid
+
+        return _Format(read_nrrd, read_nrrd_grid)
+    return _Format(read_nifti, lambda p: (read_grid(p).shape, read_grid(p).affine))
+
+
 def read_volume(path: Path, labels: bool = False) -> Volume:
-    """Read a NIfTI or MetaImage file whole, scaled as its header says, and check its values and its geometry.
+    """Read a volume whole, scaled as its header says, and check its values and its geometry.
 
     Args:
-        path: `.nii`, `.nii.gz`, `.mha` or `.mhd`.
+        path: A file with one of `VOLUME_ENDINGS`, or a folder of one DICOM series.
         labels: The file is a label map, so values that are not finite are left to the mask coding to refuse.
 
     Raises:
-        DataError: If the file is absent, truncated, not 3D or 4D, holds NaN or infinity, or has an absurd spacing.
+        DataError: If the file is absent, truncated, not 2D to 4D, holds NaN or infinity, or has an absurd spacing.
     """
-    array, affine = _read_array(path)
-    if array.ndim == 4 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim not in (3, 4):
-        raise DataError(f"{path}: {array.ndim} axes; a volume has three, or four with channels last.")
+    present(path)
+    with decoding(path):
+        array, affine = _format(path).read(path)
+    array = array.reshape(_with_depth(path, array.shape))
     if not labels and array.dtype.kind == "f":
         bad = array.size - int(np.isfinite(array).sum())
         if bad:
@@ -173,17 +182,12 @@ def read_volume(path: Path, labels: bool = False) -> Volume:
     return Volume(array, affine, volume_spacing(path, affine))
 
 
-def _read_array(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    if path.suffix.lower() in (".mha", ".mhd"):
-        from .metaimage import read_metaimage
-
-        _present(path)
-        return read_metaimage(path)
-    image = open_volume(path)
-    try:
-        return np.asanyarray(image.dataobj), np.asarray(image.affine, float)
-    except _BROKEN as error:
-        raise DataError(f"{path}: cannot be read ({error}). Copy or download the file again.") from error
+def _with_depth(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape with three axes, or four with channels: a plane is one voxel deep, axes of length one are dropped."""
+    inside, rest = shape[:3], [size for size in shape[3:] if size > 1]
+    if len(shape) < 2 or len(rest) > 1:
+        raise DataError(f"{path}: shape {shape}; a volume has three axes, or four with channels last. Save it so.")
+    return (*inside, *[1] * (3 - len(inside)), *rest)
 
 
 def volume_header(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
@@ -192,32 +196,36 @@ def volume_header(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     Raises:
         DataError: If the file is absent or no volume.
     """
-    if path.suffix.lower() in (".mha", ".mhd"):
-        from .metaimage import read_header, shape_and_affine
-
-        _present(path)
-        return shape_and_affine(path, read_header(path)[0])
-    image = open_volume(path)
-    return tuple(image.shape), np.asarray(image.affine, float)
+    present(path)
+    with decoding(path):
+        shape, affine = _format(path).header(path)
+    return _with_depth(path, tuple(int(size) for size in shape)), affine
 
 
-def open_volume(path: Path) -> Any:
-    """Open a NIfTI file without reading its voxels."""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
+def remark(path: Path) -> str:
+    """What is odd about a volume's header though it can be read; empty if nothing is."""
+    if not path.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
+        return ""
+    return read_grid(path).remark
 
-    _present(path)
-    try:
-        return nibabel.load(path)
-    except (*_BROKEN, ImageFileError) as error:
-        raise DataError(f"{path}: is no readable NIfTI file ({error}). Copy or download it again.") from error
+
+def parts(path: Path) -> tuple[Path, ...]:
+    """All files that hold a volume: header and voxels may lie apart."""
+    name = path.name.lower()
+    if name.endswith(".mhd"):
+        return (path, data_file(path, read_header(path)[0]))
+    if name.endswith((".hdr", ".img")):
+        return tuple(path.with_suffix(ending) for ending in (".hdr", ".img") if path.with_suffix(ending).exists())
+    if path.is_dir():
+        return tuple(files(path, ("",)))
+    return (path,)
 
 
 def volume_spacing(path: Path, affine: np.ndarray) -> tuple[float, float, float]:
     """Spacing in mm from the affine.
 
     Raises:
-        DataError: If it is not finite, not in 0.001..100 mm, or the axes are linearly dependent.
+        DataError: If it is not finite, not in 0.000001..100 mm, or the axes are linearly dependent.
     """
     matrix = np.asarray(affine, float)[:3, :3]
     spacing = np.linalg.norm(matrix, axis=0)
@@ -232,20 +240,6 @@ def volume_spacing(path: Path, affine: np.ndarray) -> tuple[float, float, float]
     return x, y, z
 
 
-def files(folder: Path, endings: Iterable[str]) -> list[Path]:
-    """Visible files of a folder with one of the endings, sorted by name with numbers in numeric order."""
-    endings = tuple(endings)
-    found = [p for p in folder.iterdir() if p.name.lower().endswith(endings) and not p.name.startswith(".")]
-    return sorted(found, key=lambda path: natural(path.name))
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts `2` before `10`."""
-    import re
-
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", name) if part]
-
-
 def pages(path: Path) -> int:
     """Number of pages of a multi-page TIFF.
 
@@ -254,9 +248,6 @@ def pages(path: Path) -> int:
     """
     import tifffile
 
-    _present(path)
-    try:
-        with tifffile.TiffFile(path) as file:
-            return len(file.pages)
-    except _BROKEN as error:
-        raise DataError(f"{path}: cannot be read ({error}). Copy or download it again.") from error
+    present(path)
+    with decoding(path), tifffile.TiffFile(path) as file:
+        return len(file.pages)

@@ -16,6 +16,7 @@ from .errors import DataError
 from .fingerprint import Fingerprint, measure
 from .geometry import Geometry, Resize, Step, Window, padded
 from .masks import IGNORE, Index, MaskCoding
+from .new_cases import channel_cases, find_volumes, single_cases
 from .patches import PatchSampling, Target, Uniform, cut
 from .preparation import NORMALISATIONS, Preparation, PreparedVolume, RawVolume
 from .sampling import Draw
@@ -55,7 +56,9 @@ class VolumeReader:
         if len(image) != self.in_channels:
             raise DataError(f"{case.images[0]}: {len(image)} channels, {self.in_channels} expected. Check channels.")
         tissue = self._labels(case.field, image.shape[1:]) > 0.5 if case.field is not None else None
-        return RawVolume(image, self.read_mask(case, image.shape[1:]), first.affine, first.spacing, tissue, case.name)
+        return RawVolume(
+            image, self.read_mask(case, image.shape[1:]), first.affine, first.spacing, tissue, case.images[0]
+        )
 
     def read_mask(self, case: Case, shape: Sequence[int]) -> np.ndarray | None:
         """Labels on the stored grid, or None.
@@ -363,10 +366,6 @@ class VolumeData(SegmentationData):
         return [replace(case, name=f"{case.name}_z{z:03d}", page=z, extra=case) for z in range(depth)]
 
     def find_new_cases(self, folder: Path) -> list[Case]:
-        """Every volume of the folder; with several channels either 4D files or files ending in `_0000`, `_0001`, ..."""
-        groups: dict[str, list[Path]] = {}
-        for path in readers.files(folder, readers.VOLUME_ENDINGS):
-            name = readers.stem(path)
-            head, _, tail = name.rpartition("_")
-            groups.setdefault(head if len(tail) == 4 and tail.isdigit() else name, []).append(path)
-        return [Case(name, tuple(sorted(paths))) for name, paths in groups.items()]
+        """Every volume of the folder and those below; with several channels 4D files or `_0000`, `_0001`, ..."""
+        paths = find_volumes(folder)
+        return single_cases(folder, paths) if self.in_channels == 1 else channel_cases(folder, paths, self.in_channels)

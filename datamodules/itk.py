@@ -1,0 +1,102 @@
+"""NRRD through SimpleITK, a package of the extra `formats`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import DataError
+from .paths import check_size
+
+_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def simpleitk(path: Path) -> Any:
+    """The package, with its warnings silenced: what they tell of is checked here.
+
+    Raises:
+        DataError: If it is not installed.
+    """
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise DataError(
+            f"{path}: this format needs SimpleITK. Install the extra: pip install 'calibrated-segmentation[formats]'."
+        ) from error
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    return SimpleITK
+
+
+def _header(path: Path) -> Any:
+    reader = simpleitk(path).ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader
+
+
+def _grid(path: Path, image: Any) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape `(X, Y, Z)` or `(X, Y, Z, C)` and affine in mm of an image, or of a reader that knows the header."""
+    size, axes = image.GetSize(), image.GetDimension()
+    if axes not in (2, 3, 4):
+        raise DataError(f"{path}: {axes} axes are no plane or volume. Save it as a volume.")
+    inside = min(3, axes)
+    turn = np.array(image.GetDirection()).reshape(axes, axes)[:inside, :inside]
+    affine = np.eye(4)
+    affine[:inside, :inside] = turn * np.array(image.GetSpacing())[:inside]
+    affine[:inside, 3] = image.GetOrigin()[:inside]
+    channels = image.GetNumberOfComponents() if hasattr(image, "GetNumberOfComponents") else 1
+    channels *= size[3] if axes == 4 else 1
+    shape = (*size[:inside], *[1] * (3 - inside), *([channels] if channels > 1 else []))
+    check_size(path, shape)
+    return shape, _TO_RAS @ affine
+
+
+def read_nrrd_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of a NRRD file from its header.
+
+    Raises:
+        DataError: If SimpleITK is missing, or the file is no volume.
+    """
+    return _grid(path, _header(path))
+
+
+def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Array `(X, Y, Z)` or `(X, Y, Z, C)` and affine of a NRRD file.
+
+    Raises:
+        DataError: If SimpleITK is missing, or the file is no volume.
+    """
+    sitk = simpleitk(path)
+    shape, affine = read_nrrd_grid(path)
+    image = sitk.ReadImage(str(path))
+    return as_array(sitk, image).reshape(shape), affine
+
+
+def as_array(sitk: Any, image: Any) -> np.ndarray:
+    """Voxels with axes (x, y, ..., channels)."""
+    array = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        return array.transpose(*range(array.ndim - 2, -1, -1), array.ndim - 1)
+    return array.T
+
+
+def write_nrrd(path: Path, array: np.ndarray, like: Path) -> None:
+    """Write `(X, Y, Z)` or `(X, Y, Z, C)` as compressed NRRD on the grid of another one.
+
+    Args:
+        path: Target.
+        array: uint8 or float32.
+        like: File of which origin, direction and spacing are taken.
+    """
+    sitk, header = simpleitk(like), _header(like)
+    axes = min(3, header.GetDimension())
+    array = array.reshape(*array.shape[:axes], *array.shape[3:])
+    channels = array.ndim > axes
+    image = sitk.GetImageFromArray(
+        np.ascontiguousarray(np.moveaxis(array, -1, 0).T if channels else array.T), isVector=channels
+    )
+    turn = np.array(header.GetDirection()).reshape((header.GetDimension(),) * 2)[:axes, :axes]
+    image.SetDirection(turn.ravel().tolist())
+    image.SetOrigin(header.GetOrigin()[:axes])
+    image.SetSpacing(header.GetSpacing()[:axes])
+    sitk.WriteImage(image, str(path), useCompression=True)

@@ -1,0 +1,269 @@
+"""TIFF and OME-TIFF: pictures as displayed, several channels, and stacks as volumes.
+
+tifffile decodes, because Pillow refuses RGB files with a grey photometric tag, cuts 16-bit colours to 8, and knows no
+channels. Files in colour spaces that tifffile leaves as they are go to Pillow.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import DataError
+from .paths import check_size
+from .pictures import read_picture, turned
+
+_ORIENTATION = 274
+_INVERTED, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_BY_PILLOW = (_CMYK, _YCBCR)
+_TO_MM = {"": 1.0, "m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "nm": 1e-6}
+_TO_RAS = np.eye(4)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the tags say of a TIFF file, its pixels unread.
+
+    Args:
+        axes: One letter an axis, axes of length one dropped: Y, X, Z (depth), C or S (channels), T, Q or I (unnamed).
+        shape: Length of each.
+        photometric: Number of the colour space.
+        bits: Bits a sample.
+        inverted: Small numbers are shown bright.
+        orientation: 1..8.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    photometric: int
+    bits: int
+    inverted: bool
+    orientation: int
+
+
+def tiff_orientation(path: Path) -> int:
+    """Number 1..8 of the first page's orientation tag."""
+    with _file(path) as file:
+        return _orientation(file.pages[0])
+
+
+def _orientation(page: Any) -> int:
+    tag = page.tags.get(_ORIENTATION)
+    return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[Any]:
+    import logging
+
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of damage is raised here
+    with tifffile.TiffFile(path) as file:
+        if not len(file.pages):
+            raise ValueError("it holds no page")
+        yield file
+
+
+def _source(path: Path, file: Any, page: int | None) -> Any:
+    """The page, or the one series of the file; reduced copies of it do not count."""
+    if page is not None:
+        return file.pages[page]
+    series = [s for s in file.series if not s.keyframe.is_reduced and s.kind != "thumbnail"] or file.series[:1]
+    if len(series) > 1:
+        raise DataError(f"{path}: holds {len(series)} pictures of different kinds. Save one picture a file.")
+    return series[0]
+
+
+def _layout(path: Path, source: Any, page: int | None) -> Layout:
+    frame = source if page is not None else source.keyframe
+    pairs = [(a, n) for a, n in zip(source.axes, source.shape, strict=True) if n > 1 or a in "YX"]
+    axes, shape = "".join(a for a, _ in pairs), tuple(int(n) for _, n in pairs)
+    check_size(path, shape)
+    if "Y" not in axes or "X" not in axes or np.dtype(source.dtype).kind == "c":
+        raise DataError(f"{path}: axes {source.axes} of {source.dtype} are no picture. Save it as plain TIFF.")
+    bits = frame.bitspersample if isinstance(frame.bitspersample, int) else max(frame.bitspersample)
+    ours = str(getattr(frame, "software", "")).startswith(
+        "tifffile"
+    )  # it tags boolean arrays so, but means them as given
+    inverted = frame.photometric == _INVERTED and not (bits == 1 and ours)
+    return Layout(axes, shape, int(frame.photometric), bits, inverted, _orientation(frame))
+
+
+def read_tiff(path: Path, channels: int | None = None, page: int | None = None, raw: bool = False) -> np.ndarray:
+    """One picture as displayed: `(H, W)`, or `(H, W, C)` with channels last wherever the file has them.
+
+    Args:
+        path: The file.
+        channels: Number that is expected; it tells which of two unnamed axes is that of the channels.
+        page: Page of a file of several pictures.
+        raw: Keep palette indices and the numbers of 1-, 2- and 4-bit files as stored.
+
+    Raises:
+        DataError: If it is a stack, or of a colour space that has no plain RGB.
+    """
+    with _file(path) as file:
+        source = _source(path, file, page)
+        layout = _layout(path, source, page)
+        if layout.photometric not in (_INVERTED, _GREY, _RGB, _PALETTE, *_BY_PILLOW):
+            name = getattr(source.keyframe.photometric, "name", layout.photometric)
+            raise DataError(f"{path}: is in the colour space {name}. Save it as RGB.")
+        axis = _channel_axis(path, layout, channels)
+        array = None if layout.photometric in _BY_PILLOW else _decoded(path, source, layout)
+        if array is None:
+            return read_picture(path, raw)
+        colours = None if raw or layout.photometric != _PALETTE else source.keyframe.colormap
+    array = _displayed(path, array.reshape(layout.shape), layout, raw)
+    if colours is not None:
+        array = np.moveaxis(colours[:, array] >> 8, 0, -1).astype(np.uint8)
+    elif axis is not None:
+        array = np.moveaxis(array, axis, -1)
+    return turned(array, layout.orientation)
+
+
+def _decoded(path: Path, source: Any, layout: Layout) -> np.ndarray | None:
+    """Samples as stored, or None where Pillow has to decode them, which it does without loss here.
+
+    Raises:
+        DataError: If a package is missing.
+    """
+    try:
+        return source.asarray()
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        if layout.bits <= 8 or len(layout.axes) == 2:
+            return None
+        raise DataError(
+            f"{path}: its compression needs the package imagecodecs. "
+            "Install the extra: pip install 'calibrated-segmentation[formats]'."
+        ) from error
+
+
+def _displayed(path: Path, array: np.ndarray, layout: Layout, raw: bool) -> np.ndarray:
+    """Grey values the way a viewer shows them: not inverted, and few bits stretched to eight."""
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    if layout.inverted:
+        if array.dtype.kind != "u":
+            raise DataError(f"{path}: WhiteIsZero with samples of {array.dtype} is undefined. Save it as BlackIsZero.")
+        array = array.dtype.type(2**layout.bits - 1) - array
+    if layout.bits < 8 and not raw and layout.photometric != _PALETTE:
+        array = array * np.uint8(255 // (2**layout.bits - 1))
+    return array
+
+
+def _channel_axis(path: Path, layout: Layout, channels: int | None) -> int | None:
+    """Position of the axis of channels, None where there is none.
+
+    Raises:
+        DataError: If the file is a stack, or it cannot be told which axis it is.
+    """
+    rest = [i for i, letter in enumerate(layout.axes) if letter not in "YX"]
+    named = [i for i in rest if layout.axes[i] in "CS"]
+    if len(rest) > 1 or (rest and not named and layout.axes[rest[0]] in "ZT"):
+        raise DataError(f"{path}: axes {layout.axes} of {layout.shape} are a stack, no picture. Read it as a volume.")
+    if not rest or named:
+        return rest[0] if rest else None
+    fitting = [i for i in (0, 2) if channels is not None and layout.shape[i] == channels]
+    if len(fitting) != 1:
+        raise DataError(
+            f"{path}: shape {layout.shape} is a stack, or has channels on an axis without a name. "
+            "Set the number of channels, save axes (OME-TIFF), or read it as a volume."
+        )
+    return fitting[0]
+
+
+def is_stack(path: Path) -> bool:
+    """Whether a TIFF file is a volume: it has a depth, or several pages without a name."""
+    with _file(path) as file:
+        layout = _layout(path, _source(path, file, None), None)
+    return any(letter in layout.axes for letter in "ZQI")
+
+
+def read_stack_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape `(X, Y, Z)` or `(X, Y, Z, C)` and affine in mm of a stack; 1 where it gives no spacing.
+
+    Raises:
+        DataError: If it has a time axis, or axes that are not understood.
+    """
+    with _file(path) as file:
+        layout = _layout(path, _source(path, file, None), None)
+        spacing = _spacing(path, file)
+    sizes = dict(zip(layout.axes, layout.shape, strict=True))
+    depth, last = _stack_axes(path, layout.axes)
+    channels = (sizes[last],) if last else ()
+    shape = (sizes["X"], sizes["Y"], sizes.get(depth, 1), *channels)
+    return shape, np.diag([*spacing, 1.0])
+
+
+def read_stack(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Array `(X, Y, Z)` or `(X, Y, Z, C)` and affine of a stack.
+
+    Raises:
+        DataError: If it is damaged, or its axes are not understood.
+    """
+    shape, affine = read_stack_grid(path)
+    with _file(path) as file:
+        source = _source(path, file, None)
+        layout = _layout(path, source, None)
+        array = _decoded(path, source, layout)
+    if array is None:
+        raise DataError(f"{path}: its compression needs the package imagecodecs. Install the extra 'formats'.")
+    if layout.photometric == _PALETTE:
+        layout = Layout(layout.axes, layout.shape, _GREY, layout.bits, False, layout.orientation)
+    array = _displayed(path, array.reshape(layout.shape), layout, raw=True)
+    order = [layout.axes.index(letter) for letter in ("X", "Y", *_stack_axes(path, layout.axes)) if letter]
+    return array.transpose(order).reshape(shape), affine
+
+
+def _stack_axes(path: Path, axes: str) -> tuple[str, str]:
+    """Letters of depth and channels, empty where there is none."""
+    rest = [letter for letter in axes if letter not in "YX"]
+    last = next((letter for letter in rest if letter in "CS"), "")
+    depth = next((letter for letter in "ZQI" if letter in rest), "")
+    if set(rest) != {letter for letter in (depth, last) if letter} or len(rest) > 2:
+        raise DataError(f"{path}: axes {axes} are no volume (X, Y, Z, channels). Save one file a time point.")
+    return depth, last
+
+
+def _spacing(path: Path, file: Any) -> Sequence[float]:
+    """Millimetres on x, y, z: from OME, ImageJ, or a `.json` beside it as nnU-Net has it."""
+    if file.is_ome:
+        return _ome_spacing(file.ome_metadata)
+    beside = path.with_suffix(".json")
+    if beside.is_file():
+        facts = json.loads(beside.read_text(encoding="utf-8"))
+        if isinstance(facts, dict) and len(facts.get("spacing", ())) == 3:
+            return tuple(float(s) for s in facts["spacing"][::-1])
+    if file.is_imagej:
+        return _imagej_spacing(file)
+    return (1.0, 1.0, 1.0)
+
+
+def _ome_spacing(text: str) -> Sequence[float]:
+    import xml.etree.ElementTree as Tree
+
+    pixels = next((node for node in Tree.fromstring(text).iter() if node.tag.endswith("}Pixels")), None)
+    if pixels is None:
+        return (1.0, 1.0, 1.0)
+    return tuple(
+        float(pixels.get(f"PhysicalSize{axis}", 1)) * _TO_MM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), 1.0)
+        if pixels.get(f"PhysicalSize{axis}")
+        else 1.0
+        for axis in "XYZ"
+    )
+
+
+def _imagej_spacing(file: Any) -> Sequence[float]:
+    facts, tags = file.imagej_metadata or {}, file.pages[0].tags
+    scale = _TO_MM.get(str(facts.get("unit", "")).replace("\\u00B5", "µ"), 1.0)
+    plane = []
+    for name in ("XResolution", "YResolution"):
+        top, bottom = tags[name].value if name in tags else (1, 1)
+        plane.append(scale * bottom / top if top and bottom else 1.0)
+    return (*plane, scale * float(facts.get("spacing", 1.0)))
