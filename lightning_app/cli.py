@@ -21,6 +21,10 @@ OTHER_VERBS = {
     "report": ("lightning_app.report", "make one HTML page that compares runs"),
     "data": ("lightning_app.data_command", "list the data sets, check a folder before hours are spent"),
     "dashboard": ("lightning_app.dashboard", "write a W&B workspace for a sweep"),
+    "nnunet-path": (
+        "calibrated_segmentation.integrations.nnunet.path",
+        "print the folder of our trainers, for nnU-Net's variable nnUNet_extTrainer",
+    ),
 }
 
 
@@ -67,7 +71,7 @@ def overview() -> str:
         "",
         "Train, calibrate and compare biomedical segmentation networks in 2D and 3D.",
         "",
-        *(f"  {verb:<10} {text}" for verb, text in verbs.items()),
+        *(f"  {verb:<11} {text}" for verb, text in verbs.items()),
         "",
         "  python -m lightning_app fit                  train on synthetic images, no data needed",
         "  python -m lightning_app fit --help           every option of a verb",

@@ -1,5 +1,7 @@
 """The verb `export`: a checkpoint's network as an ONNX file, checked against the network itself."""
 
+import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +9,19 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from torch import Tensor
 
-from lightning_app.calibration.calibrate import KEY, CalibratingTrainer
-from models import export_onnx
+from lightning_app.calibration.calibrate import CalibratingTrainer, restore
+from lightning_app.files import write_text
+from models import (
+    Averaged,
+    Calibrator,
+    LocalTemperatureScaling,
+    SlidingWindow,
+    export_calibrator,
+    export_onnx,
+    onnx_runner,
+)
 
 
 class ProgramTrainer(CalibratingTrainer):
@@ -48,18 +60,95 @@ class ProgramTrainer(CalibratingTrainer):
         model.load_state_dict(checkpoint["state_dict"], strict=False)
         path = Path(output) if output else Path(ckpt_path).with_suffix(".onnx")
         path.parent.mkdir(parents=True, exist_ok=True)
-        difference = export_onnx(model.net, path, torch.zeros(1, channels, *shape))  # type: ignore[arg-type]
+        export = Export(
+            model, path, torch.zeros(1, channels, *shape), checkpoint, getattr(datamodule, "normalisation", None)
+        )
+        sys.stdout.write("\n".join(export.write()) + "\n")
+        return path
+
+
+class Export:
+    """The files of one export: `NAME.onnx`, `NAME.json` and `NAME_predict.py`; `NAME_calibrator.onnx` under tiling.
+
+    Args:
+        model: The training module with the checkpoint's weights.
+        path: The file of the network.
+        example: Image `(1, C, *S)` of the size that the network is exported for.
+        checkpoint: The checkpoint, for its calibrator.
+        normalisation: What the data set calls the intensities that the network sees.
+    """
+
+    def __init__(
+        self, model: Any, path: Path, example: Tensor, checkpoint: dict[str, Any], normalisation: str | None
+    ) -> None:
+        self.model, self.path, self.example, self.normalisation = model, path, example, normalisation
+        found = restore(checkpoint)
+        self.calibrator: Calibrator | None = found[0] if found else None
+        self.record: dict[str, Any] = found[1] if found else {}
+        self.tiles = model.inference if isinstance(model.inference, SlidingWindow) else None
+
+    def write(self) -> list[str]:
+        """Write the files; lines for the terminal."""
+        calibrator = None if self.tiles else self.calibrator
+        difference = export_onnx(self.model.net, self.path, self.example, calibrator)
+        if self.tiles and self.calibrator:
+            difference = max(difference, self._write_calibrator(self.calibrator))
+        write_text(self.path.with_suffix(".json"), json.dumps(self.facts(), indent=1) + "\n")
+        runner = self.path.with_name(f"{self.path.stem}_predict.py")
+        write_text(runner, Path(onnx_runner.__file__).read_text(encoding="utf-8"))
+        return self._lines(difference, runner)
+
+    def facts(self) -> dict[str, Any]:
+        """What a program that has nothing but the files must know."""
+        return {
+            "network": self.path.name,
+            "calibrator": self._calibrator_file.name if self.tiles and self.calibrator else None,
+            "method": self.record.get("method"),
+            "classes": list(self.model.class_names),
+            "thresholds": self.record.get("thresholds"),
+            "channels": self.example.shape[1],
+            "size": list(self.example.shape[2:]),
+            "intensities": self.normalisation,
+            "tiles": self._tiling(self.tiles) if self.tiles else None,
+        }
+
+    @property
+    def _calibrator_file(self) -> Path:
+        return self.path.with_name(f"{self.path.stem}_calibrator.onnx")
+
+    def _write_calibrator(self, calibrator: Calibrator) -> float:
+        """Beside the network: it is applied to what the tiles were blended to, not to each tile."""
+        image = self.example if isinstance(calibrator, LocalTemperatureScaling) and calibrator.in_channels else None
+        probs = torch.full((1, len(self.model.class_names), *self.example.shape[2:]), 1 / len(self.model.class_names))
+        return export_calibrator(calibrator, self._calibrator_file, probs, image)
+
+    def _tiling(self, tiles: SlidingWindow) -> dict[str, Any]:
+        with torch.no_grad():
+            returned = self.model.net.eval()(self.example)
+        return {
+            "window": list(tiles.window),
+            "returned": list(returned.shape[2:]),
+            "overlap": tiles.overlap,
+            "blend": tiles.blend,
+            "average": tiles.average,
+            "padding": tiles.padding,
+        }
+
+    def _lines(self, difference: float, runner: Path) -> list[str]:
+        shape = " x ".join(map(str, self.example.shape[2:]))
+        inside = "in NAME_calibrator.onnx, for blended tiles" if self.tiles else "in the file"
         lines = [
             "",
-            f"ONNX file                 {path}",
-            f"input `image`             float32, batch x {channels} x {' x '.join(map(str, shape))}",
-            f"output `logits`           {', '.join(model.class_names)}",  # type: ignore[arg-type]
+            f"ONNX file                 {self.path}",
+            f"input `image`             float32, batch x {self.example.shape[1]} x {shape}",
+            f"outputs                   `logits`, `probabilities`: {', '.join(self.model.class_names)}",
+            f"calibrator                {self.record['method'] + ', ' + inside if self.record else 'none'}",
             f"largest difference        {difference:.1e} of a probability, against the network on another image",
+            f"run it without torch      python {shlex.quote(str(runner))} image.npy probabilities.npy",
         ]
-        if KEY in checkpoint:
-            lines.append(f"not in the file           the checkpoint's calibrator ({checkpoint[KEY]['method']})")
-        sys.stdout.write("\n".join(lines) + "\n")
-        return path
+        if isinstance(self.model.inference, Averaged):
+            lines.append(f"not in the file           {type(self.model.inference).__name__}: the file is one pass")
+        return lines
 
 
 def spatial_size(model: Any, datamodule: Any, size: Sequence[int] | None) -> tuple[int, ...]:

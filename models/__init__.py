@@ -6,7 +6,7 @@ from .builders import MONAI, SMP, NNUNet
 from .calibrator import Calibrator, Case, FitReport
 from .deepmedic import DeepMedic
 from .dicepp_inverse import DicePlusPlusInverse
-from .export import export_onnx
+from .export import export_calibrator, export_onnx
 from .highres3d import HighRes3DNet
 from .local_temperature import ImageTemperatureScaling, LocalTemperatureScaling
 from .network import LegalSizes, Network, adaptive_norm
@@ -66,5 +66,6 @@ __all__ = [
     "adaptive_norm",
     "combine",
     "entropy",
+    "export_calibrator",
     "export_onnx",
 ]

@@ -68,12 +68,11 @@ class DicePlusPlusInverse(Calibrator):
 
     def calibrated(self, log_probs: Tensor) -> Tensor:
         """Log probabilities with the foreground classes undone."""
-        if not self.fitted:
-            return log_probs
         p = log_probs.exp()
         power, rest = p ** (self.gamma - 1), (1 - p).clamp_min(0) ** (self.gamma - 1)
         dice = self.soft_dice.to(p).clamp_min(1e-6).view(-1, 1)
         undone = (power / (power + rest + (2 / dice - 2) / self.gamma))[:, 1:]
         share = undone.sum(1, keepdim=True)
         undone = undone / share.clamp_min(1)
-        return log_probabilities(torch.cat(((1 - share).clamp_min(0), undone), dim=1))
+        result = log_probabilities(torch.cat(((1 - share).clamp_min(0), undone), dim=1))
+        return torch.where(self.fitted, result, log_probs)

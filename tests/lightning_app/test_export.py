@@ -1,11 +1,16 @@
-"""The verb `export` against the network that it writes."""
+"""The verb `export` against the network and calibrator that it writes."""
 
+import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 import models
+from lightning_app.calibration.calibrate import restore
 from lightning_app.cli import main
 from lightning_app.export import spatial_size
 
@@ -15,22 +20,69 @@ SMALL = [
     *("--data.size=32", "--data.num_cases=[2,2,2]", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"),
     *("--model.net=models.UNet", "--model.net.width=4", "--model.net.depth=2", "--trainer.logger=false"),
 ]
+TILES = [
+    "--model.inference=models.SlidingWindow",
+    "--model.inference.window=[16,24]",
+    "--model.inference.padding=nearest",
+]
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; import runpy; sys.argv = sys.argv[1:]; "
+WITHOUT_TORCH += "runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
-def test_file_says_what_the_checkpoint_says(tmp_path, capsys):
-    args = ["fit", *SMALL, "--trainer.max_epochs=1", f"--runs_dir={tmp_path}", "--run_name=a"]
-    checkpoint = main(args).run_folder.checkpoint("best")
-    main(["export", f"--ckpt_path={tmp_path / 'a'}", "--size=[16,24]", f"--output={tmp_path / 'out' / 'net.onnx'}"])
-    assert "largest difference" in capsys.readouterr().out
-    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
-    weights = {name.removeprefix("net."): value for name, value in weights.items() if name.startswith("net.")}
+def trained(folder, *options):
+    """A run with a temperature in its checkpoint."""
+    main(["fit", *SMALL, *options, "--trainer.max_epochs=1", f"--runs_dir={folder}", "--run_name=a"])
+    main(["calibrate", f"--ckpt_path={folder / 'a'}", "--method=temperature", "--trainer.logger=false"])
+    return torch.load(folder / "a" / "checkpoints" / "best.ckpt", weights_only=True)
+
+
+def network(checkpoint):
+    weights = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
     channels = next(value.shape[1] for value in weights.values() if value.ndim == 4)
-    net, image = models.UNet(2, channels, 2, width=4, depth=2).eval(), torch.randn(3, channels, 16, 24)
+    net = models.UNet(2, channels, 2, width=4, depth=2).eval()
     net.load_state_dict(weights)
-    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "net.onnx"))
-    found = session.run(None, {"image": image.numpy()})[0]
+    return net
+
+
+def run_alone(file, image, folder):
+    """What the copied runner says in a process that cannot import torch."""
+    np.save(folder / "image.npy", image.numpy())
+    script = file.with_name(f"{file.stem}_predict.py")
+    call = [sys.executable, "-c", WITHOUT_TORCH, str(script), str(folder / "image.npy"), str(folder / "probs.npy")]
+    subprocess.run(call, check=True, cwd=folder)
+    return torch.from_numpy(np.load(folder / "probs.npy"))
+
+
+def test_file_holds_the_network_and_its_calibrator(tmp_path, capsys):
+    checkpoint = trained(tmp_path)
+    file = tmp_path / "out" / "net.onnx"
+    main(["export", f"--ckpt_path={tmp_path / 'a'}", "--size=[16,24]", f"--output={file}"])
+    assert "temperature, in the file" in capsys.readouterr().out
+    net, (calibrator, _) = network(checkpoint), restore(checkpoint)
+    image = torch.randn(3, net.in_channels, 16, 24)
+    logits, probs = onnxruntime.InferenceSession(str(file)).run(None, {"image": image.numpy()})
     with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(found), net(image), atol=1e-4, rtol=1e-3)
+        expected = net(image)
+    torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-4, rtol=1e-3)
+    calibrated = calibrator(expected.softmax(1))
+    assert float((calibrated - expected.softmax(1)).abs().max()) > 1e-3  # else the next line proves nothing
+    torch.testing.assert_close(torch.from_numpy(probs), calibrated, atol=1e-5, rtol=0)
+    torch.testing.assert_close(run_alone(file, image[0], tmp_path), calibrated[0], atol=1e-5, rtol=0)
+
+
+def test_tiles_are_blended_and_calibrated_as_predict_does_without_torch(tmp_path):
+    checkpoint = trained(tmp_path, *TILES)
+    file = tmp_path / "net.onnx"
+    main(["export", f"--ckpt_path={tmp_path / 'a'}", f"--output={file}"])
+    net, (calibrator, _) = network(checkpoint), restore(checkpoint)
+    image = torch.randn(1, net.in_channels, 37, 20)  # larger than the window along one axis, smaller along the other
+    probs = models.SlidingWindow([16, 24], padding="nearest")(image, net)
+    found = run_alone(file, image[0], tmp_path)
+    torch.testing.assert_close(found, calibrator(probs)[0], atol=1e-5, rtol=0)
+    facts = json.loads((tmp_path / "net.json").read_text())
+    assert len(facts["classes"]) == 2
+    assert facts["method"] == "temperature"
+    assert facts["calibrator"] == "net_calibrator.onnx"
 
 
 def test_size_is_the_one_asked_for_then_the_windows_the_patches_the_images():
