@@ -28,7 +28,7 @@ from .promise12 import PROMISE12
 from .transforms import Augment2D, Augment3D
 from .volumes import VolumeData
 from .wmh2017 import WMH2017
-from .writers import write_map, write_mask, write_probabilities
+from .writers import is_series, is_written, write_map, write_mask, write_probabilities, write_segmentation
 
 __all__ = [
     "ACDC",
@@ -62,7 +62,10 @@ __all__ = [
     "SegmentationData",
     "Uniform",
     "VolumeData",
+    "is_series",
+    "is_written",
     "write_map",
     "write_mask",
     "write_probabilities",
+    "write_segmentation",
 ]

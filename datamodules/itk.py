@@ -11,6 +11,14 @@ from .paths import check_size
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
+def missing(path: Path, package: str, otherwise: str = "") -> DataError:
+    """The error where a package of the extra is needed and not installed."""
+    return DataError(
+        f"{path}: to read it the package {package} is needed. "
+        f"Install the extra, pip install 'calibrated-segmentation[formats]'{otherwise}."
+    )
+
+
 def simpleitk(path: Path) -> Any:
     """The package, with its warnings silenced: what they tell of is checked here.
 
@@ -20,9 +28,7 @@ def simpleitk(path: Path) -> Any:
     try:
         import SimpleITK
     except ImportError as error:
-        raise DataError(
-            f"{path}: this format needs SimpleITK. Install the extra: pip install 'calibrated-segmentation[formats]'."
-        ) from error
+        raise missing(path, "SimpleITK") from error
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     return SimpleITK
 

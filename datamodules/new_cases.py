@@ -18,15 +18,19 @@ def find_files(folder: Path, endings: Iterable[str]) -> list[Path]:
 
 
 def find_volumes(folder: Path) -> list[Path]:
-    """Visible volumes of the folder and all folders below it."""
-    return find_files(folder, readers.VOLUME_ENDINGS)
+    """Visible volumes of the folder and all folders below it: files, and what stands for each DICOM series."""
+    found: list[Path] = []
+    for below in readers.folders(folder):
+        found += [path for path in readers.files(below, readers.VOLUME_ENDINGS) if path.suffix.lower() != ".dcm"]
+        found += readers.dicom_series(below)
+    return found
 
 
 def case_name(folder: Path, path: Path) -> str:
     """Name of a file's case: its path below the folder without ending, with `/` between folders."""
     if path == folder:
         return folder.resolve().name
-    return (path.parent.relative_to(folder) / (path.name if path.is_dir() else readers.stem(path))).as_posix()
+    return (path.parent.relative_to(folder) / readers.stem(path)).as_posix()
 
 
 def single_cases(folder: Path, paths: Sequence[Path]) -> list[Case]:

@@ -146,3 +146,44 @@ def _believe(path: Path, spacing: np.ndarray, unit: str) -> None:
 
 def _words(spacing: np.ndarray) -> str:
     return " x ".join(f"{value:.4g}" for value in spacing)
+
+
+def write_nibabel(path: Path, array: np.ndarray, affine: np.ndarray | None, like: Path | None) -> None:
+    """Write `(X, Y, Z)` or `(X, Y, Z, K)` as NIfTI or FreeSurfer file.
+
+    With `like` its header is kept, so that whatever a reader makes of its sform, qform, pixdim and unit, it makes the
+    same of what is written.
+
+    Args:
+        path: Target.
+        array: uint8 or float32.
+        affine: Indices to mm, for a header of its own.
+        like: File on whose grid the array lies.
+    """
+    import nibabel
+
+    image = None if like is None else open_header(like)
+    if image is None or not hasattr(image, "get_qform"):
+        affine = affine if image is None else image.affine
+        if path.suffix.lower() in (".mgz", ".mgh"):
+            result: Any = nibabel.MGHImage(array, affine)
+        else:
+            result = nibabel.Nifti1Image(array, affine)
+            result.header.set_xyzt_units("mm")
+    else:
+        if len(image.shape) < 3:
+            array = array.reshape(*image.shape, *array.shape[3:]) if array.ndim == 3 else array
+        kind = nibabel.Nifti2Image if isinstance(image, nibabel.Nifti2Pair) else nibabel.Nifti1Image
+        result = kind(array, None, _bare(image.header.copy(), array))
+    nibabel.save(result, path)
+
+
+def _bare(header: Any, array: np.ndarray) -> Any:
+    """A header of another image without what tells of its values."""
+    header.set_data_dtype(array.dtype)
+    header.set_data_shape(array.shape)
+    header["cal_max"] = header["cal_min"] = header["scl_slope"] = header["scl_inter"] = 0
+    header["intent_code"] = 0
+    header["pixdim"][4:] = 1
+    header.extensions.clear()
+    return header

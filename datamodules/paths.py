@@ -12,17 +12,16 @@ from .errors import DataError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".pbm")
 TIFF_ENDINGS = (".tif", ".tiff")
+NIFTI_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
 META_ENDINGS = (".mha", ".mhd")
 NRRD_ENDINGS = (".nrrd", ".nhdr")
 VOLUME_ENDINGS = (
-    ".nii.gz",
-    ".nii",
-    ".hdr",
-    ".img",
+    *NIFTI_ENDINGS,
     ".mgz",
     ".mgh",
     *META_ENDINGS,
     *NRRD_ENDINGS,
+    ".dcm",
     *TIFF_ENDINGS,
 )
 MAX_VOXELS = 1_000_000_000
@@ -33,6 +32,8 @@ _JUNK = {"thumbs.db", "desktop.ini", "__macosx", "dicomdir"}
 def stem(path: Path) -> str:
     """File name without its ending, where `.nii.gz` is one ending."""
     name = path.name
+    if path.is_dir():
+        return name
     return name[:-7] if name.lower().endswith(".nii.gz") else path.stem
 
 

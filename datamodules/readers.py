@@ -10,12 +10,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from .dicom import dicom_series, is_dicom, is_segmentation, read_dicom, read_dicom_grid, read_segmentation, series_files
 from .errors import DataError
+from .itk import read_nrrd, read_nrrd_grid
 from .metaimage import data_file, read_header, read_metaimage, shape_and_affine
 from .nifti import read_grid, read_nifti
 from .paths import (
     IMAGE_ENDINGS,
     META_ENDINGS,
+    NIFTI_ENDINGS,
     NRRD_ENDINGS,
     TIFF_ENDINGS,
     VOLUME_ENDINGS,
@@ -34,6 +37,7 @@ __all__ = [
     "IMAGE_ENDINGS",
     "VOLUME_ENDINGS",
     "Volume",
+    "dicom_series",
     "files",
     "folders",
     "is_visible",
@@ -155,23 +159,27 @@ def _format(path: Path) -> _Format:
     if name.endswith(TIFF_ENDINGS):
         return _Format(read_stack, read_stack_grid)
     if name.endswith(NRRD_ENDINGS):
-        from .itk import read_nrrd, read_nrrd_grid
-
         return _Format(read_nrrd, read_nrrd_grid)
+    if not name.endswith(VOLUME_ENDINGS) or name.endswith(".dcm"):
+        return _Format(read_dicom, read_dicom_grid)
     return _Format(read_nifti, lambda p: (read_grid(p).shape, read_grid(p).affine))
 
 
-def read_volume(path: Path, labels: bool = False) -> Volume:
+def read_volume(path: Path, labels: bool = False, like: Path | None = None) -> Volume:
     """Read a volume whole, scaled as its header says, and check its values and its geometry.
 
     Args:
         path: A file with one of `VOLUME_ENDINGS`, or a folder of one DICOM series.
         labels: The file is a label map, so values that are not finite are left to the mask coding to refuse.
+        like: The image of a label map, on whose grid a DICOM segmentation is laid.
 
     Raises:
         DataError: If the file is absent, truncated, not 2D to 4D, holds NaN or infinity, or has an absurd spacing.
     """
     present(path)
+    if like is not None and is_segmentation(path):
+        shape, affine = volume_header(like)
+        return Volume(read_segmentation(path, shape[:3], affine), affine, volume_spacing(like, affine))
     with decoding(path):
         array, affine = _format(path).read(path)
     array = array.reshape(_with_depth(path, array.shape))
@@ -204,7 +212,7 @@ def volume_header(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
 
 def remark(path: Path) -> str:
     """What is odd about a volume's header though it can be read; empty if nothing is."""
-    if not path.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
+    if not path.name.lower().endswith(NIFTI_ENDINGS):
         return ""
     return read_grid(path).remark
 
@@ -216,9 +224,7 @@ def parts(path: Path) -> tuple[Path, ...]:
         return (path, data_file(path, read_header(path)[0]))
     if name.endswith((".hdr", ".img")):
         return tuple(path.with_suffix(ending) for ending in (".hdr", ".img") if path.with_suffix(ending).exists())
-    if path.is_dir():
-        return tuple(files(path, ("",)))
-    return (path,)
+    return series_files(path) if path.is_dir() or is_dicom(path) else (path,)
 
 
 def volume_spacing(path: Path, affine: np.ndarray) -> tuple[float, float, float]:

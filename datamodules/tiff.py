@@ -267,3 +267,27 @@ def _imagej_spacing(file: Any) -> Sequence[float]:
         top, bottom = tags[name].value if name in tags else (1, 1)
         plane.append(scale * bottom / top if top and bottom else 1.0)
     return (*plane, scale * float(facts.get("spacing", 1.0)))
+
+
+def write_stack(path: Path, array: np.ndarray, spacing: Sequence[float]) -> None:
+    """Write `(X, Y, Z)` or `(X, Y, Z, C)` as compressed OME-TIFF with the spacing in mm.
+
+    Args:
+        path: Target.
+        array: uint8 or float32.
+        spacing: mm on x, y and z.
+    """
+    import tifffile
+
+    axes = "ZYX" if array.ndim == 3 else "ZCYX"
+    order = [{"X": 0, "Y": 1, "Z": 2, "C": 3}[letter] for letter in axes]
+    sizes = {f"PhysicalSize{axis}": float(size) for axis, size in zip("XYZ", spacing, strict=True)}
+    units = {f"PhysicalSize{axis}Unit": "mm" for axis in "XYZ"}
+    tifffile.imwrite(
+        path,
+        np.ascontiguousarray(array.transpose(order)),
+        ome=True,
+        photometric="minisblack",
+        compression="zlib",
+        metadata={"axes": axes, **sizes, **units},
+    )

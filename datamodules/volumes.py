@@ -68,11 +68,11 @@ class VolumeReader:
         """
         if not case.masks:
             return None
-        return self.coding.decode([self._labels(path, shape) for path in case.masks], case.masks)
+        return self.coding.decode([self._labels(path, shape, case.images[0]) for path in case.masks], case.masks)
 
     @staticmethod
-    def _labels(path: Path, shape: Sequence[int]) -> np.ndarray:
-        array = readers.read_volume(path, labels=True).array
+    def _labels(path: Path, shape: Sequence[int], like: Path | None = None) -> np.ndarray:
+        array = readers.read_volume(path, labels=True, like=like).array
         if array.shape != tuple(shape):
             raise DataError(f"{path}: shape {array.shape} for an image of {tuple(shape)}. Use the matching mask.")
         return array

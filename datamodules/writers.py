@@ -2,14 +2,23 @@
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from .dicom import find_series, is_dicom, save_segmentation
 from .errors import DataError
 from .geometry import Geometry
+from .itk import write_nrrd
+from .metaimage import write_metaimage
+from .nifti import write_nibabel
+from .paths import META_ENDINGS, NIFTI_ENDINGS, NRRD_ENDINGS, TIFF_ENDINGS
+from .pictures import ORIENTATION, orientation_of, turned_back
+from .tiff import write_stack
 
+MASK_ENDINGS = (".png", ".nii.gz", ".mgz", ".mha", ".nrrd", ".tif")
 _PALETTE = (0, 0, 0, 230, 75, 53, 77, 187, 213, 0, 160, 135, 243, 155, 127, 60, 84, 136, 132, 145, 180, 126, 97, 72)
 
 
@@ -27,7 +36,11 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def write_mask(stem: Path, mask: np.ndarray, geometry: Geometry) -> Path:
-    """Write a label map `(*original_shape)`: a palette PNG with labels as indices, or NIfTI with the input's affine.
+    """Write a label map `(*original_shape)`: a palette PNG with labels as indices, or a volume.
+
+    Volumes are written in the format and with the header of the case's file (`geometry.source`): NIfTI, MetaImage,
+    FreeSurfer, NRRD or TIFF; NIfTI for DICOM and where there is no file. Pictures lie as the file's pixels do, with its
+    orientation tag.
 
     Args:
         stem: Target without ending.
@@ -43,19 +56,16 @@ def write_mask(stem: Path, mask: np.ndarray, geometry: Geometry) -> Path:
     _check(stem, mask.shape, geometry)
     mask = np.ascontiguousarray(mask, dtype=np.uint8)
     if geometry.kind == "volume":
-        return _nifti(stem, mask, geometry)
-    from PIL import Image
-
-    image = Image.fromarray(mask)
-    image.putpalette(_PALETTE)
-    return write_atomic(Path(f"{stem}.png"), image.save)
+        return _volume(stem, mask, geometry)
+    return _picture(Path(f"{stem}.png"), mask, geometry, _PALETTE)
 
 
 def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry) -> Path:
     """Write class probabilities `(K, *original_shape)`.
 
-    Volumes become a 4D float32 NIfTI `(X, Y, Z, K)` with the input's affine. Images become a 16-bit grey PNG in which
-    65,535 is probability 1: of the foreground for two classes, else one a foreground class, `<stem>_<class>.png`.
+    Volumes become float32 as `write_mask` has it, in NIfTI `(X, Y, Z, K)`, elsewhere with K channels. Images become a
+    16-bit grey PNG in which 65,535 is probability 1: of the foreground for two classes, else one a foreground class,
+    `<stem>_<class>.png`.
 
     Args:
         stem: Target without ending.
@@ -70,18 +80,16 @@ def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry) -> Pa
     """
     _check(stem, probs.shape[1:], geometry)
     if geometry.kind == "volume":
-        return _nifti(stem, np.moveaxis(probs, 0, -1).astype(np.float32, copy=False), geometry)
-    from PIL import Image
-
+        return _volume(stem, np.moveaxis(probs, 0, -1).astype(np.float32, copy=False), geometry)
     levels = _levels(probs)
     names = {1: f"{stem}.png"} if len(probs) == 2 else {k: f"{stem}_{k}.png" for k in range(1, len(probs))}
-    return [write_atomic(Path(name), Image.fromarray(levels[k]).save) for k, name in names.items()][-1]
+    return [_picture(Path(name), levels[k], geometry) for k, name in names.items()][-1]
 
 
 def write_map(stem: Path, values: np.ndarray, geometry: Geometry, largest: float) -> Path:
     """Write one number a voxel, such as an entropy, `(*original_shape)` in [0, largest].
 
-    Volumes become a float32 NIfTI of the numbers themselves with the input's affine. Images become a 16-bit grey PNG in
+    Volumes become float32, the numbers themselves, as `write_mask` has it. Images become a 16-bit grey PNG in
     which 65,535 is `largest`.
 
     Args:
@@ -98,10 +106,8 @@ def write_map(stem: Path, values: np.ndarray, geometry: Geometry, largest: float
     """
     _check(stem, values.shape, geometry)
     if geometry.kind == "volume":
-        return _nifti(stem, values.astype(np.float32, copy=False), geometry)
-    from PIL import Image
-
-    return write_atomic(Path(f"{stem}.png"), Image.fromarray(_levels(values / largest)).save)
+        return _volume(stem, values.astype(np.float32, copy=False), geometry)
+    return _picture(Path(f"{stem}.png"), _levels(values / largest), geometry)
 
 
 def _levels(shares: np.ndarray) -> np.ndarray:
@@ -109,12 +115,70 @@ def _levels(shares: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(shares, 0, 1) * np.iinfo(np.uint16).max).astype(np.uint16)
 
 
-def _nifti(stem: Path, array: np.ndarray, geometry: Geometry) -> Path:
-    import nibabel
+def _volume(stem: Path, array: np.ndarray, geometry: Geometry) -> Path:
+    """Write a volume in the format and with the header of the case's file; NIfTI where it has none of its own."""
+    like = geometry.source
+    if like is None:
+        return write_atomic(Path(f"{stem}.nii.gz"), lambda path: write_nibabel(path, array, geometry.affine, None))
+    name = like.name.lower()
+    if name.endswith(META_ENDINGS):
+        return write_atomic(Path(f"{stem}.mha"), lambda path: write_metaimage(path, array, like))
+    if name.endswith(NRRD_ENDINGS):
+        return write_atomic(Path(f"{stem}.nrrd"), lambda path: write_nrrd(path, array, like))
+    if name.endswith(TIFF_ENDINGS):
+        return write_atomic(Path(f"{stem}.tif"), lambda path: write_stack(path, array, geometry.spacing))
+    if name.endswith((".mgz", ".mgh")):
+        return write_atomic(Path(f"{stem}.mgz"), lambda path: write_nibabel(path, array, None, like))
+    header = like if name.endswith(NIFTI_ENDINGS) else None
+    return write_atomic(Path(f"{stem}.nii.gz"), lambda path: write_nibabel(path, array, geometry.affine, header))
 
-    image = nibabel.Nifti1Image(array, geometry.affine)
-    image.header.set_xyzt_units("mm")
-    return write_atomic(Path(f"{stem}.nii.gz"), lambda path: nibabel.save(image, path))
+
+def _picture(path: Path, pixels: np.ndarray, geometry: Geometry, palette: Sequence[int] = ()) -> Path:
+    """Write a PNG whose pixels lie as those of the case's file do, under the same orientation tag."""
+    from PIL import Image
+
+    orientation = orientation_of(geometry.source) if geometry.source else 1
+    image = Image.fromarray(np.ascontiguousarray(turned_back(pixels, orientation)))
+    if palette:
+        image.putpalette(palette)
+    tags = Image.Exif()
+    if orientation != 1:
+        tags[ORIENTATION] = orientation
+    return write_atomic(path, lambda part: image.save(part, exif=tags))
+
+
+def write_segmentation(stem: Path, mask: np.ndarray, geometry: Geometry, class_names: Sequence[str]) -> Path:
+    """Write a label map as a DICOM segmentation of the series that it was predicted of, where highdicom is installed.
+
+    Args:
+        stem: Target without ending.
+        mask: Labels, uint8, `(*original_shape)`.
+        geometry: Of the case, whose `source` is a DICOM series.
+        class_names: Names of the classes, background first.
+
+    Returns:
+        The file written, `<stem>.dcm`.
+
+    Raises:
+        DataError: If the mask is not on the original grid, or the case's file is no DICOM series.
+    """
+    _check(stem, mask.shape, geometry)
+    if not is_series(geometry):
+        raise DataError(f"{stem}: the case comes from {geometry.source}, no DICOM series. Write it with write_mask.")
+    series = find_series(geometry.source)  # type: ignore[arg-type]
+    return write_atomic(Path(f"{stem}.dcm"), lambda path: save_segmentation(path, mask, series, class_names))
+
+
+def is_series(geometry: Geometry) -> bool:
+    """Whether a case comes from a DICOM series and highdicom is there to write a segmentation of it."""
+    source = geometry.source
+    dicom = geometry.kind == "volume" and source is not None and (source.is_dir() or is_dicom(source))
+    return dicom and find_spec("highdicom") is not None
+
+
+def is_written(stem: Path) -> bool:
+    """Whether a mask was written under this name, in any format."""
+    return any(Path(f"{stem}{ending}").is_file() for ending in MASK_ENDINGS)
 
 
 def _check(stem: Path, shape: tuple[int, ...], geometry: Geometry) -> None:

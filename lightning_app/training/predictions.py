@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from datamodules import write_map, write_mask, write_probabilities
+from datamodules import is_series, is_written, write_map, write_mask, write_probabilities, write_segmentation
 from lightning_app.calibration.calibrate import threshold_labels
 
 MAPS = ("entropy", "mutual_information")  # of inferences that average members
@@ -80,7 +80,10 @@ class PredictionWriter(Callback):
                 values = outputs[name][0].float().cpu().numpy()
                 write_map(self.folder / name / case, values, geometry, largest=math.log(len(probs)))
         labels = probs.argmax(dim=0) if self.cuts is None else threshold_labels(probs, self.cuts)
-        write_mask(self.folder / "masks" / case, labels.numpy().astype(np.uint8), geometry)
+        mask = labels.numpy().astype(np.uint8)
+        if is_series(geometry):
+            write_segmentation(self.folder / "dicom_seg" / case, mask, geometry, pl_module.class_names)  # type: ignore[arg-type]
+        write_mask(self.folder / "masks" / case, mask, geometry)
         with (self.folder / ENTRIES).open("a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow([case, self.fingerprint])
 
@@ -110,5 +113,4 @@ class PredictionWriter(Callback):
         with entries.open(newline="", encoding="utf-8") as file:
             last = {row[0]: row[1] for row in csv.reader(file) if len(row) == 2}  # a kill may leave half a line
         ours = {case for case, fingerprint in last.items() if fingerprint == self.fingerprint}
-        masks = self.folder / "masks"
-        return {case for case in ours if any((masks / f"{case}{end}").is_file() for end in (".png", ".nii.gz"))}
+        return {case for case in ours if is_written(self.folder / "masks" / case)}
