@@ -226,7 +226,7 @@ def blending(run: Path, window: list[int]) -> dict[str, dict[str, float]]:
     names, results = tuple(data.class_names), {}
     for average in ("probabilities", "logits"):
         inference = models.SlidingWindow(window, overlap=0.5, average=average)
-        collection = metrics.build(len(names), names)
+        collection = metrics.Scorer(len(names), names)
         for batch in data.test_dataloader():
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
                 probs = inference(batch["image"], module)

@@ -52,7 +52,7 @@ class TestCases:
 
     def score(self, calibrator: Calibrator | None) -> dict[str, float]:
         """Metrics of all cases, calibrated."""
-        collection = metrics.build(len(self.class_names), self.class_names)
+        collection = metrics.Scorer(len(self.class_names), self.class_names)
         for case, geometry, mask in self:
             probs = case.probs if calibrator is None else calibrator(case.probs, case.image)
             collection.update(geometry.restore(probs[0])[None], mask)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from metrics import Bins, plot
 
-REGIONS = {"all": "all voxels", "foreground": "true foreground", "boundary": "boundary band"}
+REGIONS = {"all": "all voxels", "boundary": "predicted boundary", "reference_boundary": "true boundary"}
 
 
 def read_bins(run: Path, key: str) -> Bins:

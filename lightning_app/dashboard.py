@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
 X_AXIS = "trainer/global_step"
-CALIBRATION = ("ece", "nll", "brier", "ece_classwise")
 PICTURES = ("reliability_all_top_label", "reliability_boundary_top_label", "reliability_all_classwise")
+
+
+def calibration() -> tuple[str, ...]:
+    """Keys of the catalogue's main calibration errors and scores."""
+    from metrics import catalogue  # torch, a second
+
+    rows = [catalogue.NUMBERS[key] for key in catalogue.main_keys()]
+    return tuple(row.key for row in rows if row.better == "lower" and row.function is not catalogue.beside)
 
 
 def main(args: list[str]) -> int:
@@ -116,7 +123,7 @@ def build(sweep: SweepFile, entity: str, project: str, stage: str = "val") -> "W
         raise ValueError("dashboard needs the package wandb-workspaces: pip install 'wandb-workspaces>=0.4'") from error
     parts = {
         "Question": _question(sweep, stage),
-        "Calibration": _lines(stage, CALIBRATION) + _bars(sweep, stage, CALIBRATION),
+        "Calibration": _lines(stage, calibration()) + _bars(sweep, stage, calibration()),
         "Overlap": _lines(stage, ("dice", "iou")) + _bars(sweep, stage, ("dice",)),
         "Training": _training(),
         "Pictures": _pictures(stage),
@@ -144,7 +151,7 @@ def _question(sweep: SweepFile, stage: str) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
     names, numbers = axes(sweep)
-    results = [f"{stage}/dice", *(f"{stage}/{name}" for name in CALIBRATION)]
+    results = [f"{stage}/dice", *(f"{stage}/{name}" for name in calibration())]
     columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(name), display_name=name) for name in (*names, *numbers)]
     columns += [wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(name), display_name=name) for name in results]
     dice, ece = wr.SummaryMetric(f"{stage}/dice"), wr.SummaryMetric(f"{stage}/ece")

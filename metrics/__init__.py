@@ -1,6 +1,6 @@
 """Calibration and overlap metrics for segmentation that stay exact at any number of voxels."""
 
-from . import curves, errors, plot, presets, regions, statistics
+from . import catalogue, curves, errors, plot, presets, regions, statistics
 from .binning import CASE_BINS, FINE_BINS, Bins, bin_item, empty_bins, merge_bins, predict_labels, rebin
 from .boundary import BoundaryIoU, distance_bins
 from .calibration import (
@@ -17,13 +17,15 @@ from .calibration import (
     TrueCalibrationError,
     Underconfidence,
 )
-from .collection import build
-from .evaluate import CaseSums, case_bins, evaluate_case, rows_from_sums, sum_case
+from .evaluate import evaluate_case, rows_from_sums, score_case, sum_case
 from .margins import MarginCounts, count_margins
 from .overlap import DiceScore, GeneralizedDiceScore, JaccardIndex, Precision, Recall
+from .pooled import pooled_intervals
 from .presets import preset
+from .scorer import Scorer
 from .scores import BrierScore, NegativeLogLikelihood, lowest_scores
 from .statistics import bootstrap_band, bootstrap_bins, bootstrap_interval
+from .sums import CaseSums, merge_sums, stack_sums
 from .surface import AverageSurfaceDistance, HausdorffDistance95, NormalizedSurfaceDice
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "Recall",
     "ReliabilityBins",
     "RootMeanSquareCalibrationError",
+    "Scorer",
     "SoftVolumeBias",
     "ThresholdedCalibrationError",
     "TrueCalibrationError",
@@ -59,8 +62,7 @@ __all__ = [
     "bootstrap_band",
     "bootstrap_bins",
     "bootstrap_interval",
-    "build",
-    "case_bins",
+    "catalogue",
     "count_margins",
     "curves",
     "distance_bins",
@@ -69,13 +71,17 @@ __all__ = [
     "evaluate_case",
     "lowest_scores",
     "merge_bins",
+    "merge_sums",
     "plot",
+    "pooled_intervals",
     "predict_labels",
     "preset",
     "presets",
     "rebin",
     "regions",
     "rows_from_sums",
+    "score_case",
+    "stack_sums",
     "statistics",
     "sum_case",
 ]

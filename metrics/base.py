@@ -16,7 +16,7 @@ from .checks import (
     valid_voxels,
     value_problems,
 )
-from .regions import All, Foreground, Region, get_region
+from .regions import All, Region, get_region
 
 AVERAGES = ("pooled", "per_case")
 
@@ -26,7 +26,8 @@ class VoxelMetric(Metric):
 
     Args:
         num_classes: Number of classes K, background (class 0) among them.
-        region: Which voxels count: "all", "foreground", "boundary", "interior", "dilated", or a region object.
+        region: Which voxels count: "all", "foreground", "boundary", "interior" or "dilated" by the predicted label,
+            "reference_foreground", "reference_boundary" or "reference_interior" by the true one, or a region object.
         average: "pooled" counts every voxel alike; "per_case" takes each batch item as a case and averages the cases;
             those without a voxel in the region are skipped and counted.
         ignore_index: Label of voxels that never count, or None.
@@ -92,8 +93,7 @@ class VoxelMetric(Metric):
         """The region (*S) of one item."""
         labels = target.to(torch.uint8)
         everywhere = torch.ones_like(labels, dtype=torch.bool) if valid is None else valid
-        needs_prediction = getattr(self.region, "predicted", not isinstance(self.region, Foreground))
-        prediction = predict_labels(probs) if needs_prediction else labels
+        prediction = labels if getattr(self.region, "reference", False) else predict_labels(probs)
         return self.region(labels, prediction, everywhere)
 
     def _note(self, found: Tensor) -> None:

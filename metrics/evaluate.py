@@ -1,52 +1,35 @@
 """Everything about one case in one pass over its voxels: bins by region and view, confusion, scores.
 
-Then rows of a table.
+Pure functions over arrays: `sum_case` walks the voxels, `score_case` adds what a pass does not give, `evaluate_case`
+reads the numbers of the catalogue off them as rows of a table. They know nothing of files, runs or processes.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import errors
+from . import catalogue
 from .binning import (
     CASE_BINS,
     BinAccumulator,
-    Bins,
     iter_blocks,
     merge_bins,
     predict_labels,
-    rebin,
     top_label,
     view_channels,
 )
+from .calibration import soft_bins
 from .checks import check_choice, check_shapes, label_problems, raise_problems, valid_voxels, value_problems
-from .overlap import MEASURES, overlap_from_confusion
-from .regions import All, Boundary, Region, get_region, region_cells
-from .scores import EPS
+from .regions import All, Region, get_region, in_mm, region_cells
+from .scores import EPS, lowest_scores
+from .sums import CaseSums
 
 VIEWS = ("top_label", "classwise", "foreground")
-REGIONS = ("all", "foreground", "boundary")
-
-
-@dataclass(frozen=True)
-class CaseSums:
-    """What one pass over a case leaves.
-
-    Attributes:
-        bins: "<region>.<view>" to fine bins (C, B).
-        confusion: (K, K) int64 counts over all voxels, truth in rows.
-        nll: (1 + K,) float64: sum of -log p_y, then of each class's one-vs-rest cross entropy.
-        voxels: Number of voxels that are not ignored.
-    """
-
-    bins: dict[str, Bins]
-    confusion: Tensor
-    nll: Tensor
-    voxels: int
+REGIONS = ("all", "boundary", "dilated", "reference_foreground", "reference_boundary")
+MOST_REGIONS = 7  # beside "all": a voxel's combination of regions is a number of eight bits
 
 
 class _Pass:
@@ -107,59 +90,77 @@ def sum_case(
     probs: Tensor,
     target: Tensor,
     num_bins: int = CASE_BINS,
-    regions: Sequence[str | Region] = REGIONS,
+    regions: Sequence[str] | Mapping[str, Region] = REGIONS,
     views: Sequence[str] = VIEWS,
     spacing: Sequence[float] | None = None,
     ignore_index: int | None = 255,
     from_logits: bool = False,
     validate: bool = True,
+    valid: Tensor | None = None,
 ) -> CaseSums:
-    """One pass over a case; `evaluate_case` and `case_bins` are read off what it gives.
+    """One pass over a case: everything that `score_case` and `evaluate_case` read.
 
     Args:
         probs: (K, *S) probabilities, or logits with ``from_logits``.
         target: (*S) labels.
         num_bins: Fine bins to keep.
-        regions: Names or region objects; an object goes by its class's name in lower case.
+        regions: Names of `metrics.regions`, or names of your own to region objects.
         views: Views to bin.
-        spacing: Voxel size in mm. Where the axes differ, the boundary band is twice the smallest of them wide, in mm;
-            else two voxels.
+        spacing: Voxel size in mm. Where the axes differ, the bands of the named regions are twice the smallest of them
+            wide, in mm; else two voxels.
         ignore_index: Label of voxels that never count, or None.
         from_logits: Take the softmax of each block.
         validate: Check the values.
+        valid: (*S) bool, the voxels that count; all if None.
 
     Raises:
-        ValueError: For shapes or values that do not fit.
+        ValueError: For shapes or values that do not fit, a name given twice, or more than eight regions.
     """
     check_shapes(probs.unsqueeze(0), target.unsqueeze(0), len(probs))
     for view in views:
         check_choice("view", view, VIEWS)
-    valid = valid_voxels(target, len(probs), ignore_index)
-    if validate:
-        if not from_logits:
-            raise_problems(value_problems(probs))
-        if valid is not None or ignore_index is None:
-            raise_problems(label_problems(target, len(probs), ignore_index))
-    names = [r if isinstance(r, str) else type(r).__name__.lower() for r in regions]
-    masks = _region_masks(probs, target, valid, [_with_spacing(r, spacing) for r in regions])
-    cell, members, num_cells = region_cells(masks, valid)
+    shapes = _regions(regions, spacing)
+    counted = _counted(probs, target, ignore_index, valid, validate, from_logits)
+    masks = _region_masks(probs, target, counted, list(shapes.values()))
+    cell, members, num_cells = region_cells(masks, counted)
     sums = _Pass(len(probs), views, num_cells, num_bins, probs.device)
     flat_cell = None if cell is None else cell.reshape(-1)
     for p, y, c in iter_blocks(probs.reshape(len(probs), -1), target.reshape(-1), flat_cell):
         sums.add(torch.softmax(p.float(), 0) if from_logits else p, y, c)
     by_cell = {view: accumulator.bins() for view, accumulator in sums.views.items()}
     bins = {
-        f"{n}.{v}": merge_bins(*(by_cell[v][c] for c in m)) for n, m in zip(names, members, strict=True) for v in views
+        f"{n}.{v}": merge_bins(*(by_cell[v][c] for c in m)) for n, m in zip(shapes, members, strict=True) for v in views
     }
     confusion = sums.confusion[:-1].reshape(len(probs), len(probs))
-    return CaseSums(bins, confusion, sums.nll, int(confusion.sum()))
+    return CaseSums(bins, confusion, sums.nll)
 
 
-def _with_spacing(region: str | Region, spacing: Sequence[float] | None) -> Region:
-    """The region object, with a boundary band in mm where the voxels are not cubes."""
-    if region == "boundary" and spacing is not None and len(set(spacing)) > 1:
-        return Boundary(2 * min(spacing), tuple(float(s) for s in spacing))
-    return get_region(region)
+def _counted(
+    probs: Tensor, target: Tensor, ignore_index: int | None, valid: Tensor | None, validate: bool, from_logits: bool
+) -> Tensor | None:
+    """The voxels (*S) bool that count, None if all do; the values are checked."""
+    labelled = valid_voxels(target, len(probs), ignore_index)
+    if validate:
+        if not from_logits:
+            raise_problems(value_problems(probs))
+        if labelled is not None or ignore_index is None:
+            raise_problems(label_problems(target, len(probs), ignore_index))
+    if valid is None:
+        return labelled
+    if valid.shape != target.shape:
+        raise ValueError(f"valid must have the shape of target, {tuple(target.shape)}, got {tuple(valid.shape)}")
+    return valid.bool() if labelled is None else valid.bool() & labelled
+
+
+def _regions(regions: Sequence[str] | Mapping[str, Region], spacing: Sequence[float] | None) -> dict[str, Region]:
+    """Name to region object; the named ones in mm where the voxels are not cubes."""
+    named = regions if isinstance(regions, Mapping) else {name: name for name in regions}
+    if len(named) < len(regions) or not all(isinstance(name, str) for name in named):
+        raise ValueError(f"regions={list(regions)} must be different names, or a mapping of names to region objects")
+    found = {name: in_mm(get_region(r), spacing) if isinstance(r, str) else r for name, r in named.items()}
+    if sum(not isinstance(region, All) for region in found.values()) > MOST_REGIONS:
+        raise ValueError(f"regions={list(named)} are too many for one pass: give at most {MOST_REGIONS} beside 'all'")
+    return found
 
 
 def _region_masks(
@@ -170,21 +171,64 @@ def _region_masks(
         return [None for _ in regions]
     labels = target.to(torch.uint8)
     everywhere = torch.ones_like(labels, dtype=torch.bool) if valid is None else valid
-    prediction = predict_labels(probs) if any(hasattr(region, "predicted") for region in regions) else labels
+    by_truth = all(getattr(region, "reference", False) for region in regions if not isinstance(region, All))
+    prediction = labels if by_truth else predict_labels(probs)
     return [None if isinstance(r, All) else r(labels, prediction, everywhere) for r in regions]
 
 
-def case_bins(
+def score_case(
     probs: Tensor,
     target: Tensor,
-    num_bins: int = CASE_BINS,
-    regions: Sequence[str | Region] = REGIONS,
-    views: Sequence[str] = VIEWS,
     spacing: Sequence[float] | None = None,
+    surface: bool = False,
+    true_probs: Tensor | None = None,
+    num_bins: int = CASE_BINS,
     ignore_index: int | None = 255,
-) -> dict[str, Bins]:
-    """Reliability bins of one case, "<region>.<view>" to fields (C, num_bins); arguments as for `sum_case`."""
-    return sum_case(probs, target, num_bins, regions, views, spacing, ignore_index).bins
+    validate: bool = True,
+    valid: Tensor | None = None,
+) -> CaseSums:
+    """The sums of a case with all that the catalogue's rows read.
+
+    Args:
+        probs: (K, *S) probabilities.
+        target: (*S) labels.
+        spacing: Voxel size in mm, for the surface distances and anisotropic bands.
+        surface: Measure hd95, assd (mm) and nsd (at a tolerance of twice the smallest voxel side) too.
+        true_probs: (K, *S), where they are known: the true calibration error, and the lowest reachable scores.
+        num_bins: Fine bins to keep.
+        ignore_index: Label of voxels that never count, or None.
+        validate: Check the values.
+        valid: (*S) bool, the voxels that count; all if None.
+
+    Raises:
+        ValueError: As for `sum_case`.
+    """
+    sums = sum_case(probs, target, num_bins, spacing=spacing, ignore_index=ignore_index, validate=validate, valid=valid)
+    if not surface and true_probs is None:
+        return sums
+    counted = valid_voxels(target, len(probs), ignore_index)
+    counted = counted if valid is None else valid.bool() if counted is None else counted & valid.bool()
+    bins, beside = dict(sums.bins), dict(sums.beside)
+    if surface:
+        beside |= _surfaces(probs, target, spacing, counted)
+    if true_probs is not None:
+        bins["all.true"] = soft_bins(probs, true_probs, "top_label", num_bins, counted)
+        ignored = None if counted is None else torch.where(counted, 0, 255)[None]
+        lowest = lowest_scores(true_probs[None], ignored)
+        beside |= {f"{name}_lowest": sums.nll.new_tensor([value]) for name, value in lowest.items()}
+    return replace(sums, bins=bins, beside=beside)
+
+
+def _surfaces(
+    probs: Tensor, target: Tensor, spacing: Sequence[float] | None, valid: Tensor | None
+) -> dict[str, Tensor]:
+    """Surface distances by key, (K,): the mean over the foreground classes first, then each of them."""
+    from .surface import surface_rows  # scipy, a second
+
+    rows = surface_rows(predict_labels(probs), target, len(probs), spacing, valid)
+    return {
+        key: torch.tensor([rows[-1][key], *(row[key] for row in rows[:-1])], dtype=torch.float64) for key in rows[0]
+    }
 
 
 def evaluate_case(
@@ -194,69 +238,60 @@ def evaluate_case(
     spacing: Sequence[float] | None = None,
     surface: bool = False,
     ignore_index: int | None = 255,
+    valid: Tensor | None = None,
+    true_probs: Tensor | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of the table of cases: a row per foreground class, and a row "all".
 
-    A class row holds that class's overlap, its one-vs-rest NLL and Brier score, and the class-wise marginal errors of
-    p_k. The row "all" holds means over the foreground classes for overlap and surface (absent classes left out), the
-    multi-class scores, and top-label errors over all voxels. Errors use 15 bins. What is undefined is NaN.
+    A class row holds that class's overlap, its one-vs-rest NLL and Brier score, and the errors of p_k against "label is
+    k". The row "all" holds means over the foreground classes for overlap and surface (absent classes left out), the
+    multi-class scores, and the calibration errors of the catalogue. What is undefined is NaN.
 
     Args:
         probs: (K, *S) probabilities.
         target: (*S) labels.
         class_names: K names, background first.
-        spacing: Voxel size in mm, for the surface distances and an anisotropic boundary band.
-        surface: Compute hd95, assd (mm) and nsd (at a tolerance of twice the smallest voxel side) too.
+        spacing: As for `score_case`.
+        surface: As for `score_case`.
         ignore_index: Label of voxels that never count, or None.
+        valid: (*S) bool, the voxels that count; all if None.
+        true_probs: As for `score_case`.
 
     Returns:
-        Rows with the columns class, voxels, dice, iou, precision, recall, nll, brier, ece, ace,
-        ece_foreground_region, ece_boundary, and with ``surface`` hd95, assd, nsd.
-    """
-    if len(class_names) != len(probs):
-        raise ValueError(f"class_names={list(class_names)} must name {len(probs)} classes, background among them")
-    sums = sum_case(probs, target, views=("top_label", "classwise"), spacing=spacing, ignore_index=ignore_index)
-    rows = rows_from_sums(sums, class_names)
-    if surface:
-        from .surface import surface_rows
+        Rows with the columns class, voxels, and a column a key of `metrics.catalogue` that is a mean over cases.
 
-        valid = None if ignore_index is None else target != ignore_index
-        extra = surface_rows(predict_labels(probs), target, len(probs), spacing, valid)
-        rows = [row | more for row, more in zip(rows, extra, strict=True)]
-    return rows
+    Raises:
+        ValueError: As for `sum_case`, or for another number of names than classes.
+    """
+    sums = score_case(probs, target, spacing, surface, true_probs, ignore_index=ignore_index, valid=valid)
+    return rows_from_sums(sums, class_names)
 
 
 def rows_from_sums(sums: CaseSums, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of `evaluate_case` without the surface columns.
+    """The rows of `evaluate_case` from the sums of one case.
 
-    Sums of the views top_label and classwise, default regions.
+    Raises:
+        ValueError: For another number of names than classes.
     """
-    classes = len(class_names)
-    overlap = torch.stack([overlap_from_confusion(sums.confusion, name) for name in MEASURES])
+    classes = sums.confusion.shape[-1]
+    if len(class_names) != classes:
+        raise ValueError(f"class_names={list(class_names)} must name {classes} classes, background among them")
+    rows = [row for row in catalogue.of_average("case") if row.known(sums)]
+    values = case_values(sums, rows).T.tolist()
     voxels = sums.confusion.sum(1).tolist()
-    nll = (sums.nll / sums.voxels).tolist() if sums.voxels else [math.nan] * (1 + classes)
-    calibration = _calibration_columns(sums.bins, "classwise")
-    rows = []
-    for k in range(1, classes):
-        row = {"class": class_names[k], "voxels": voxels[k]}
-        row |= dict(zip(MEASURES, overlap[:, k].tolist(), strict=True))
-        row |= {"nll": nll[1 + k], **{name: values[k].item() for name, values in calibration.items()}}
-        rows.append(row)
-    total = {"class": "all", "voxels": sums.voxels}
-    total |= dict(zip(MEASURES, overlap[:, 1:].nanmean(1).tolist(), strict=True))
-    top = _calibration_columns(sums.bins, "top_label")
-    total |= {"nll": nll[0], **{name: values[0].item() for name, values in top.items()}}
-    total["brier"] = calibration["brier"].sum().item()
-    return [*rows, total]
+    labels = [("all", sum(voxels)), *zip(class_names[1:], voxels[1:], strict=True)]
+    found = [
+        {"class": name, "voxels": number, **{row.key: value for row, value in zip(rows, column, strict=True)}}
+        for (name, number), column in zip(labels, values, strict=True)
+    ]
+    return [*found[1:], found[0]]
 
 
-def _calibration_columns(bins: dict[str, Bins], view: str) -> dict[str, Tensor]:
-    """Columns computed from the bins of one view, each (C,)."""
-    everywhere = rebin(bins[f"all.{view}"], 15)
-    return {
-        "brier": errors.brier_score(everywhere),
-        "ece": errors.expected_calibration_error(everywhere),
-        "ace": errors.average_calibration_error(everywhere),
-        "ece_foreground_region": errors.expected_calibration_error(bins[f"foreground.{view}"], 15),
-        "ece_boundary": errors.expected_calibration_error(bins[f"boundary.{view}"], 15),
-    }
+def case_values(sums: CaseSums, rows: Sequence[catalogue.Number]) -> Tensor:
+    """Values (len(rows), K) float64 of one case: as a whole, then each foreground class; NaN where undefined."""
+    table = sums.nll.new_full((len(rows), sums.confusion.shape[-1]), torch.nan)
+    for line, row in zip(table, rows, strict=True):
+        if row.known(sums):
+            value = row.value(sums)
+            line[: len(value)] = value
+    return table

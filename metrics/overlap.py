@@ -37,14 +37,14 @@ def confusion_matrix(probs: Tensor, target: Tensor, keep: Tensor | None = None) 
 
 
 def overlap_from_confusion(confusion: Tensor, measure: str, absent: str = "skip") -> Tensor:
-    """Overlap of each class, (K,) float64, from counts (K, K).
+    """Overlap of each class, (..., K) float64, from counts (..., K, K).
 
     With TP, FP and FN of a class: dice 2TP/(2TP+FP+FN), iou TP/(TP+FP+FN), precision TP/(TP+FP), recall TP/(TP+FN). A
     class that is neither true nor predicted anywhere is absent: NaN ("skip"), 1 ("one") or 0 ("zero"). A 0/0 of a
     class that does occur (precision where nothing was predicted, recall where nothing was true) is 0.
     """
     counts = confusion.double()
-    hit, predicted, true = counts.diagonal(), counts.sum(0), counts.sum(1)
+    hit, predicted, true = counts.diagonal(dim1=-2, dim2=-1), counts.sum(-2), counts.sum(-1)
     denominator = {
         "dice": (predicted + true) / 2,
         "iou": predicted + true - hit,

@@ -2,11 +2,16 @@
 
 A region is an object called with (target (*S), prediction (*S), valid (*S) bool) that gives a (*S) bool mask; both
 label maps are uint8, and one code serves 2D and 3D. Names stand for the default objects: ``all``, ``foreground``,
-``boundary``, ``interior``, ``dilated``.
+``boundary``, ``interior`` and ``dilated`` go by the predicted label, ``reference_foreground``, ``reference_boundary``
+and ``reference_interior`` by the true one.
+
+A region that goes by the true label selects voxels by the very thing that a probability is to foretell: a calibrated
+network looks over- or under-confident inside, and flattened probabilities score better (docs/metrics.md). Those that
+go by the prediction keep a calibrated network calibrated.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -60,70 +65,80 @@ class All:
 
 @dataclass(frozen=True)
 class Foreground:
-    """Voxels whose true label is not 0."""
+    """Voxels whose label is not 0.
+
+    Args:
+        reference: Go by the true label, not by the predicted one.
+    """
+
+    reference: bool = False
 
     def __call__(self, target: Tensor, prediction: Tensor, valid: Tensor) -> Tensor:
         """Mask (*S)."""
-        return target != 0
+        return (target if self.reference else prediction) != 0
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """Band around every change of the true label.
+    """Band around every change of the label.
 
     Args:
         radius: Half width: in voxels (chessboard distance), or in mm where ``spacing`` is given (Euclidean distance
             to the nearest voxel at a change).
         spacing: Voxel size in mm, one number an axis.
+        reference: Go by the true label, not by the predicted one.
     """
 
     radius: float = 2
     spacing: tuple[float, ...] | None = None
+    reference: bool = False
 
     def __call__(self, target: Tensor, prediction: Tensor, valid: Tensor) -> Tensor:
         """Mask (*S)."""
+        labels = target if self.reference else prediction
         if self.spacing is None:
-            return label_changes(target, valid, int(self.radius))
-        return _distance_below(label_changes(target, valid, 1), self.radius, self.spacing)
+            return label_changes(labels, valid, int(self.radius))
+        return _distance_below(label_changes(labels, valid, 1), self.radius, self.spacing)
 
 
 @dataclass(frozen=True)
 class Interior:
-    """True foreground outside the boundary band; arguments as for `Boundary`.
+    """Foreground outside the boundary band; arguments as for `Boundary`.
 
     Args:
         radius: Half width of the band that is left out.
         spacing: Voxel size in mm.
+        reference: Go by the true label, not by the predicted one.
     """
 
     radius: float = 2
     spacing: tuple[float, ...] | None = None
+    reference: bool = False
 
     def __call__(self, target: Tensor, prediction: Tensor, valid: Tensor) -> Tensor:
         """Mask (*S)."""
-        return (target != 0) & ~Boundary(self.radius, self.spacing)(target, prediction, valid)
+        inside = Foreground(self.reference)(target, prediction, valid)
+        return inside & ~Boundary(self.radius, self.spacing, self.reference)(target, prediction, valid)
 
 
 @dataclass(frozen=True)
 class Dilated:
-    """Foreground that is true, or true or predicted, grown by a radius.
+    """Foreground grown by a radius.
 
     Args:
         radius: In voxels (steps to the 4 or 6 direct neighbours, as binary dilation with a cross), or in mm where
             ``spacing`` is given.
         spacing: Voxel size in mm.
-        predicted: Take the predicted foreground too.
+        reference: Go by the true label, not by the predicted one.
     """
 
     radius: float = 2
     spacing: tuple[float, ...] | None = None
-    predicted: bool = True
+    reference: bool = False
 
     def __call__(self, target: Tensor, prediction: Tensor, valid: Tensor) -> Tensor:
         """Mask (*S)."""
-        mask = (target != 0) & valid
-        if self.predicted:
-            mask |= (prediction != 0) & valid
+        mask = Foreground(self.reference)(target, prediction, valid) & valid
         if self.spacing is not None:
             return _distance_below(mask, self.radius, self.spacing)
         for _ in range(int(self.radius)):
@@ -139,6 +154,9 @@ REGIONS: dict[str, Region] = {
     "boundary": Boundary(),
     "interior": Interior(),
     "dilated": Dilated(),
+    "reference_foreground": Foreground(reference=True),
+    "reference_boundary": Boundary(reference=True),
+    "reference_interior": Interior(reference=True),
 }
 
 
@@ -153,6 +171,14 @@ def get_region(region: str | Region) -> Region:
     if region not in REGIONS:
         raise ValueError(f"region={region!r} is unknown: choose one of {sorted(REGIONS)} or give a region object")
     return REGIONS[region]
+
+
+def in_mm(region: Region, spacing: Sequence[float] | None) -> Region:
+    """The region with its radius in mm where the voxels are no cubes: as many times the smallest side."""
+    if spacing is None or len(set(spacing)) == 1 or not hasattr(region, "radius"):
+        return region
+    sides = tuple(float(side) for side in spacing)
+    return replace(region, radius=region.radius * min(sides), spacing=sides)  # type: ignore[type-var]
 
 
 def region_cells(masks: Sequence[Tensor | None], valid: Tensor | None) -> tuple[Tensor | None, list[list[int]], int]:

@@ -38,7 +38,6 @@ CLASSES: dict[str, str] = {
 }
 KEY = "calibrator"
 THRESHOLDS = 1000  # steps of the threshold curves
-COMPARED = ("dice", "ece", "ece_classwise", "nll", "brier")
 
 
 class CalibratingTrainer(Trainer):
@@ -170,7 +169,7 @@ class CalibrationComparison(Callback):
         self.before = None
         if getattr(pl_module, "calibrator", None) is not None:
             names = tuple(pl_module.class_names)  # type: ignore[arg-type]
-            self.before = metrics.build(len(names), names).to(pl_module.device)
+            self.before = metrics.Scorer(len(names), names).to(pl_module.device)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -178,7 +177,7 @@ class CalibrationComparison(Callback):
     ) -> None:  # fmt: skip
         """Score the case as the network alone has it."""
         if self.before is not None:
-            self.before.update(outputs["uncalibrated"], batch["original_mask"])
+            self.before.update(outputs["uncalibrated"], batch["original_mask"], batch["geometry"][0].spacing)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and write both."""
@@ -191,7 +190,8 @@ class CalibrationComparison(Callback):
         rows = [{"metric": name, "before": before[name], "after": after[name]} for name in before]
         write_csv(self.run.stage("test") / "calibration.csv", rows)
         lines = ["", f"{'calibration: ' + str(pl_module.calibrator_method):<34}{'before':>10}{'after':>10}"]
-        lines += [f"{name:<34}{before[name]:>10.4f}{after[name]:>10.4f}" for name in COMPARED if name in before]
+        main = [name for name in metrics.catalogue.main_keys() if name in before]
+        lines += [f"{name:<34}{before[name]:>10.4f}{after[name]:>10.4f}" for name in main]
         sys.stdout.write("\n".join(lines) + "\n")
 
 

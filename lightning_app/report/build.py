@@ -11,7 +11,7 @@ from lightning_app.report.page import Section, folded, render
 from lightning_app.report.read import Run, find_runs
 from lightning_app.report.tables import Table
 
-RANK_METRICS = ("dice", "nll", "brier", "ece", "ece_all_classwise")
+RANK_METRICS = ("dice", "nll", "brier", "ece", "ece_classwise")
 
 
 def all_tables(comparison: Comparison) -> list[Table]:

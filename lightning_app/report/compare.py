@@ -10,10 +10,10 @@ import numpy as np
 from lightning_app.report.apart import set_apart
 from lightning_app.report.read import SHORT_NAMES, Case, Run
 from lightning_app.training.run_folder import STAGES
+from metrics.catalogue import POOLED, higher_is_better
 
 SYMBOLS = {"gamma": "γ", "margin": "m", "alpha": "α", "delta": "δ", "sigma": "σ", "learning_rate": "lr"}
 ORDER = ("loss", "γ", "m", "α", "δ", "σ", "net", "patch_size", "size", "lr", "batch_size")  # then other settings
-HIGHER_IS_BETTER = ("dice", "iou", "precision", "recall", "nsd")
 LEVEL = 0.05
 MAX_DRAWN = 12  # methods in one picture
 
@@ -59,6 +59,7 @@ class Comparison:
                 f"no {self.stage or 'common'} results in {', '.join(missing)}: run validate or test on them first"
             )
         self._scores = {id(run): run.cases(self.stage) for run in self.runs}
+        self._pooled = {id(run): run.pooled(self.stage) for run in self.runs}
         self.notes = set_apart(self.runs, self._scores)
         self.factors = {id(run): factors for run, factors in zip(self.runs, _factors(self.runs), strict=True)}
         self.data = sorted({run.data for run in self.runs})
@@ -96,9 +97,9 @@ class Comparison:
         return self._scores[id(run)]
 
     def metrics(self) -> list[str]:
-        """Metrics that some case has."""
+        """Metrics that some case or run has."""
         found = {metric for cases in self._scores.values() for case in cases for metric, _ in case.scores}
-        return sorted(found)
+        return sorted(found.union(metric for pooled in self._pooled.values() for metric, _ in pooled))
 
     def values(self, data: str, method: str, metric: str, label: str = "all") -> dict[str, float]:
         """Case -> value, averaged over the seeds; cases without a value are left out."""
@@ -113,6 +114,8 @@ class Comparison:
         """A method's result on a data set, or None where it was not run or has no value."""
         import metrics
 
+        if metric.endswith(POOLED):
+            return self._pooled_cell(data, method, metric, label)
         values = np.array(list(self.values(data, method, metric, label).values()))
         if not len(values):
             return None
@@ -120,6 +123,15 @@ class Comparison:
         mark = self.marks(data, metric, label).get(method, "")
         seeds = {run.seed for run in self.of(data, method)}
         return Cell(float(values.mean()), low, high, len(values), len(seeds), mark)
+
+    def _pooled_cell(self, data: str, method: str, metric: str, label: str) -> Cell | None:
+        """Of all voxels together: value and interval over cases, each the mean over the seeds."""
+        runs = self.of(data, method)
+        found = [row for run in runs if (row := self._pooled[id(run)].get((metric, label))) and np.isfinite(row[0])]
+        if not found:
+            return None
+        mean, low, high = map(float, np.mean(found, axis=0))
+        return Cell(mean, low, high, len(self._scores[id(runs[0])]), len({run.seed for run in runs}))
 
     def marks(self, data: str, metric: str, label: str = "all") -> dict[str, str]:
         """Method -> `best` or `tied`, by paired Wilcoxon tests against the best mean, Holm-corrected."""
@@ -157,11 +169,6 @@ def label_of(factors: Mapping[str, str | float], *without: str) -> str:
     """The words of some factors: loss and network by their names, the others as `name=value`."""
     kept = {name: value for name, value in factors.items() if name not in without}
     return " ".join(str(v) if name in ("loss", "net") else f"{name}={v}" for name, v in kept.items())
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether a larger value of the metric is better."""
-    return metric.startswith(HIGHER_IS_BETTER)
 
 
 def _factors(runs: Sequence[Run]) -> list[dict[str, str | float]]:

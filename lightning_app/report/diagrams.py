@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 import metrics
-from lightning_app.report.compare import Comparison, higher_is_better
+from lightning_app.report.compare import Comparison
 from lightning_app.report.figures import picture
 from lightning_app.report.page import Picture
 from lightning_app.report.tables import number, title_of
 from metrics import plot
+from metrics.catalogue import higher_is_better
 from metrics.plot import style
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ INTRODUCTION = (
 )
 SHOWN = {
     "all.top_label": "top label, all voxels",
-    "boundary.top_label": "top label, boundary",
+    "boundary.top_label": "top label, predicted boundary",
     "all.foreground": "foreground probability, all voxels",
 }
 FULL = "all.top_label"

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_app.report.compare import MAX_DRAWN, Comparison, higher_is_better, label_of
+from lightning_app.report.compare import MAX_DRAWN, Comparison, label_of
 from lightning_app.report.page import Picture
 from lightning_app.report.tables import main_metrics, number, title_of
 from metrics import plot, statistics
+from metrics.catalogue import higher_is_better
 from metrics.plot import style
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def picture(figure: "Figure", title: str, caption: str, alt: str) -> Picture:
 
 def overview(comparison: Comparison) -> list[Picture]:
     """Means with their intervals: a panel a metric, a row a method, a colour a data set."""
-    metrics = [m for m in main_metrics(comparison) if not m.endswith("_lowest")][:8]
+    metrics = main_metrics(comparison)[:8]
     columns = min(4, len(metrics))
     lines = -(-len(metrics) // columns)
     height = lines * (0.9 + 0.26 * len(comparison.methods) * max(1, len(comparison.data) ** 0.5))
@@ -82,7 +83,7 @@ def _curve(comparison: Comparison, name: str) -> Picture | None:
     series = dict(_series(comparison, name))
     if not series:
         return None
-    metrics = [m for m in main_metrics(comparison) if not m.endswith("_lowest")][:8]
+    metrics = main_metrics(comparison)[:8]
     columns = min(4, len(metrics))
     lines = -(-len(metrics) // columns)
     figure, axes = style.new_figure(lines, columns, size=(2.9 * columns + 0.3, 2.6 * lines), squeeze=False)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from lightning_app.report.compare import LEVEL, Comparison, higher_is_better
+from lightning_app.report.compare import LEVEL, Comparison
 from lightning_app.report.tables import Table, main_metrics, title_of
+from metrics.catalogue import NUMBERS, higher_is_better
 
 SUFFIX = "++"
 
@@ -15,7 +16,7 @@ def pair_table(comparison: Comparison) -> Table | None:
     p < 0.05), and behind a minus how many it finds worse.
     """
     pairs = _pairs(comparison)
-    metrics = [metric for metric in main_metrics(comparison) if not metric.endswith("_lowest")]
+    metrics = [metric for metric in main_metrics(comparison) if NUMBERS[metric].average == "case"]
     if not pairs:
         return None
     rows: list[list[str]] = []

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from lightning_app.report import gdl
-from lightning_app.report.compare import Comparison, higher_is_better
+from lightning_app.report.compare import Comparison
 from lightning_app.report.tables import Table, number, title_of
 from metrics import statistics
+from metrics.catalogue import higher_is_better
 
 # Murugesan et al. (MbLS-MedIA): the authors' numbers behind the radar plot, per volume; CE, FL, ECP, LS, SVLS, MbLS.
 MBLS_METHODS = ("CE", "Focal", "ECP", "LS", "SVLS", "MbLS", "CE+DSC")

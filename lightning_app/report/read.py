@@ -15,6 +15,7 @@ from lightning_app.training.run_folder import STAGES, RunFolder
 if TYPE_CHECKING:
     from metrics import Bins
 
+POOLED = "_pooled"  # metrics.catalogue.POOLED; reading needs no torch
 NOT_SETTINGS = (
     "seed_everything",
     "checkpoint",
@@ -133,16 +134,29 @@ class Run:
         return [stage for stage in STAGES if (self.folder.stage(stage) / "per_case.csv").is_file()]
 
     def cases(self, stage: str) -> list[Case]:
-        """Scores of every case of a stage, with the calibration errors by region and view that `bins.npz` gives."""
+        """Scores of every case of a stage.
+
+        Raises:
+            ValueError: If they are of before the catalogue.
+        """
         scores: dict[str, dict[tuple[str, str], float]] = {}
-        for row in read_csv(self.folder.stage(stage) / "per_case.csv"):
+        rows = read_csv(self.folder.stage(stage) / "per_case.csv")
+        self.folder.refuse_old_names(stage, rows[0] if rows else ())
+        for row in rows:
             own = scores.setdefault(row["case"], {})
             for metric, text in row.items():
                 if metric not in ("case", "class"):
                     own[metric, row["class"]] = float(text) if text else np.nan
-        for case, errors in self.reliability(stage).errors_by_case().items():
-            scores.setdefault(case, {}).update({(metric, "all"): value for metric, value in errors.items()})
         return [Case(name, scores[name]) for name in sorted(scores)]
+
+    def pooled(self, stage: str) -> dict[tuple[str, str], tuple[float, float, float]]:
+        """(key, class) -> value, low and high of the numbers of all voxels together."""
+        rows = [row for row in read_csv(self.folder.stage(stage) / "summary.csv") if row["metric"].endswith(POOLED)]
+        found = {}
+        for row in rows:
+            mean, low, high = (float(row[part] or "nan") for part in ("mean", "low", "high"))
+            found[row["metric"], row["class"]] = (mean, low, high)
+        return found
 
     def classes(self, stage: str) -> list[str]:
         """Foreground class names, in their order."""
@@ -155,6 +169,7 @@ class Run:
         if not path.is_file():
             return Reliability({})
         with np.load(path) as arrays:
+            self.folder.refuse_old_names(stage, arrays)
             return Reliability(dict(arrays))
 
     @cached_property
@@ -213,18 +228,6 @@ class Reliability:
 
         fields = (self.arrays[f"{name}.{prefix}{field}"] for field in metrics.Bins._fields)
         return metrics.Bins(*(torch.from_numpy(field) for field in fields))
-
-    def errors_by_case(self, num_bins: int = 15) -> dict[str, dict[str, float]]:
-        """Case -> {`ece_<region>_<view>`: value}, 15 bins; class-wise: mean over the classes; no voxels: NaN."""
-        from metrics.errors import expected_calibration_error
-
-        found: dict[str, dict[str, float]] = {str(case): {} for case in self.arrays.get("cases", ())}
-        for name in self.names():
-            metric = f"ece_{name.replace('.', '_')}"
-            for case, bins in zip(found, self.by_case(name), strict=True):
-                errors = expected_calibration_error(bins, num_bins)
-                found[case][metric] = float(errors.nanmean())
-        return found
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Run]:

@@ -9,41 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from lightning_app.files import csv_text, write_text
-from lightning_app.report.compare import Cell, Comparison, higher_is_better
+from lightning_app.report.compare import Cell, Comparison
 from lightning_app.report.read import Case
+from metrics import catalogue
 
-TITLES = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "precision": "Precision",
-    "recall": "Recall",
-    "nll": "NLL",
-    "brier": "Brier",
-    "ece": "ECE",
-    "ace": "ACE",
-    "ece_all_classwise": "class-wise ECE",
-    "ece_foreground_top_label": "ECE foreground",
-    "ece_boundary_top_label": "ECE boundary",
-    "ece_all_foreground": "ECE of foreground probability",
-    "ece_true": "ECE true",
-    "nll_lowest": "NLL lowest reachable",
-    "brier_lowest": "Brier lowest reachable",
-    "hd95": "HD95 (mm)",
-    "assd": "ASSD (mm)",
-    "nsd": "NSD",
-}
-MAIN_METRICS = (
-    "dice",
-    "nll",
-    "brier",
-    "ece",
-    "ece_all_classwise",
-    "ece_foreground_top_label",
-    "ece_boundary_top_label",
-    "ece_true",
-    "hd95",
-    "nsd",
-)
+BY_CLASS, OF_RUNS = ("dice", "nll", "brier", "ece"), ("dice", "nll", "ece")
 _INTERVAL = re.compile(r"(\[-?[\d.]+, -?[\d.]+\])")
 LATEX = {
     "\\": r"\textbackslash ",
@@ -157,8 +127,7 @@ def _latex(text: str) -> str:
 
 def title_of(metric: str) -> str:
     """Name of a metric as a column title, with the direction that is better."""
-    arrow = "↑" if higher_is_better(metric) else "" if metric.endswith("_lowest") else "↓"
-    return f"{TITLES.get(metric, metric)} {arrow}".strip()
+    return catalogue.title_of(metric, arrow=True)
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -178,7 +147,7 @@ def cell_text(cell: Cell | None) -> str:
 
 def main_metrics(comparison: Comparison) -> list[str]:
     """The main metrics that the runs have."""
-    return [metric for metric in MAIN_METRICS if metric in comparison.metrics()]
+    return [metric for metric in catalogue.main_keys() if metric in comparison.metrics()]
 
 
 def summary_table(comparison: Comparison) -> Table:
@@ -217,11 +186,11 @@ def class_table(comparison: Comparison) -> Table | None:
     for data, names in classes.items():
         for label in names if len(names) > 1 else []:
             for method in comparison.methods:
-                cells = [comparison.cell(data, method, metric, label) for metric in ("dice", "nll", "brier", "ece")]
+                cells = [comparison.cell(data, method, metric, label) for metric in BY_CLASS]
                 if any(cells):
                     rows.append([method, data, label, *map(cell_text, cells)])
                     keys.append([method, data, label, *(c.mean if c else np.nan for c in cells)])
-    titles = ["Method", "Data", "Class", "Dice ↑", "NLL ↓", "Brier ↓", "ECE ↓"]
+    titles = ["Method", "Data", "Class", *map(title_of, BY_CLASS)]
     return Table("classes", "Each class against the rest, means over cases", titles, rows, keys) if rows else None
 
 
@@ -231,11 +200,11 @@ def run_table(comparison: Comparison) -> Table:
     keys: list[list[float | str]] = []
     for run in comparison.runs:
         seconds = float(run.state.get("wall_seconds") or np.nan)
-        means = [_mean(comparison.cases(run), metric) for metric in ("dice", "nll", "ece")]
+        means = [_mean(comparison.cases(run), metric) for metric in OF_RUNS]
         method = comparison.method(run)
         rows.append([run.name, run.data, method, str(run.seed), run.status, number(seconds, 0), *map(number, means)])
         keys.append([run.name, run.data, method, float(run.seed), run.status, seconds, *means])
-    titles = ["Run", "Data", "Method", "Seed", "State", "Seconds", "Dice ↑", "NLL ↓", "ECE ↓"]
+    titles = ["Run", "Data", "Method", "Seed", "State", "Seconds", *map(title_of, OF_RUNS)]
     return Table("runs", f"Every run, means over the cases of the {_stage(comparison)}", titles, rows, keys)
 
 

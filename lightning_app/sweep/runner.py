@@ -251,7 +251,9 @@ def read_metric(folder: RunFolder, name: str) -> float | None:
     """
     stage, _, rest = name.partition("/")
     metric, _, class_name = rest.partition("/")
-    for row in read_csv(folder.stage(stage) / "summary.csv") if stage else []:
+    rows = read_csv(folder.stage(stage) / "summary.csv") if stage else []
+    folder.refuse_old_names(stage, (row["class"] for row in rows))
+    for row in rows:
         if row["metric"] == metric and row["class"] == (class_name or "all"):
             return _finite(row["mean"])
     values = [row[name] for row in read_csv(folder.curves) if row.get(name)]

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
-from lightning_app.training.evaluation import CaseEvaluation, class_names, gather
+from lightning_app.training.evaluation import CaseEvaluation, class_names, gather, scorer_of
 from lightning_app.training.publish import publish, publish_masks, publish_table
 from lightning_app.training.run_folder import RunFolder
 from metrics import plot
@@ -16,12 +16,12 @@ from models.network import center_crop
 
 DIAGRAMS = {
     "all.top_label": "top label, all voxels",
-    "foreground.top_label": "top label, true foreground",
-    "boundary.top_label": "top label, boundary band",
+    "boundary.top_label": "top label, at the predicted boundary",
+    "dilated.top_label": "top label, predicted foreground and around it",
     "all.foreground": "foreground probability, all voxels",
     "all.classwise": "each class, all voxels",
 }
-NUM_BINS = 15
+NUM_BINS = metrics.catalogue.NUM_BINS
 
 
 class TrainingFigures(Callback):
@@ -35,13 +35,10 @@ class TrainingFigures(Callback):
     def __init__(self, run: RunFolder, num_cases: int = 4) -> None:
         self.run = run
         self.num_cases = num_cases
-        self.bins: metrics.ReliabilityBins | None = None
         self.shown: list[dict[str, Any]] = []
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
-        num_classes = len(class_names(pl_module))
-        self.bins = metrics.ReliabilityBins(num_classes, num_bins=NUM_BINS).to(pl_module.device)
         self.shown = []
 
     def on_validation_batch_end(
@@ -53,19 +50,15 @@ class TrainingFigures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Collect, unless this is a sanity check or an evaluation of its own."""
-        if not self._training(trainer):
-            return
-        probs = outputs["probs"].float()
-        self.bins.update(probs, center_crop(batch["mask"], probs.shape[2:]))  # type: ignore[union-attr]
-        if trainer.is_global_zero and batch_idx < self.num_cases:
-            self.shown.append(thumbnail(batch, probs))
+        """Keep small pictures, unless this is a sanity check or an evaluation of its own."""
+        if self._training(trainer) and trainer.is_global_zero and batch_idx < self.num_cases:
+            self.shown.append(thumbnail(batch, outputs["probs"].float()))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw on the first process; every process takes part in summing the bins."""
         if not self._training(trainer):
             return
-        bins = self.bins.compute()  # type: ignore[union-attr]
+        bins = scorer_of(pl_module, "val").over_all().bins["all.top_label"]
         if not trainer.is_global_zero:
             return
         step, folder = trainer.global_step, self.run.path / "figures"

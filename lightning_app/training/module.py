@@ -9,11 +9,11 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
 
 import losses
 import metrics
 from lightning_app.calibration import calibrate
+from lightning_app.training.run_folder import STAGES
 from losses.wrappers import call
 from models import Averaged, Inference, Network, adaptive_norm, entropy
 from models.network import center_crop
@@ -60,9 +60,7 @@ class SegmentationModule(LightningModule):
         self.class_names = tuple(class_names)
         self.strict_loading = False  # the weights are compared in on_load_checkpoint; another loss may be evaluated
         self.train_dice = metrics.DiceScore(num_classes)
-        self.val_metrics = metrics.build(num_classes, self.class_names)
-        self.test_metrics = metrics.build(num_classes, self.class_names)
-        self.true_calibration = metrics.TrueCalibrationError(num_classes)
+        self.scorers = nn.ModuleDict({s: metrics.Scorer(num_classes, self.class_names) for s in STAGES})
         self.finished_cases: frozenset[str] = frozenset()
         self.calibrator: nn.Module | None = None
         self.calibrator_method = ""
@@ -132,7 +130,7 @@ class SegmentationModule(LightningModule):
         """Evaluate one case: `probs` on the network's grid and, unless training is under way, on the `original` one."""
         self._tell_of_padding(batch)
         if not self._training():
-            return self._evaluate(batch, self.val_metrics)
+            return self._evaluate(batch, "val")
         if self.inference is None:
             logits = self._finest(batch["image"])
             probs = to_probabilities(logits)
@@ -142,13 +140,13 @@ class SegmentationModule(LightningModule):
             logits = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
         mask = center_crop(batch["mask"], logits.shape[2:])
         self.log("val/loss", self._loss(logits, mask), batch_size=1, sync_dist=True)
-        self.val_metrics.update(probs, mask)
-        self._update_true_calibration(probs, batch)
+        true_probs = center_crop(batch["true_probs"], mask.shape[1:]) if "true_probs" in batch else None
+        self._scorer("val").update(probs, mask, true_probs=true_probs)
         return {"probs": probs}
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics; only during training do they enter the curves."""
-        self._log_metrics("val", self.val_metrics, logger=self._training())
+        self._log_metrics("val", logger=self._training())
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Evaluate one case: `probs` on the network's grid and on the `original` one."""
@@ -156,11 +154,11 @@ class SegmentationModule(LightningModule):
         if case in self.calibrator_cases:
             raise ValueError(f"case {case} was used to fit the calibrator: test with the split of the training")
         self._tell_of_padding(batch)
-        return self._evaluate(batch, self.test_metrics, calibrated=True)
+        return self._evaluate(batch, "test", calibrated=True)
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics."""
-        self._log_metrics("test", self.test_metrics, logger=True)
+        self._log_metrics("test", logger=True)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Probabilities of one new case on its `original` grid; nothing for a case whose files exist.
@@ -223,17 +221,16 @@ class SegmentationModule(LightningModule):
             self.calibrator_method, self.calibrator_cases = record["method"], frozenset(record["cases"])
             self.thresholds = record["thresholds"]
 
-    def _evaluate(
-        self, batch: dict[str, Any], collection: MetricCollection, calibrated: bool = False
-    ) -> dict[str, Tensor]:
+    def _evaluate(self, batch: dict[str, Any], stage: str, calibrated: bool = False) -> dict[str, Tensor]:
         raw = self.probabilities(batch["image"]).to(batch["image"].device)  # where the metrics are
         probs = self._calibrated(raw, batch["image"]) if calibrated else raw
         geometry = batch["geometry"][0]
         outputs = {"probs": probs, "original": geometry.restore(probs[0])[None]}
         if probs is not raw:
             outputs["uncalibrated"] = geometry.restore(raw[0])[None]
-        collection.update(outputs["original"], batch["original_mask"])
-        self._update_true_calibration(probs, batch)
+        self._scorer(stage).update(
+            outputs["original"], batch["original_mask"], geometry.spacing, batch.get("true_probs"), batch["case"]
+        )
         return outputs
 
     def _calibrated(self, probs: Tensor, image: Tensor) -> Tensor:
@@ -273,18 +270,15 @@ class SegmentationModule(LightningModule):
             )
             self._shifted_norm = None
 
-    def _update_true_calibration(self, probs: Tensor, batch: dict[str, Any]) -> None:
-        if "true_probs" in batch:
-            self.true_calibration.update(probs, center_crop(batch["true_probs"], probs.shape[2:]))
+    def _scorer(self, stage: str) -> metrics.Scorer:
+        return self.scorers[stage]  # type: ignore[return-value]
 
-    def _log_metrics(self, stage: str, collection: MetricCollection, logger: bool) -> None:
-        values = collection.compute()
+    def _log_metrics(self, stage: str, logger: bool) -> None:
+        scorer = self._scorer(stage)
+        values = scorer.compute()
         # Each process holds the same values already; sync_dist only spares Lightning its doubt.
         self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, logger=logger, sync_dist=True)
-        collection.reset()
-        if self.trainer.datamodule.has_true_probs:  # type: ignore[attr-defined]
-            self.log(f"{stage}/ece_true", self.true_calibration.compute(), logger=logger, sync_dist=True)
-            self.true_calibration.reset()
+        scorer.reset()
 
     def _loss(self, logits: Tensor | list[Tensor], mask: Tensor) -> Tensor:
         if isinstance(logits, list | tuple):

@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lightning_app.files import write_text
 
 log = logging.getLogger(__name__)
 STAGES = ("val", "test")  # the parts that are evaluated, each with a folder of its own
+OLD_NAMES = frozenset({"pooled", "ece_foreground_region", "foreground.top_label.count"})
 
 
 @dataclass
@@ -121,6 +123,23 @@ class RunFolder:
     def stage(self, stage: str) -> Path:
         """Folder of what one evaluation wrote; `stage` is `val` or `test`."""
         return self.path / stage
+
+    def refuse_old_names(self, stage: str, names: Iterable[str]) -> None:
+        """Refuse results of before the catalogue: some of their names stand for other numbers now.
+
+        Args:
+            stage: `val` or `test`.
+            names: Columns of `per_case.csv`, classes of `summary.csv` or arrays of `bins.npz`.
+
+        Raises:
+            ValueError: If one of the names is of old.
+        """
+        if OLD_NAMES & set(names):
+            verb = {"val": "validate", "test": "test"}[stage]
+            raise ValueError(
+                f"{self.stage(stage)} was scored by an older version, whose ece_boundary and ece_foreground are other "
+                f"numbers (docs/metrics.md): score it again by python -m lightning_app {verb} --ckpt_path {self}"
+            )
 
     def read_state(self) -> dict[str, Any]:
         """What `write_state` kept; empty where nothing was, or where a power cut left no whole file."""

@@ -7,16 +7,9 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from lightning_app.files import read_csv
 from lightning_app.training.run_folder import RunFolder
+from metrics import catalogue
 
-LINES = (
-    ("dice", "Dice"),
-    ("ece", "ECE, estimated"),
-    ("ece_true", "ECE, true"),
-    ("nll", "NLL"),
-    ("nll_lowest", "NLL, lowest reachable"),
-    ("brier", "Brier"),
-    ("brier_lowest", "Brier, lowest reachable"),
-)
+LINES = ("dice", "ece", "ece_true", "nll", "nll_lowest", "brier", "brier_lowest")
 
 
 def print_summary(run: RunFolder, stages: Sequence[str], loggers: Iterable[Logger] = ()) -> None:
@@ -40,13 +33,13 @@ def table(run: RunFolder, stage: str) -> str:
     part = {"val": "validation", "test": "test"}[stage]
     title = f"{part}: {cases} cases"
     lines = ["", f"{title:<26}{'mean of cases':>14}  {'95 % interval':<19}{'pooled':>9}"]
-    for metric, label in LINES:
-        mean, pooled = rows.get((metric, "all")), rows.get((metric, "pooled"))
-        if mean is None:
+    for key in LINES:
+        mean, pooled = rows.get((key, "all")), rows.get((f"{key}{catalogue.POOLED}", "all"))
+        if mean is None or not mean["mean"]:
             continue
         interval = f"{float(mean['low']):.4f} to {float(mean['high']):.4f}" if mean["low"] else ""
         shown = f"{float(pooled['mean']):.4f}" if pooled else ""
-        lines.append(f"{label:<26}{float(mean['mean']):>14.4f}  {interval:<19}{shown:>9}".rstrip())
+        lines.append(f"{catalogue.title_of(key):<26}{float(mean['mean']):>14.4f}  {interval:<19}{shown:>9}".rstrip())
     return "\n".join(lines) + "\n"
 
 

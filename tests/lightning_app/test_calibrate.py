@@ -179,7 +179,8 @@ class TestCommandLine:
         assert rows["nll"][0] != rows["nll"][1]
         with (path / "test" / "summary.csv").open(newline="") as file:
             summary = {(row["metric"], row["class"]): float(row["mean"]) for row in csv.DictReader(file)}
-        assert summary["ece", "pooled"] == pytest.approx(rows["ece"][1])
+        assert summary["ece", "all"] == pytest.approx(rows["ece"][1], abs=1e-9)
+        assert summary["ece_pooled", "all"] == pytest.approx(rows["ece_pooled"][1], abs=1e-9)
 
     def test_predicts_with_the_calibrated_cuts(self, path):
         main(["predict", *SMALL, f"--ckpt_path={path}", "--threshold=calibrated"])

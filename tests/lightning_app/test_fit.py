@@ -11,8 +11,12 @@ import pytest
 import torch
 import yaml
 
+import metrics
 from lightning_app.cli import main
 from lightning_app.files import read_csv
+from lightning_app.report.read import Run
+from lightning_app.sweep.runner import read_metric
+from lightning_app.training.run_folder import RunFolder
 from tests.lightning_app.small import SMALL
 
 
@@ -71,9 +75,9 @@ def test_the_pooled_error_is_that_of_the_bins(run):
         bins[f"all.top_label.{name}"].reshape(15, 200).sum(-1) for name in ("count", "confidence", "correct")
     )
     expected = np.abs(confidence - correct).sum() / count.sum()
-    pooled = [row for row in read(run / "test" / "summary.csv") if (row["metric"], row["class"]) == ("ece", "pooled")]
-    assert float(pooled[0]["mean"]) == pytest.approx(expected, rel=1e-12)
-    assert float(pooled[0]["low"]) <= expected + 1e-9
+    rows = {(row["metric"], row["class"]): row for row in read(run / "test" / "summary.csv")}
+    assert float(rows["ece_pooled", "all"]["mean"]) == pytest.approx(expected, rel=1e-12)
+    assert float(rows["ece_pooled", "all"]["low"]) <= expected + 1e-9
 
 
 def test_the_split_is_written_and_disjoint(run):
@@ -122,11 +126,54 @@ def test_predict_writes_masks_and_goes_on_after_a_kill(run, capsys):
     assert "2 masks in" in capsys.readouterr().out
 
 
-def test_the_offline_record_holds_config_curves_figures_and_bins(run):
-    record = min((run / "wandb").glob("offline-run-*"))  # the first is the one of fit
+@pytest.fixture(scope="module")
+def inspected(run):
+    """What W&B's own client reads out of the record of fit."""
+    record = min((run / "wandb").glob("offline-run-*"))
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(record)]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    config = found["config"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_a_name_is_one_number_in_every_file_and_in_the_sweep(run, inspected, stage):
+    """W&B's summary, summary.csv, per_case.csv and what a local sweep reads: the same to 1e-9, key and class."""
+    rows = {(row["metric"], row["class"]): row["mean"] for row in read(run / stage / "summary.csv")}
+    logged = {name: value for name, value in inspected["summary"].items() if name.startswith(f"{stage}/")}
+    keys = {name: value for name, value in logged.items() if name.split("/")[1] in metrics.catalogue.NUMBERS}
+    assert {f"{stage}/{key}" for key in ("dice", "dice/region", "dice_pooled", "ece", "ece_pooled", "ece_true")} <= set(
+        keys
+    )
+    for name, value in keys.items():
+        _, key, label = [*name.split("/"), "all"][:3]
+        assert float(rows[key, label]) == pytest.approx(value, abs=1e-9), name
+        assert read_metric(RunFolder(run), name) == pytest.approx(value, abs=1e-9), name
+    cases = [row for row in read(run / stage / "per_case.csv") if row["class"] == "all"]
+    for row in metrics.catalogue.of_average("case"):
+        if row.key in cases[0]:
+            assert np.mean([float(case[row.key]) for case in cases]) == pytest.approx(
+                keys[f"{stage}/{row.key}"], abs=1e-9
+            )
+
+
+def test_the_curve_of_the_kept_epoch_is_what_the_table_prints(run):
+    """Phantom is scored on its own grid in training too: the best epoch's Dice is that of val/summary.csv."""
+    curve = [float(row["val/dice"]) for row in read_csv(run / "metrics.csv") if row["val/dice"]]
+    assert read_metric(RunFolder(run), "val/dice") == pytest.approx(max(curve), abs=1e-6)
+
+
+def test_results_of_an_older_version_are_refused_with_the_cure(run, tmp_path):
+    (tmp_path / "val").mkdir()
+    (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
+    (tmp_path / "val" / "summary.csv").write_text("metric,class,mean,low,high,n\nece,all,0.1,,,3\nece,pooled,0.2,,,3\n")
+    (tmp_path / "val" / "per_case.csv").write_text("case,class,ece,ece_foreground_region\na,all,0.1,0.2\n")
+    for read_old in (lambda: read_metric(RunFolder(tmp_path), "val/ece"), lambda: Run(tmp_path).cases("val")):
+        with pytest.raises(ValueError, match=r"older version.*python -m lightning_app validate --ckpt_path"):
+            read_old()
+
+
+def test_the_offline_record_holds_config_curves_figures_and_bins(run, inspected):
+    record = min((run / "wandb").glob("offline-run-*"))  # the first is the one of fit
+    config = inspected["config"]
     assert config["cfg"]["data"]["class_path"] == "datamodules.Phantom"
     assert config["loss/name"] == "DicePlusPlusLoss"
     assert config["loss/gamma"] == 2
@@ -141,7 +188,7 @@ def test_the_offline_record_holds_config_curves_figures_and_bins(run):
 def test_the_summary_names_what_a_user_looks_at_next(run, capsys):
     main(["validate", f"--ckpt_path={run}", "--trainer.enable_progress_bar=false"])
     out = capsys.readouterr().out
-    for text in ("Dice", "ECE, estimated", "ECE, true", "NLL, lowest reachable", "Brier", str(run), "wandb sync"):
+    for text in ("Dice", "ECE", "true ECE", "NLL, lowest reachable", "Brier", str(run), "wandb sync"):
         assert text in out
 
 

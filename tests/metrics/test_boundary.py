@@ -75,11 +75,13 @@ def test_regions_equal_morphology(shape):
     valid = np.ones(shape, bool)
     args = [torch.from_numpy(a) for a in (target, prediction, valid)]
     box = np.ones((5,) * len(shape))
-    band = scipy.ndimage.grey_dilation(target, footprint=box) != scipy.ndimage.grey_erosion(target, footprint=box)
-    assert (regions.Boundary(2)(*args).numpy() == band).all()
-    assert (regions.Interior(2)(*args).numpy() == ((target > 0) & ~band)).all()
-    both = scipy.ndimage.binary_dilation((target | prediction) > 0, iterations=2)
-    assert (regions.Dilated(2)(*args).numpy() == both).all()
+    for labels, reference in ((target, True), (prediction, False)):
+        band = scipy.ndimage.grey_dilation(labels, footprint=box) != scipy.ndimage.grey_erosion(labels, footprint=box)
+        assert (regions.Boundary(2, reference=reference)(*args).numpy() == band).all()
+        assert (regions.Interior(2, reference=reference)(*args).numpy() == ((labels > 0) & ~band)).all()
+        assert (regions.Foreground(reference)(*args).numpy() == (labels > 0)).all()
+        grown = scipy.ndimage.binary_dilation(labels > 0, iterations=2)
+        assert (regions.Dilated(2, reference=reference)(*args).numpy() == grown).all()
 
 
 def test_boundary_in_mm():

@@ -48,14 +48,14 @@ def test_classwise_without_background():
 
 
 def test_per_case_is_the_mean_of_cases_and_skips_those_without_the_region():
-    metric = metrics.ExpectedCalibrationError(3, average="per_case", region="foreground")
+    metric = metrics.ExpectedCalibrationError(3, average="per_case", region="reference_foreground")
     alone = []
     for seed in range(3):
         probs, target = segmentation(seed=seed)
         if seed == 1:
             target = torch.zeros_like(target)
         else:
-            single = metrics.ExpectedCalibrationError(3, region="foreground")
+            single = metrics.ExpectedCalibrationError(3, region="reference_foreground")
             single.update(probs[None], target[None])
             alone.append(single.compute().item())
         metric.update(probs[None], target[None])

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 import metrics
+from metrics import regions
+from metrics.evaluate import REGIONS
 from tests.metrics import reference
 from tests.metrics.data import segmentation
 
@@ -24,7 +26,7 @@ def test_rows_equal_brute_force(shape):
         expected["nll"] = -np.log(np.where(y == k, confidence, 1 - confidence)).mean()
         expected["brier"] = ((confidence - correct) ** 2).mean()
         inside = y != 0
-        expected["ece_foreground_region"] = reference.errors(confidence[inside], correct[inside], 15)["ece"]
+        expected["ece_reference_foreground"] = reference.errors(confidence[inside], correct[inside], 15)["ece"]
         assert row["voxels"] == (y == k).sum()
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, abs=1e-12), name
@@ -47,8 +49,8 @@ def test_ignored_voxels_take_no_part():
     probs, target = segmentation((20, 20))
     ignored = target.clone()
     ignored[12:] = 255
-    part = metrics.sum_case(probs, ignored, regions=("all", "foreground"))
-    alone = metrics.sum_case(probs[:, :12], target[:12], regions=("all", "foreground"))
+    part = metrics.sum_case(probs, ignored, regions=("all", "reference_foreground"))
+    alone = metrics.sum_case(probs[:, :12], target[:12], regions=("all", "reference_foreground"))
     assert torch.equal(part.confusion, alone.confusion)
     torch.testing.assert_close(part.nll, alone.nll)
     for name in part.bins:
@@ -66,14 +68,48 @@ def test_absent_class_is_left_out_and_marked():
 
 def test_case_bins_agree_with_the_metric():
     probs, target = segmentation((9, 10, 11))
-    bins = metrics.case_bins(probs, target)
-    for region in ("all", "foreground", "boundary"):
+    bins = metrics.sum_case(probs, target).bins
+    for region in REGIONS:
         for view in ("top_label", "classwise", "foreground"):
             metric = metrics.ReliabilityBins(3, view=view, region=region)
             metric.update(probs[None], target[None])
             expected = metrics.rebin(metric.compute(), 300)
             assert torch.equal(bins[f"{region}.{view}"].count, expected.count)
             torch.testing.assert_close(bins[f"{region}.{view}"].confidence, expected.confidence)
+
+
+def test_a_mask_of_what_counts_is_as_good_as_the_ignored_label():
+    probs, target = segmentation((30, 20))
+    valid = torch.zeros(30, 20, dtype=torch.bool)
+    valid[4:21, 3:] = True
+    both = valid.clone()
+    both[10:] = False
+    part = target.masked_fill(~valid, 255)
+    a, b = metrics.sum_case(probs, target, valid=valid), metrics.sum_case(probs, part)
+    c, d = metrics.sum_case(probs, part, valid=both), metrics.sum_case(probs, target, valid=both)
+    for x, y in ((a, b), (c, d)):
+        assert torch.equal(x.confusion, y.confusion)
+        assert all(torch.equal(p, q) for key in x.bins for p, q in zip(x.bins[key], y.bins[key], strict=True))
+    assert d.voxels == 6 * 17
+    with pytest.raises(ValueError, match="valid must have the shape of target"):
+        metrics.sum_case(probs, target, valid=valid[:5])
+
+
+def test_every_set_of_regions_keeps_its_names_or_is_refused():
+    probs, target = segmentation((40, 40))
+    pair = {"thin": regions.Boundary(1), "thick": regions.Boundary(6)}
+    found = metrics.sum_case(probs, target, regions=pair).bins
+    for name, region in pair.items():
+        inside = region(target, metrics.predict_labels(probs), torch.ones_like(target, dtype=torch.bool))
+        assert torch.equal(
+            found[f"{name}.top_label"].count, metrics.bin_item(probs, target, "top_label", 300, inside).count
+        )
+    many = {f"r{radius}": regions.Dilated(radius) for radius in range(7)}
+    found = metrics.sum_case(probs, target, regions={"all": regions.All(), **many}).bins
+    assert [int(bins.count.sum()) > 0 for bins in found.values()] == [True] * len(found)
+    for wrong in (["all", "all"], [regions.Boundary(1), regions.Boundary(6)], {**many, "r8": regions.Boundary(8)}):
+        with pytest.raises(ValueError, match=r"regions="):
+            metrics.sum_case(probs, target, regions=wrong)
 
 
 def test_logits_in_the_pass_equal_probabilities():

@@ -16,7 +16,7 @@ SHARDS = {3: [[3], [], [1, 0, 2, 4]], 2: [[4, 0, 2], [1, 3]]}  # by number of pr
 
 
 def make():
-    collection = metrics.build(3, ["background", "a", "b"])
+    collection = metrics.Scorer(3, ["background", "a", "b"])
     others = {
         "presets": metrics.preset("barfoot", 3),
         "surface": metrics.HausdorffDistance95(3),

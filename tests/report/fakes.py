@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 import metrics
-from lightning_app.training.evaluation import write_bins, write_csv
+from lightning_app.training.evaluation import write_stage as write_results
 
 CLASSES = ("background", "anterior", "posterior")
 
@@ -71,7 +71,7 @@ def write_text_rows(path: Path, rows: list[dict]) -> None:
 
 
 def write_stage(folder: Path, stage: str, seed: int, sharpness: float, classes: tuple[str, ...], cases: int) -> None:
-    rows, scored, pooled = [], [], {}
+    scored = []
     for number in range(cases):
         truth = torch.Generator().manual_seed(number + 1000 * (stage == "test"))
         logits = 2.0 * torch.randn(len(classes), 24, 24, generator=truth)
@@ -81,14 +81,9 @@ def write_stage(folder: Path, stage: str, seed: int, sharpness: float, classes: 
         noise = 0.3 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed))
         probs = (sharpness * (logits + noise)).softmax(0)
         name = f"{stage}_{number:02d}"
-        rows += [{"case": name, **row} for row in metrics.evaluate_case(probs, target, classes)]
-        bins = metrics.case_bins(probs, target, num_bins=3000)
-        pooled = {key: metrics.merge_bins(pooled[key], part) if pooled else part for key, part in bins.items()}
-        scored.append({"case": name, "bins": {k: metrics.rebin(v, 300) for k, v in bins.items()}})
-    write_csv(folder / "per_case.csv", rows)
-    write_bins(folder / "bins.npz", scored, pooled, classes)
-    mean = np.nanmean([row["ece"] for row in rows if row["class"] == "all"])
-    (folder / "summary.csv").write_text(f"metric,class,mean,low,high,n\nece,all,{mean},,,{cases}\n")
+        scored.append((name, metrics.score_case(probs, target, num_bins=metrics.FINE_BINS)))
+    pooled = metrics.merge_sums([sums for _, sums in scored]).bins
+    write_results(folder, [(name, sums.coarse(metrics.CASE_BINS)) for name, sums in scored], pooled, classes)
 
 
 def write_pictures(folder: Path, slices: bool) -> None:

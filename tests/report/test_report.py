@@ -109,9 +109,19 @@ def test_a_cell_is_the_mean_over_cases_of_means_over_seeds(comparison, runs):
 
 
 def test_the_error_by_case_from_the_bins_is_the_one_that_was_written(comparison):
-    written = comparison.values("Phantom", "DSC", "ece")
-    from_bins = comparison.values("Phantom", "DSC", "ece_all_top_label")
-    assert from_bins == pytest.approx(written, abs=1e-9)
+    (run, *_) = comparison.of("Phantom", "DSC")
+    written = [case.scores["ece", "all"] for case in run.cases("test")]
+    bins = run.reliability("test").by_case("all.top_label")
+    assert [metrics.errors.expected_calibration_error(b, 15).item() for b in bins] == pytest.approx(written, abs=1e-12)
+
+
+def test_the_table_shows_the_error_of_the_mean_case_and_of_all_voxels_together(comparison):
+    """The pooled value of two seeds is the mean of theirs, here taken from the voxels' sums by hand."""
+    by_seed = [run.reliability("test").pooled("all.top_label") for run in comparison.of("Phantom", "DSC")]
+    expected = np.mean([metrics.errors.expected_calibration_error(bins, 15).item() for bins in by_seed])
+    assert comparison.cell("Phantom", "DSC", "ece_pooled").mean == pytest.approx(expected, abs=1e-12)
+    columns = summary_table(comparison).columns
+    assert columns[columns.index("ECE ↓") :][:2] == ["ECE ↓", "ECE, pooled ↓"]
 
 
 def test_pairs_count_the_data_sets_where_the_exponent_helps(comparison):

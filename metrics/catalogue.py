@@ -1,0 +1,245 @@
+"""The catalogue: every number that the program shows, a row a number, each with one name and one meaning.
+
+All else is derived from it: keys of W&B and of sweeps, columns of `per_case.csv`, `summary.csv` and `metrics.csv`,
+tables and arrows of the report, the mode of a checkpoint's monitor, the dashboard, the table in docs/metrics.md. To add
+a number: a function here or anywhere, `add(Number(...))`, a test.
+
+A key without a suffix is the mean over the cases, a case alike however large; `<key>_pooled` is the same quantity of
+all voxels of all cases together. `<key>/<class>` is that of one foreground class: its overlap, or the error of p_k
+against "label is k" in the same region.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from . import errors
+from .binning import Bins
+from .overlap import overlap_from_confusion
+from .sums import CaseSums
+
+NUM_BINS = 15
+POOLED = "_pooled"
+Direction = Literal["higher", "lower", "closer to 0", ""]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A row of the catalogue.
+
+    Args:
+        key: Its name, everywhere.
+        title: Its name in tables and figures.
+        better: Which side is better; empty for a yardstick.
+        function: Called as ``function(sums, row)``: values (..., 1), or (..., K) with the case as a whole first and the
+            foreground classes behind it; NaN where undefined. It serves one case, many stacked, and all of them merged.
+        meaning: What it is, in a sentence.
+        view: Which probability is held against which event, of `metrics.ReliabilityBins`; "true" holds the largest p
+            against its true probability; empty if no bins are read.
+        region: Where, of `metrics.regions`; empty if no bins are read.
+        average: Unit of averaging: "case", the mean over cases, or "pooled", all voxels together.
+        adds_up: Whether it exists for the voxels of all cases together too, as `<key>_pooled`.
+        main: Whether it stands in main tables.
+        by_class: Whether loggers get a line a class too.
+    """
+
+    key: str
+    title: str
+    better: Direction
+    function: Callable[[CaseSums, "Number"], Tensor]
+    meaning: str = ""
+    view: str = ""
+    region: str = ""
+    average: Literal["case", "pooled"] = "case"
+    adds_up: bool = True
+    main: bool = False
+    by_class: bool = False
+
+    def known(self, sums: CaseSums) -> bool:
+        """Whether these sums hold what the number is computed from."""
+        if self.view:
+            return f"{self.region}.{self.view}" in sums.bins
+        return self.function is not beside or self.key in sums.beside
+
+    def value(self, sums: CaseSums) -> Tensor:
+        """The number, (..., 1) or (..., K) float64: the case as a whole first, then each foreground class."""
+        return self.function(sums, self)
+
+    @property
+    def arrow(self) -> str:
+        """Which side is better, as a sign."""
+        return {"higher": "↑", "lower": "↓", "closer to 0": "→0", "": ""}[self.better]
+
+    def pooled(self) -> "Number":
+        """The row of the same number over all voxels together."""
+        return replace(self, key=self.key + POOLED, title=f"{self.title}, pooled", average="pooled", main=False)
+
+
+def overlap(measure: str) -> Callable[[CaseSums, Number], Tensor]:
+    """An overlap of `metrics.overlap`: the mean over the foreground classes that occur, then each class."""
+
+    def value(sums: CaseSums, row: Number) -> Tensor:
+        classes = overlap_from_confusion(sums.confusion, measure)[..., 1:]
+        return torch.cat([classes.nanmean(-1, keepdim=True), classes], -1)
+
+    return value
+
+
+def calibration(error: Callable[[Bins], Tensor]) -> Callable[[CaseSums, Number], Tensor]:
+    """An error of `metrics.errors` of the row's view and region, the mean over the classes for the class-wise view.
+
+    Top label: then each class's error of p_k against "label is k".
+    """
+
+    def value(sums: CaseSums, row: Number) -> Tensor:
+        whole = error(sums.bins[f"{row.region}.{row.view}"]).nanmean(-1, keepdim=True)
+        if row.view != "top_label":
+            return whole
+        return torch.cat([whole, error(sums.bins[f"{row.region}.classwise"])[..., 1:]], -1)
+
+    return value
+
+
+def nll(sums: CaseSums, row: Number) -> Tensor:
+    """Negative log-likelihood over the voxels, multi-class, then each class's against the rest."""
+    values = sums.nll / sums.voxels.unsqueeze(-1)
+    return torch.cat([values[..., :1], values[..., 2:]], -1)
+
+
+def brier(sums: CaseSums, row: Number) -> Tensor:
+    """Brier score over the voxels, summed over the classes, then each class's own."""
+    classes = errors.brier_score(sums.bins["all.classwise"])
+    return torch.cat([classes.sum(-1, keepdim=True), classes[..., 1:]], -1)
+
+
+def beside(sums: CaseSums, row: Number) -> Tensor:
+    """What was measured beside the pass."""
+    return sums.beside[row.key]
+
+
+ECE, ACE, MCE = (
+    calibration(partial(error, num_bins=NUM_BINS))
+    for error in (
+        errors.expected_calibration_error,
+        errors.average_calibration_error,
+        errors.maximum_calibration_error,
+    )
+)
+TRUTH_DEFINED = "favours flattened probabilities: its voxels are chosen by the label"
+ROWS = (
+    Number("dice", "Dice", "higher", overlap("dice"), "2 TP / (2 TP + FP + FN)", main=True, by_class=True),
+    Number("iou", "IoU", "higher", overlap("iou"), "TP / (TP + FP + FN)"),
+    Number("precision", "Precision", "higher", overlap("precision"), "TP / (TP + FP)"),
+    Number("recall", "Recall", "higher", overlap("recall"), "TP / (TP + FN)"),
+    Number("nll", "NLL", "lower", nll, "mean of -log p_y, in nats", main=True),
+    Number("brier", "Brier", "lower", brier, "mean of sum_k (p_k - [y = k])^2, 0 to 2", main=True),
+    Number("ece", "ECE", "lower", ECE, "|confidence - accuracy| over 15 bins, weighted", "top_label", "all", main=True),
+    Number("ace", "ACE", "lower", ACE, "the same, non-empty bins alike", "top_label", "all"),
+    Number("mce", "MCE", "lower", MCE, "the largest over the bins", "top_label", "all"),
+    Number("ece_classwise", "class-wise ECE", "lower", ECE, "mean over the classes", "classwise", "all", main=True),
+    Number("ece_foreground", "ECE of foreground", "lower", ECE, "of 1 - p_0", "foreground", "all", main=True),
+    Number(
+        "ece_boundary", "ECE at boundary", "lower", ECE, "within two voxels of a predicted boundary",
+        "top_label", "boundary", main=True,
+    ),
+    Number(
+        "ece_dilated", "ECE near foreground", "lower", ECE, "predicted foreground and two voxels around it",
+        "top_label", "dilated",
+    ),
+    Number(
+        "ece_reference_foreground", "ECE in true foreground", "lower", ECE, TRUTH_DEFINED,
+        "top_label", "reference_foreground",
+    ),
+    Number(
+        "ece_reference_boundary", "ECE at true boundary", "lower", ECE, TRUTH_DEFINED,
+        "top_label", "reference_boundary",
+    ),
+    Number(
+        "ece_true", "true ECE", "lower", ECE, "against known probabilities (Phantom): no sampling noise",
+        "true", "all", main=True,
+    ),
+    Number("nll_lowest", "NLL, lowest reachable", "", beside, "entropy of known probabilities", adds_up=False),
+    Number("brier_lowest", "Brier, lowest reachable", "", beside, "of known probabilities", adds_up=False),
+    Number("hd95", "HD95 (mm)", "lower", beside, "95 % Hausdorff distance", adds_up=False, main=True),
+    Number("assd", "ASSD (mm)", "lower", beside, "average symmetric surface distance", adds_up=False),
+    Number("nsd", "NSD", "higher", beside, "share of surface within a tolerance", adds_up=False, main=True),
+)  # fmt: skip
+NUMBERS: dict[str, Number] = {}
+
+
+def add(row: Number) -> None:
+    """Enter a row, and that of all voxels together where the number adds up.
+
+    Raises:
+        ValueError: If a row of that key is there, or the key holds a character that separates names.
+    """
+    for number in (row, row.pooled()) if row.adds_up else (row,):
+        if number.key in NUMBERS or "/" in number.key or "." in number.key:
+            raise ValueError(f"key={number.key!r} is taken or holds '/' or '.': choose another name")
+        NUMBERS[number.key] = number
+
+
+def remove(key: str) -> None:
+    """Take a row out again."""
+    for name in (key, key + POOLED):
+        NUMBERS.pop(name, None)
+
+
+for _row in ROWS:
+    add(_row)
+
+
+def of_average(average: str) -> list[Number]:
+    """The rows of one unit of averaging, "case" or "pooled", in their order."""
+    return [row for row in NUMBERS.values() if row.average == average]
+
+
+def find(name: str) -> Number | None:
+    """The row of a key, of `<stage>/<key>` or of `<stage>/<key>/<class>`; None if it is no number of the catalogue."""
+    parts = name.split("/")
+    return next((NUMBERS[part] for part in parts[:2] if part in NUMBERS), None)
+
+
+def title_of(name: str, arrow: bool = False) -> str:
+    """The title of a key, or the name itself where it is none of the catalogue; with the arrow to the better side."""
+    row = find(name)
+    return name if row is None else f"{row.title} {row.arrow}".strip() if arrow else row.title
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether a larger value of a number is better.
+
+    Raises:
+        ValueError: If the catalogue does not know.
+    """
+    row = find(name)
+    if row is None or row.better not in ("higher", "lower"):
+        raise ValueError(f"{name!r} is no number whose better side is known: choose one of {', '.join(directed())}")
+    return row.better == "higher"
+
+
+def directed() -> list[str]:
+    """The keys whose better side is known: those by which a checkpoint or a method can be best."""
+    return [key for key, row in NUMBERS.items() if row.better in ("higher", "lower")]
+
+
+def main_keys() -> list[str]:
+    """The keys of main tables; the ECE over all voxels together stands behind its mean over cases."""
+    keys = [row.key for row in NUMBERS.values() if row.main]
+    keys.insert(keys.index("ece") + 1, "ece" + POOLED)
+    return keys
+
+
+def markdown() -> str:
+    """The catalogue as a table of docs/metrics.md."""
+    lines = ["| key | title | better | voxels together | view | region | what it is |", "|---|---|---|---|---|---|---|"]
+    for row in of_average("case"):
+        pooled = f"`{row.key}{POOLED}`" if row.adds_up else ""
+        view, region = (name.replace("_", " ") for name in (row.view, row.region))
+        cells = [f"`{row.key}`", row.title, row.arrow, pooled, view, region, row.meaning.replace("|", "\\|")]
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,162 @@
+"""The scorer: one metric that holds what passes over cases leave, and gives every number of the catalogue."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from . import catalogue
+from .binning import CASE_BINS, FINE_BINS, Bins, empty_bins, view_channels
+from .checks import check_shapes
+from .evaluate import REGIONS, VIEWS, case_values, score_case
+from .sums import CaseSums
+
+KEYS = (*(f"{region}.{view}" for region in REGIONS for view in VIEWS), "all.true")
+
+
+class Scorer(Metric):
+    """Every number of the catalogue over a stream of cases, from one pass over the voxels of each.
+
+    `update` takes probabilities (B, K, *S) and labels (B, *S); a batch item is a case. `compute` gives a flat dict of
+    float64 scalars: `<key>` the mean over the cases, `<key>_pooled` the number of all voxels together, `<key>/<class>`
+    where the catalogue says so; only what was measured. The state is sums, added up over processes (counts to the bit,
+    sums to 1e-12); its size does not depend on the number of voxels or cases. Where the cases are named, their own sums
+    are kept in `records` too, of this process and with 300 bins: tables, intervals and files are made of them.
+
+    Args:
+        num_classes: Number of classes K, background among them.
+        class_names: K names, background first; without them there are no lines of classes.
+        surface: Measure surface distances too.
+        ignore_index: Label of voxels that never count, or None.
+        validate: Check the values.
+        **kwargs: As for `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: For another number of names than classes.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    def __init__(
+        self,
+        num_classes: int,
+        class_names: Sequence[str] | None = None,
+        surface: bool = False,
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if class_names is not None and len(class_names) != num_classes:
+            raise ValueError(f"class_names={list(class_names)} must name {num_classes} classes, background among them")
+        self.num_classes, self.class_names = num_classes, None if class_names is None else list(class_names)
+        self.surface, self.ignore_index, self.validate = surface, ignore_index, validate
+        self.numbers = catalogue.of_average("case")
+        self.records: list[tuple[str, CaseSums]] = []
+        self._all: CaseSums | None = None
+        self.confusion: Tensor
+        self.nll: Tensor
+        self.case_sum: Tensor
+        self.cases: Tensor
+        self.measured: Tensor
+        shape = (len(self.numbers), num_classes)
+        self._state("case_sum", torch.zeros(shape, dtype=torch.float64))
+        self._state("cases", torch.zeros(shape, dtype=torch.int64))
+        self._state("measured", torch.zeros(len(self.numbers), dtype=torch.int64))
+        self._state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64))
+        self._state("nll", torch.zeros(1 + num_classes, dtype=torch.float64))
+        for key in KEYS:
+            for name, field in zip(Bins._fields, empty_bins(self._channels(key), FINE_BINS), strict=True):
+                self._state(_name(key, name), field)
+
+    def _state(self, name: str, default: Tensor) -> None:
+        self.add_state(name, default, dist_reduce_fx="sum")
+
+    def _channels(self, key: str) -> int:
+        return view_channels(self.num_classes, key.partition(".")[2])
+
+    def update(
+        self,
+        probs: Tensor,
+        target: Tensor,
+        spacing: Sequence[float] | None = None,
+        true_probs: Tensor | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        """Score the cases of a batch, all of one voxel size; named ones are kept."""
+        check_shapes(probs, target, self.num_classes)
+        for index in range(len(probs)):
+            known = None if true_probs is None else true_probs[index]
+            sums = self.score(probs[index], target[index], spacing, known)
+            self.add(sums, None if names is None else names[index])
+
+    def score(
+        self,
+        probs: Tensor,
+        target: Tensor,
+        spacing: Sequence[float] | None = None,
+        true_probs: Tensor | None = None,
+    ) -> CaseSums:
+        """The sums of one case, (K, *S) and (*S), which `add` takes; the state stays as it is."""
+        return score_case(
+            probs.detach(), target, spacing, self.surface, true_probs, FINE_BINS, self.ignore_index, self.validate
+        )
+
+    def add(self, sums: CaseSums, name: str | None = None) -> None:
+        """Add one scored case; a named one is kept."""
+        if name is not None:
+            self.records.append((name, sums.coarse(CASE_BINS).cpu()))
+        values = case_values(sums, self.numbers).to(self.case_sum)
+        self.case_sum += values.nan_to_num(0.0)
+        self.cases += ~values.isnan()
+        self.measured += torch.tensor([row.known(sums) for row in self.numbers], device=self.measured.device)
+        self.confusion += sums.confusion
+        self.nll += sums.nll
+        for key, bins in sums.bins.items():
+            for part, field in zip(Bins._fields, bins, strict=True):
+                getattr(self, _name(key, part)).add_(field)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        super().reset()
+        self.records = []
+
+    def over_all(self) -> CaseSums:
+        """The sums over all cases of all processes; every process must ask."""
+        self.compute()
+        assert self._all is not None  # compute has set it
+        return self._all
+
+    def _pooled(self) -> CaseSums:
+        """The sums over all cases of this process, or of all while they are added up in `compute`."""
+        found = {key: Bins(*(getattr(self, _name(key, name)) for name in Bins._fields)) for key in KEYS}
+        known = {row.key for row, n in zip(self.numbers, self.measured.tolist(), strict=True) if n}
+        bins = {key: bins for key, bins in found.items() if key != "all.true" or "ece_true" in known}
+        return CaseSums(bins, self.confusion, self.nll)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Key, or key and class, to its value, scalars float64; NaN where no case had one."""
+        found: dict[str, Tensor] = {}
+        means, pooled = self.case_sum / self.cases, self._pooled()
+        self._all = copy.deepcopy(pooled)
+        for row, values, measured in zip(self.numbers, means, self.measured.tolist(), strict=True):
+            if measured:
+                found |= self._lines(row, values)
+        for row in catalogue.of_average("pooled"):
+            if row.known(pooled) and any(r.key + catalogue.POOLED == row.key for r in self.numbers):
+                found |= self._lines(row, row.value(pooled))
+        return found
+
+    def _lines(self, row: catalogue.Number, values: Tensor) -> dict[str, Tensor]:
+        lines = {row.key: values[0]}
+        if row.by_class and self.class_names is not None and len(values) > 1:
+            lines |= {f"{row.key}/{name}": v for name, v in zip(self.class_names[1:], values[1:], strict=True)}
+        return lines
+
+
+def _name(key: str, field: str) -> str:
+    return f"{key.replace('.', '_')}_{field}"
