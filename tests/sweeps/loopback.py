@@ -7,6 +7,7 @@ import gzip
 import itertools
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,6 +29,7 @@ class Loopback:
         self.agents = 0
         self.runs: dict[str, dict[str, Any]] = {}
         self.views: list[dict[str, Any]] = []
+        self.fault = ""  # how the server ails: `slow`, `500`, `garbage`, `silent`
         state = self
 
         class Handler(_Handler):
@@ -63,6 +65,7 @@ class Loopback:
             "createAgent": self._new_agent,
             "agentHeartbeat": self._heartbeat,
             "upsertBucket": self._run,
+            "RunResumeStatus": self._resumed,
             "createRunFiles": self._files,
             "createArtifactFiles": lambda asked: {"createArtifactFiles": {"files": {"edges": []}}},
             "createArtifactManifest": lambda asked: self._manifest("createArtifactManifest"),
@@ -169,6 +172,30 @@ class Loopback:
         }
         return {"upsertBucket": {"inserted": True, "bucket": bucket}}
 
+    def _resumed(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """What a run that goes on asks for: how far it has come."""
+        run = self.runs.get(asked["name"])
+        history = self.history(asked["name"])
+        bucket = run and {
+            "name": asked["name"],
+            "displayName": asked["name"],
+            "summaryMetrics": json.dumps(run.get("summary", {})),
+            "config": json.dumps(run.get("config") or {}),
+            "historyTail": json.dumps([json.dumps(row) for row in history[-1:]]),
+            "historyLineCount": len(history),
+            "eventsTail": "[]",
+            "eventsLineCount": 0,
+            "logLineCount": 0,
+            "notes": "",
+            "wandbConfig": json.dumps({"t": 1}),
+        }
+        return {"model": {"id": "project", "name": "p", "entity": ENTITY, "bucket": bucket}}
+
+    def history(self, run: str) -> list[dict[str, Any]]:
+        """The rows that a run has logged, as the server holds them: a later one of the same number replaces it."""
+        lines = self.runs.get(run, {}).get("history", {})
+        return [lines[number] for number in sorted(lines)]
+
     def _files(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.runs.setdefault(asked["run"], {}).setdefault("files", []).extend(asked["files"])
         files = [{"name": name, "uploadUrl": f"{self.url}/put/{name}"} for name in asked["files"]]
@@ -191,6 +218,9 @@ class Loopback:
             kept = self.runs.setdefault(run, {})
             for line in body.get("files", {}).get("wandb-summary.json", {}).get("content", []):
                 kept["summary"] = json.loads(line)
+            rows = body.get("files", {}).get("wandb-history.jsonl", {"offset": 0, "content": []})
+            for number, line in enumerate(rows["content"], rows["offset"]):
+                kept.setdefault("history", {})[number] = json.loads(line)
             if "exitcode" in body:
                 kept["exit"] = body["exitcode"]
         return {"exitcode": None, "limits": {}}
@@ -214,15 +244,32 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def _ails(self) -> bool:
+        """Answer as the server's fault has it; False where it has none, or is slow only."""
+        fault = self.server_state.fault
+        if fault in ("slow", "silent"):
+            time.sleep(10 if fault == "slow" else 600)
+            return False
+        if not fault:
+            return False
+        data = b"<html>\xff nothing of ours"
+        self.send_response(500 if fault == "500" else 200)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        return True
+
     def do_GET(self) -> None:
-        self._reply({})
+        self._ails() or self._reply({})
 
     def do_PUT(self) -> None:
         self._body()
-        self._reply({})
+        self._ails() or self._reply({})
 
     def do_POST(self) -> None:
         body = self._body()
+        if self._ails():
+            return
         if "graphql" in self.path:
             question = json.loads(body)
             self._reply({"data": self.server_state.answer(question["query"], question.get("variables") or {})})
