@@ -20,9 +20,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from . import splits
 from .case import Case, DataInfo
+from .checks import LabelCheck, LabelReader, Labels, class_problem
 from .download import Archive, fetch
 from .errors import DataError
 from .patches import PatchSampling
+from .readers import natural
 from .sampling import Draw, EpochSampler, ShardSampler
 from .transforms import Augmentation
 
@@ -145,7 +147,8 @@ class SegmentationData(LightningDataModule, ABC):
         batch_size: Images or patches in a training batch; whole cases come one at a time.
         num_workers: Loader processes.
         split: "grouped" (what belongs together stays together), "random", "paper" (the published split, or its sizes),
-            "official" (the owner's test set), or the path of a file of names (.csv with columns case,subset, or .json).
+            "official" (the owner's test set), "own" (folders train, val, test or imagesTs where there are, else
+            grouped), or the path of a file of names (.csv with columns case,subset, .json as nnU-Net's splits_final).
         split_sizes: Shares or counts of training, validation and test cases, as [0.64,0.16,0.2] or [80,20,30].
         fold: Number of the test part for k-fold cross-validation, from 0.
         num_folds: Number of parts for cross-validation.
@@ -155,6 +158,7 @@ class SegmentationData(LightningDataModule, ABC):
         predict_root: Folder of new images without masks, for `predict`.
         download: Fetch the data set where its owner serves it openly.
         follow_links: Allow links that lead out of the root folder.
+        absent_classes: Names of classes that no mask need hold; any other such class is an error before training.
     """
 
     info: ClassVar[DataInfo]
@@ -167,6 +171,7 @@ class SegmentationData(LightningDataModule, ABC):
     in_channels: int = 3
     class_names: Sequence[str] = ("background", "foreground")
     has_true_probs: bool = False
+    label_values: Sequence[int] | None = None  # stored value of each class, where it is not the class number
 
     def __init__(
         self,
@@ -183,6 +188,7 @@ class SegmentationData(LightningDataModule, ABC):
         predict_root: str | None = None,
         download: bool = False,
         follow_links: bool = False,
+        absent_classes: list[str] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0:
@@ -195,6 +201,9 @@ class SegmentationData(LightningDataModule, ABC):
         self.patches_per_case = patches_per_case
         self.augment, self.predict_root = augment, predict_root
         self.download, self.follow_links = download, follow_links
+        self.absent_classes = absent_classes or []
+        self.unlabelled: list[Path] = []
+        self.orphans: list[Path] = []
         self.subsets: splits.Split | None = None
         self.new_cases: list[Case] = []
         self._pipeline: Pipeline | None = None
@@ -294,11 +303,57 @@ class SegmentationData(LightningDataModule, ABC):
             self.fetch(self.root_path())
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the cases and split them."""
+        """Find the cases, split them, and look at every mask once.
+
+        Raises:
+            DataError: If images have no mask, a mask holds what is not declared or lies elsewhere than its image, or,
+                before training, no mask holds a class.
+        """
         if stage == "predict" and self.predict_root:
             self._find_new()
         elif self.subsets is None:
-            self.subsets = self.make_split(self.checked_cases())
+            cases = self.checked_cases()
+            self._refuse_unlabelled(len(cases))
+            self.subsets = self.make_split(cases)
+            self.check_labels(training=stage in (None, "fit"))
+
+    def _refuse_unlabelled(self, labelled: int) -> None:
+        if self.unlabelled:
+            raise DataError(
+                f"{self.unlabelled[0]}: has no mask{self.mask_pattern()}; {len(self.unlabelled)} of "
+                f"{labelled + len(self.unlabelled)} images have none. "
+                "Add the masks, remove or exclude the images, or correct the pattern."
+            )
+
+    def mask_pattern(self) -> str:
+        """How masks are looked for, for the error where there is none."""
+        return ""
+
+    def label_reader(self) -> LabelReader | None:
+        """Reads label maps alone, for the check before training; None where there is nothing to check."""
+        return None
+
+    def check_labels(self, training: bool) -> None:
+        """Look at the masks of the split, those that were not looked at before.
+
+        Args:
+            training: Also refuse a class that no mask holds.
+        """
+        reader = self.label_reader()
+        cases = [case for members in (self.subsets or {}).values() for case in members]
+        cases.sort(key=lambda case: natural(case.name))  # the first fault by name, whatever the split
+        if reader is None or not cases:
+            return
+        name = f"{type(self).__name__} {self.root_path().resolve()}"
+        found = LabelCheck(reader, self.num_classes, name, 2 if self.spatial_dims == 3 else 4).run(cases)
+        if training and found:
+            problem = self.class_problem(found, cases)
+            if problem:
+                raise DataError(f"{type(self).__name__}: {problem}")
+
+    def class_problem(self, found: Sequence[Labels], cases: Sequence[Case]) -> str:
+        """Why the masks do not teach the classes; empty where they do."""
+        return class_problem(found, self.class_names, cases, self.absent_classes)
 
     def _find_new(self) -> None:
         folder = Path(self.predict_root or "").expanduser()
@@ -317,11 +372,13 @@ class SegmentationData(LightningDataModule, ABC):
         cases = self.find_cases()
         name = type(self).__name__
         if not cases:
+            self._refuse_unlabelled(0)
             raise DataError(f"{name}: {self.root_path()} holds no case. {self.advice(self.root_path())}")
         names = [case.name for case in cases]
         twice = {n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else set()
         if twice:
-            raise DataError(f"{name}: case {min(twice)!r} was found twice. Remove one of the two.")
+            one, two = [case.files[0] for case in cases if case.name == min(twice)][:2]
+            raise DataError(f"{name}: case {min(twice)!r} was found twice, {one} and {two}. Remove one of the two.")
         if not self.follow_links:
             self._refuse_links(cases)
         return cases
@@ -341,8 +398,11 @@ class SegmentationData(LightningDataModule, ABC):
             DataError: If the split is unknown or cannot be made of these cases.
         """
         sizes = self.split_sizes or splits.DEFAULT_SIZES
+        if self.split == "own":
+            own = any(case.subset in ("val", "test") for case in cases)
+            self.split = "official" if own else "grouped"
         if self.split.endswith((".csv", ".json")):
-            split = splits.file_split(cases, Path(self.split).expanduser())
+            split = splits.file_split(cases, Path(self.split).expanduser(), self.fold)
         elif self.split == "paper" and self.paper_sizes is not None:
             shares = [size / sum(self.paper_sizes) for size in self.paper_sizes]
             split = splits.random_split(cases, shares, self.seed, True)
@@ -351,11 +411,11 @@ class SegmentationData(LightningDataModule, ABC):
         elif self.split == "official":
             split = self._official(cases, sizes)
         elif self.split not in ("grouped", "random"):
-            raise DataError(f"split={self.split!r}: use grouped, random, paper, official or a .csv or .json file.")
+            raise DataError(f"split={self.split!r}: use own, grouped, random, paper, official or a .csv or .json file.")
         elif self.fold is not None:
             split = splits.fold_split(cases, self.fold, self.num_folds, sizes, self.seed, self.split == "grouped")
         else:
-            split = splits.random_split(cases, sizes, self.seed, self.split == "grouped")
+            split = splits.sized_split(cases, sizes, self.seed, self.split == "grouped")
         splits.check_split(split)
         leaks = splits.leaking_groups(split)
         if leaks:
@@ -366,12 +426,14 @@ class SegmentationData(LightningDataModule, ABC):
         return split
 
     def _official(self, cases: Sequence[Case], sizes: Sequence[float]) -> splits.Split:
-        test = [case for case in cases if case.subset == "test"]
-        rest = [case for case in cases if case.subset != "test"]
-        if not test:
+        parts: splits.Split = {subset: [c for c in cases if c.subset == subset] for subset in ("val", "test")}
+        rest = [case for case in cases if case.subset not in parts]
+        if not parts["test"] and not parts["val"]:
             raise DataError(f"{type(self).__name__}: the owner gives no test set. Use split=grouped.")
+        if parts["val"]:
+            return {"train": rest, **parts}
         share = sizes[1] / (sizes[0] + sizes[1])
-        return {**splits.random_split(rest, (1 - share, share, 0), self.seed, True), "test": test}
+        return {**splits.stable_split(rest, (1 - share, share, 0), self.seed, True), "test": parts["test"]}
 
     def split_table(self) -> list[dict[str, str]]:
         """Rows `case, subset` of the split in use (after `setup`)."""

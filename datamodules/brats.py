@@ -83,7 +83,7 @@ class BraTS(VolumeData):
                 mapping = _LABELS[form]
                 if self.target == "whole":
                     mapping = dict.fromkeys(mapping, 1)
-                self.coding = Index(self.num_classes, mapping)
+                self.coding = Index(self.num_classes, {0: 0} | mapping)
                 return cases
         raise DataError(f"BraTS: {root} holds no subject of a form that is known. {self.advice(root)}")
 
@@ -100,7 +100,7 @@ class BraTS(VolumeData):
         for mask in sorted((*root.rglob("*_seg.nii.gz"), *root.rglob("*_seg.nii"))):
             subject, ending = mask.name.split("_seg.")
             images = tuple(_existing(mask.with_name(f"{subject}_{name}.{ending}")) for name in self.modalities)
-            cases.append(Case(subject, images, (mask,), field=self._tissue(mask.parent)))
+            cases.append(Case(subject, images, (mask,), tissue=self._tissue(mask.parent)))
         return cases
 
     def _first(self, root: Path) -> list[Case]:
@@ -109,13 +109,13 @@ class BraTS(VolumeData):
             names = [f"{_DEEPMEDIC[name]}_subtrMeanDivStd.nii.gz" for name in self.modalities]
             images = tuple(_existing(mask.with_name(name)) for name in names)
             subject, brain = mask.parent.name, mask.with_name("brainmask.nii.gz")
-            field = self._tissue(mask.parent) or (brain if brain.exists() else None)
-            cases.append(Case(subject, images, (mask,), _patient(subject), field=field))
+            tissue = self._tissue(mask.parent) or (brain if brain.exists() else None)
+            cases.append(Case(subject, images, (mask,), _patient(subject), tissue=tissue))
         for mask in sorted(root.rglob("*.OT.*.mha")):
             folder = mask.parent.parent
             tags = {"flair": "Flair", "t1": "T1", "t1ce": "T1c", "t2": "T2"}
             images = tuple(_single(folder, f"*MR_{tags[name]}.*/*MR_{tags[name]}.*.mha") for name in self.modalities)
-            cases.append(Case(folder.name, images, (mask,), _patient(folder.name), field=self._tissue(folder)))
+            cases.append(Case(folder.name, images, (mask,), _patient(folder.name), tissue=self._tissue(folder)))
         return cases
 
     def _tissue(self, folder: Path) -> Path | None:

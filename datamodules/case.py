@@ -15,7 +15,9 @@ class Case:
         masks: Mask files; how several are combined is the data set's `MaskCoding`.
         group: What must stay in one subset (patient, video sequence); the case's own name if empty.
         subset: The owner's own subset ("train", "test") where there is one.
-        field: Mask of the valid field of view, outside of which the reference is ignored; for volumes a tissue mask.
+        valid: Mask of the field of view, outside of which the reference is ignored.
+        tissue: For volumes, mask of the tissue over which intensities are normalised.
+        raters: Number of mask files of each rater where there are several; then the label is their mean.
         page: Number of the page in multi-page files.
         extra: Whatever else a data set needs to make the case.
     """
@@ -25,14 +27,16 @@ class Case:
     masks: tuple[Path, ...] = ()
     group: str = ""
     subset: str = ""
-    field: Path | None = None
+    valid: Path | None = None
+    tissue: Path | None = None
+    raters: tuple[int, ...] = ()
     page: int | None = None
     extra: Any = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files of this case."""
-        return self.images + self.masks + ((self.field,) if self.field else ())
+        return (*self.images, *self.masks, *(path for path in (self.valid, self.tissue) if path))
 
 
 @dataclass(frozen=True)

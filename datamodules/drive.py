@@ -63,7 +63,7 @@ class DRIVE(ImageData):
                 if path is not None and not path.exists():
                     raise DataError(f"{image}: {path} is missing. {self.advice(self.root_path())}")
             cases.append(
-                Case(number, (image,), (manual,), subset="train" if part == "training" else "test", field=field)
+                Case(number, (image,), (manual,), subset="train" if part == "training" else "test", valid=field)
             )
         return cases
 

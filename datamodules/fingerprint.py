@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +24,13 @@ class Fingerprint:
     Args:
         spacing: Median spacing (z, y, x) in mm; where the coarsest axis is more than three times the others, the 10th
             percentile on that axis.
-        clip: 0.5 and 99.5 percentile of the foreground intensities, over all channels.
+        bounds: 0.5 and 99.5 percentile of the foreground intensities of each channel.
         mean: Mean of the clipped foreground intensities of each channel.
         deviation: Their standard deviation.
     """
 
     spacing: tuple[float, ...]
-    clip: tuple[float, float]
+    bounds: tuple[tuple[float, float], ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
@@ -49,13 +50,18 @@ def measure(cases: Sequence[Case], read: Callable[[Case], RawVolume], folder: Pa
     from .cache import entry_key
 
     keys = sorted(entry_key(case, salt) for case in cases)
-    path = folder / f"{hashlib.sha256(json.dumps(keys).encode()).hexdigest()}.json"
+    path = folder / f"{hashlib.sha256(json.dumps(['by channel', *keys]).encode()).hexdigest()}.json"
     if path.is_file():
-        facts = json.loads(path.read_text())
-        return Fingerprint(**{name: tuple(values) for name, values in facts.items()})
+        return from_plain(json.loads(path.read_text()))
     found = _measure(cases, read)
     write_atomic(path, lambda part: part.write_text(json.dumps(asdict(found))))
     return found
+
+
+def from_plain(facts: dict[str, Any]) -> Fingerprint:
+    """The fingerprint that `dataclasses.asdict`, and then JSON, made plain."""
+    bounds = tuple((float(low), float(high)) for low, high in facts["bounds"])
+    return Fingerprint(tuple(facts["spacing"]), bounds, tuple(facts["mean"]), tuple(facts["deviation"]))
 
 
 def _measure(cases: Sequence[Case], read: Callable[[Case], RawVolume]) -> Fingerprint:
@@ -72,11 +78,11 @@ def _measure(cases: Sequence[Case], read: Callable[[Case], RawVolume]) -> Finger
     if not values:
         raise DataError("fingerprint: no training case has foreground. Check the masks, or give clip and spacing.")
     samples = np.concatenate(values, axis=1).astype(np.float64)
-    low, high = (float(v) for v in np.percentile(samples, [0.5, 99.5]))
-    samples = samples.clip(low, high)
+    bounds = np.percentile(samples, [0.5, 99.5], axis=1).T
+    samples = samples.clip(bounds[:, :1], bounds[:, 1:])
     return Fingerprint(
         _target_spacing(np.array(spacings)),
-        (low, high),
+        tuple((float(low), float(high)) for low, high in bounds),
         tuple(samples.mean(axis=1).tolist()),
         tuple(samples.std(axis=1).tolist()),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -11,13 +11,16 @@ from torch import Tensor
 from . import readers
 from .base import MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
 from .case import Case
+from .checks import LabelReader
 from .errors import DataError
-from .geometry import Geometry, Resize, Window, padded, resize_labels
-from .masks import IGNORE, Binary, Colour, MaskCoding
+from .geometry import Geometry, Resize, Window, centred, padded, resize_labels
+from .masks import IGNORE, Binary, MaskCoding, majority, one_channel, soft_labels
 from .new_cases import find_files, single_cases
 from .patches import PatchSampling, Target, Uniform
 from .sampling import Draw
 from .transforms import Augment2D, Augmentation, normalise
+
+Fit = Literal["stretch", "pad", "crop"]
 
 
 class PreparedImage:
@@ -25,8 +28,8 @@ class PreparedImage:
 
     Args:
         image: `(H, W, C)` float32.
-        mask: `(H, W)` uint8, or None.
-        original_mask: The mask before resizing.
+        mask: `(R, H, W)` uint8, a map for each rater, or None.
+        original_mask: The mask `(H, W)` before resizing, of several raters what most say.
         geometry: Way back to the original grid.
     """
 
@@ -52,6 +55,8 @@ class ImagePipeline(Pipeline):
         normalisation: Method of `transforms.normalise`.
         patches: What is cut out for training.
         memory: Bytes of prepared images to keep.
+        fit: How images of another aspect come to the size: "stretch" squeezes them, "pad" keeps the aspect and fills
+            up, "crop" keeps the aspect and cuts what hangs over.
     """
 
     def __init__(
@@ -63,10 +68,14 @@ class ImagePipeline(Pipeline):
         normalisation: str,
         patches: TrainingPatches,
         memory: int,
+        fit: Fit = "stretch",
     ) -> None:
         self.coding, self.channels, self.num_classes, self.size = coding, channels, num_classes, size
-        self.normalisation, self.patches = normalisation, patches
+        self.normalisation, self.patches, self.fit = normalisation, patches, fit
         self.memory = MemoryCache(memory)
+
+    def __repr__(self) -> str:
+        return f"ImagePipeline({self.coding})"
 
     def read_image(self, case: Case) -> np.ndarray:
         """Image as stored, `(H, W, C)`."""
@@ -77,28 +86,49 @@ class ImagePipeline(Pipeline):
             raise DataError(f"{case.images[0]}: the channel files differ in size. Export them on one grid.")
         return np.concatenate(planes, axis=-1)
 
-    def read_mask(self, case: Case, shape: Sequence[int]) -> np.ndarray | None:
-        """Label map on the original grid, 255 outside the field of view; None if the case has no mask.
+    def read_mask(self, case: Case, shape: Sequence[int] | None) -> np.ndarray | None:
+        """Label map on the original grid, of several raters what most say; None if the case has no mask.
+
+        Args:
+            case: The case.
+            shape: Height and width of its image, or None to leave it unchecked.
 
         Raises:
-            DataError: If a mask file's size is not the image's.
+            DataError: If a mask file's size is not the image's, or it holds what the coding does not know.
         """
-        if not case.masks:
-            return None
-        arrays = [self._sized(path, shape, mask_kind(self.coding), case.page) for path in case.masks]
-        labels = self.coding.decode(arrays, case.masks)
-        if case.field is not None:
-            labels[self._sized(case.field, shape, "grey") <= 127] = IGNORE
-        return labels
+        return majority(self.read_raters(case, shape), self.num_classes) if case.masks else None
 
-    def _sized(self, path: Path, shape: Sequence[int], kind: readers.MaskKind, page: int | None = None) -> np.ndarray:
+    def labels(self, case: Case) -> np.ndarray | None:
+        """Label map without reading the image, of which only the header is looked at; see `read_mask`."""
+        return self.read_mask(case, readers.image_size(case.images[0]) if case.page is None else None)
+
+    def read_raters(self, case: Case, shape: Sequence[int] | None) -> np.ndarray:
+        """Label maps `(R, H, W)` of all raters on the original grid, 255 outside the field of view."""
+        paths, maps = list(case.masks), []
+        for count in case.raters or (len(paths),):
+            own, paths = paths[:count], paths[count:]
+            arrays: list[np.ndarray] = []
+            for path in own:
+                arrays.append(self._sized(path, shape, self.coding.kind, case.page))
+                shape = arrays[0].shape[:2]
+            maps.append(self.coding.decode(arrays, own))
+        if case.valid is not None:
+            outside = Binary().decode([self._sized(case.valid, shape, "grey")], [case.valid]) == 0
+            for labels in maps:
+                labels[outside] = IGNORE
+        return np.stack(maps)
+
+    def _sized(
+        self, path: Path, shape: Sequence[int] | None, kind: readers.MaskKind, page: int | None = None
+    ) -> np.ndarray:
         array = readers.read_mask(path, kind, page)
+        shape = array.shape[:2] if shape is None else shape
         if tuple(array.shape[:2]) != tuple(shape):
             raise DataError(
                 f"{path}: mask of {array.shape[1]}x{array.shape[0]} pixels for an image of {shape[1]}x{shape[0]}. "
                 "Use the mask that belongs to the image, on its grid."
             )
-        return array
+        return one_channel(array, shape, self.num_classes, path) if kind == "labels" else array
 
     def prepare(self, case: Case) -> PreparedImage:
         """Decode, resize and normalise; kept in memory as long as the budget lasts."""
@@ -107,14 +137,23 @@ class ImagePipeline(Pipeline):
             return known
         image = self.read_image(case)
         shape = image.shape[:2]
-        original = self.read_mask(case, shape)
-        geometry, mask = Geometry("image", shape, source=case.images[0]), original
-        if self.size is not None and tuple(self.size) != shape:
-            geometry = geometry.then(Resize(shape, self.size))
-            image = _resize(image, self.size)
-            if original is not None:
-                mask = resize_labels(torch.from_numpy(original), self.size, self.num_classes).numpy()
-        prepared = PreparedImage(normalise(image, self.normalisation), mask, original, geometry)
+        mask = self.read_raters(case, shape) if case.masks else None
+        original = None if mask is None else majority(mask, self.num_classes)
+        geometry = Geometry("image", shape, source=case.images[0])
+        inner = shape if self.size is None else inner_size(shape, self.size, self.fit)
+        if inner != tuple(shape):
+            geometry = geometry.then(Resize(shape, inner))
+            image = _resize(image, inner)
+            if mask is not None:
+                maps = [resize_labels(torch.from_numpy(one), inner, self.num_classes).numpy() for one in mask]
+                mask = np.stack(maps)
+        image = normalise(image, self.normalisation)
+        if self.size is not None and inner != tuple(self.size):
+            window = centred(inner, self.size)
+            geometry = geometry.then(window)
+            image = window.apply(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).contiguous().numpy()
+            mask = None if mask is None else window.apply(torch.from_numpy(mask), IGNORE).numpy()
+        prepared = PreparedImage(image, mask, original, geometry)
         self.memory.put(case.name, prepared, prepared.nbytes)
         return prepared
 
@@ -129,15 +168,22 @@ class ImagePipeline(Pipeline):
                 f"{case.images[0]}: has no mask, so it cannot be trained on. Add the mask or remove the image."
             )
         if patches.size is not None:
-            start = patches.sampling.start(Target(case.name, mask), patches.size, rng)
-            window = Window(mask.shape, start, patches.size)
+            target = Target(case.name, majority(mask, self.num_classes))
+            start = patches.sampling.start(target, patches.size, rng)
+            window = Window(mask.shape[1:], start, patches.size)
             image = window.apply(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).contiguous().numpy()
-            mask = window.apply(torch.from_numpy(mask)[None], IGNORE)[0].numpy()
+            mask = window.apply(torch.from_numpy(mask), IGNORE).numpy()
         if patches.augmentation is not None:
-            image, mask = patches.augmentation(image, mask, int(rng.integers(1 << 31)))
-        pixels, labels = _to_tensor(image), torch.from_numpy(mask)[None]
-        window = padded(mask.shape, patches.divisor)
-        return {"image": window.apply(pixels), "mask": window.apply(labels, IGNORE)[0], "case": case.name}
+            seed = int(rng.integers(1 << 31))
+            pairs = [patches.augmentation(image, one, seed) for one in mask]  # a function of the seed: alike for all
+            image, mask = pairs[0][0], np.stack([one for _, one in pairs])
+        window = padded(mask.shape[1:], patches.divisor)
+        labels = self._label(window.apply(torch.from_numpy(mask), IGNORE))
+        return {"image": window.apply(_to_tensor(image)), "mask": labels, "case": case.name}
+
+    def _label(self, raters: Tensor) -> Tensor:
+        """The one rater's labels `(H, W)` uint8, or the mean `(K, H, W)` float32 of several."""
+        return raters[0] if len(raters) == 1 else torch.from_numpy(soft_labels(raters.numpy(), self.num_classes))
 
     def whole_item(self, case: Case) -> Sample:
         """Whole image, padded to the divisor, with its geometry."""
@@ -145,17 +191,19 @@ class ImagePipeline(Pipeline):
         window = padded(prepared.image.shape[:2], self.patches.divisor)
         sample: Sample = {"image": window.apply(_to_tensor(prepared.image)), "case": case.name}
         if prepared.mask is not None:
-            sample["mask"] = window.apply(torch.from_numpy(prepared.mask)[None], IGNORE)[0]
+            sample["mask"] = self._label(window.apply(torch.from_numpy(prepared.mask), IGNORE))
             sample["original_mask"] = torch.from_numpy(prepared.original_mask)
         sample["geometry"] = prepared.geometry.then(window)
         return sample
 
 
-def mask_kind(coding: MaskCoding) -> readers.MaskKind:
-    """How the files of a coding are read."""
-    if isinstance(coding, Colour):
-        return "colour"
-    return "labels" if coding.raw else "grey"
+def inner_size(shape: Sequence[int], size: Sequence[int], fit: Fit) -> tuple[int, ...]:
+    """Height and width that an image is resized to before it is filled up or cut to `size`."""
+    if fit == "stretch":
+        return tuple(size)
+    ratios = [after / before for before, after in zip(shape, size, strict=True)]
+    ratio = min(ratios) if fit == "pad" else max(ratios)
+    return tuple(max(1, round(length * ratio)) for length in shape)
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:
@@ -177,6 +225,8 @@ class ImageData(SegmentationData):
 
     Args:
         size: Height and width to which all images are resized; `native` keeps each image's own.
+        fit: How images of another aspect come to the size: "stretch" squeezes them, "pad" keeps the aspect and fills
+            up, "crop" keeps the aspect and cuts what hangs over.
         patch_size: Height and width of training crops; whole images if left out.
         divisor: Whole images are padded to multiples of this.
         normalisation: "zscore" (over the image), "channel", "minmax" or "none".
@@ -193,6 +243,7 @@ class ImageData(SegmentationData):
     def __init__(
         self,
         size: list[int] | str | None = None,
+        fit: Fit = "stretch",
         patch_size: list[int] | None = None,
         divisor: int = 16,
         normalisation: str = "zscore",
@@ -206,6 +257,9 @@ class ImageData(SegmentationData):
             raise DataError(f"normalisation={normalisation!r}: use zscore, channel, minmax or none.")
         self.size = None if size == "native" else _pair("size", size or self.default_size)
         self.patch_size = _pair("patch_size", patch_size or self.default_patch)
+        if fit not in get_args(Fit):
+            raise DataError(f"fit={fit!r}: use {', '.join(get_args(Fit))}.")
+        self.fit = fit
         self.divisor, self.normalisation, self.memory_limit = divisor, normalisation, memory_limit
         self.sampling, self.augmentation = sampling, augmentation
 
@@ -220,7 +274,12 @@ class ImageData(SegmentationData):
             self.normalisation,
             TrainingPatches(self.patch_size, self.divisor, self.sampling or Uniform(), augmentation, self.seed),
             self.memory_limit // max(1, self.num_workers),
+            self.fit,
         )
+
+    def label_reader(self) -> LabelReader | None:
+        """The pipeline."""
+        return self.make_pipeline()
 
     def find_new_cases(self, folder: Path) -> list[Case]:
         """Every image of the folder and the folders below it."""

@@ -33,7 +33,7 @@ class MRBrainS18(VolumeData):
     folder = "mrbrains18"
     class_names = ("background", "grey matter", "white matter", "cerebrospinal fluid")
     in_channels = 3
-    coding = Index(4, {1: 1, 2: 1, 3: 2, 4: 2, 5: 3, 6: 3, 7: IGNORE, 8: IGNORE, 9: IGNORE, 10: IGNORE})
+    coding = Index(4, {0: 0, 1: 1, 2: 1, 3: 2, 4: 2, 5: 3, 6: 3, 7: IGNORE, 8: IGNORE, 9: IGNORE, 10: IGNORE})
     default_patch = (32, 192, 192)
     paper_sizes = (4, 1, 2)
 

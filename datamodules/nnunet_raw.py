@@ -1,26 +1,30 @@
-"""A raw folder of nnU-Net v2."""
+"""A raw folder of nnU-Net."""
 
-import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from . import readers
 from .base import Pipeline, TrainingPatches
 from .case import Case, DataInfo
+from .checks import LabelReader
 from .errors import DataError
 from .images import ImagePipeline
-from .masks import IGNORE, Index
+from .masks import Index
+from .nnunet_json import read_dataset_json
 from .patches import Uniform
 from .transforms import Augment2D
-from .volumes import VolumeData
+from .volumes import VolumeData, VolumePipeline
 
 
 class NNUNetRaw(VolumeData):
-    """A data set in nnU-Net v2's raw form, volumes or images: `dataset.json` says channels, labels and file ending.
+    """A data set in nnU-Net's raw form, volumes or images: `dataset.json` says channels, labels and file ending.
 
-    Region-based labels (lists of numbers, which overlap) become one class a number, named by the regions it belongs to;
-    the label `ignore` is ignored. RGB images in one file count as their three channels. The classes must be known
-    before training, so `dataset.json` is read at once.
+    Both versions of `dataset.json` are read. A label of several numbers is one class; regions that overlap are refused.
+    The label `ignore` is ignored. Labelled cases of `imagesTs` are the test set. RGB images in one file count as their
+    three channels. Channels called CT are normalised by the fingerprint, others by z-score, unless `normalisation` says
+    otherwise; `spacing fingerprint` resamples as nnU-Net does. `split splits_final.json` takes nnU-Net's folds. The
+    classes must be known before training, so `dataset.json` is read at once.
 
     Layout: `dataset.json`, `imagesTr/<case>_0000.<ending>` (one file a channel), `labelsTr/<case>.<ending>`.
     Licence: the user's. Citation: Isensee et al., Nature Methods 2021.
@@ -28,11 +32,12 @@ class NNUNetRaw(VolumeData):
     Args:
         root: Folder with `dataset.json`, as nnUNet_raw/Dataset004_Hippocampus.
         patch_size: Shape of training patches (z, y, x), or (y, x) for images.
+        normalisation: As in `VolumeData`; by default what the names of the channels say.
         **kwargs: Arguments of `VolumeData` and `SegmentationData`.
     """
 
     info = DataInfo(
-        title="nnU-Net v2 raw folder",
+        title="nnU-Net raw folder",
         task="the user's own volumes or images",
         cases="any",
         size="any",
@@ -45,87 +50,106 @@ class NNUNetRaw(VolumeData):
         dimensions="2D, 3D",
     )
     folder = "nnunet_raw"
+    default_split = "own"
 
-    def __init__(self, root: str | None = None, patch_size: list[int] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str | None = None,
+        patch_size: list[int] | None = None,
+        normalisation: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.root = root
-        facts = self._facts()
+        self.json = self.existing_root() / "dataset.json"
+        self.facts = read_dataset_json(self.json)
+        self.ending = self.facts.ending or self._ending()
+        if not self.ending.lower().endswith((*readers.IMAGE_ENDINGS, *readers.VOLUME_ENDINGS)):
+            raise DataError(f"{self.json}: file_ending {self.ending!r} cannot be read. Convert to .nii.gz or .png.")
         self.reads_images = self.ending.lower().endswith(readers.IMAGE_ENDINGS)
-        super().__init__(root=root, patch_size=None if self.reads_images else patch_size, **kwargs)
-        self.in_channels = len(facts["channel_names"])
-        self.class_names, mapping = read_labels(facts["labels"])
-        self.coding = Index(len(self.class_names), mapping)
+        size = None if self.reads_images else patch_size
+        self.default_normalisation = "zscore" if self.reads_images else self.facts.normalisation
+        super().__init__(root=root, patch_size=size, normalisation=normalisation, **kwargs)
+        self.in_channels, self.class_names = len(self.facts.channels), self.facts.class_names
+        cure = f'Name it in labels of {self.json}, as "ignore" where it does not count, or correct the file.'
+        self.coding = Index(self.num_classes, self.facts.mapping, cure)
+        self.label_values = self.facts.stored
         if self.reads_images:
             self.spatial_dims = 2
             self.patch_size = tuple(patch_size or (256, 256))
 
-    def _facts(self) -> dict[str, Any]:
-        """`dataset.json`, checked."""
-        path = self.existing_root() / "dataset.json"
-        if not path.is_file():
-            raise DataError(f"NNUNetRaw: {path} does not exist. Set root to a folder as Dataset004_Hippocampus.")
-        try:
-            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            self.ending = str(facts["file_ending"])
-            self.files_a_case = len(facts["channel_names"])
-            read_labels(facts["labels"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: is not understood ({error!r}). See nnU-Net v2's dataset_format.md.") from error
-        if not self.ending.lower().endswith((*readers.IMAGE_ENDINGS, *readers.VOLUME_ENDINGS)):
-            raise DataError(f"{path}: file_ending {self.ending!r} cannot be read. Convert to .nii.gz or .png.")
-        return facts
+    def _ending(self) -> str:
+        """Ending of the label files, where `dataset.json` does not say."""
+        folder, known = self.json.parent / "labelsTr", (*readers.VOLUME_ENDINGS, *readers.IMAGE_ENDINGS)
+        found = readers.files(folder, known) if folder.is_dir() else []
+        if not found:
+            raise DataError(f"{self.json}: gives no file_ending and {folder} holds no file that tells it. Add it.")
+        return next(ending for ending in known if found[0].name.lower().endswith(ending))
 
     def find_cases(self) -> list[Case]:
-        """Cases with a label file."""
+        """Labelled cases: those that `dataset.json` lists under `dataset`, else of labelsTr, and of labelsTs."""
         root = self.existing_root()
-        return [
-            self._case(mask, root / "imagesTr", (mask,)) for mask in readers.files(root / "labelsTr", (self.ending,))
-        ]
+        if self.facts.listed:
+            return [
+                Case(name, tuple(self._there(root / path, name) for path in images), (self._there(root / label, name),))
+                for name, (images, label) in self.facts.listed.items()
+            ]
+        for part in ("imagesTr", "labelsTr"):
+            if not (root / part).is_dir():
+                raise DataError(f"NNUNetRaw: {root} holds no folder {part}. {self.advice(root)}")
+        cases, self.unlabelled = [], []
+        for part, subset in (("Tr", "train"), ("Ts", "test")):
+            labels = readers.files(root / f"labels{part}", (self.ending,)) if (root / f"labels{part}").is_dir() else []
+            found = [self._case(path, root / f"images{part}", (path,), subset) for path in labels]
+            used = {path for case in found for path in case.images}
+            if labels:
+                images = readers.files(root / f"images{part}", (self.ending,))
+                first = f"_{0:04d}{self.ending}"
+                self.unlabelled += [p for p in images if p not in used and (p.name.endswith(first) or not used)]
+            cases += found
+        return cases
 
-    def _case(self, name: Path, folder: Path, masks: tuple[Path, ...]) -> Case:
-        base = name.name.removesuffix(self.ending)
-        images = [folder / f"{base}_{number:04d}{self.ending}" for number in range(self.files_a_case)]
+    def _case(self, label: Path, folder: Path, masks: tuple[Path, ...], subset: str = "") -> Case:
+        base = label.name.removesuffix(self.ending)
+        images = [folder / f"{base}_{number:04d}{self.ending}" for number in range(len(self.facts.channels))]
         if self.reads_images and not all(path.exists() for path in images[1:]):
             images = images[:1]
-        for path in images:
-            if not path.exists():
-                raise DataError(f"{path}: does not exist, but {name} does. Add the channel, or remove the case.")
-        return Case(base, tuple(images), masks)
+        whole = folder / f"{base}{self.ending}"
+        if not images[0].exists() and whole.exists():  # one channel, or all in one file as in the Decathlon
+            images = [whole]
+        return Case(base, tuple(self._there(path, label.name) for path in images), masks, subset=subset)
+
+    @staticmethod
+    def _there(path: Path, name: str) -> Path:
+        if not path.exists():
+            raise DataError(f"{path}: does not exist, but {name} does. Add it, or remove the case.")
+        return path
 
     def find_new_cases(self, folder: Path) -> list[Case]:
-        """Cases of a folder such as imagesTs."""
-        first = readers.files(folder, (f"_0000{self.ending}",))
-        return [self._case(Path(p.name.replace(f"_0000{self.ending}", self.ending)), folder, ()) for p in first]
+        """Cases of a folder such as imagesTs; with one channel also files without `_0000`."""
+        bases: dict[str, list[Path]] = defaultdict(list)
+        single = len(self.facts.channels) == 1
+        for path in readers.files(folder, (self.ending,)):
+            base = path.name.removesuffix(self.ending)
+            if base.endswith("_0000"):
+                bases[base.removesuffix("_0000")].append(path)
+            elif single or not (base[-5:-4] == "_" and base[-4:].isdigit()):
+                bases[base].append(path)
+        for base, paths in bases.items():
+            if len(paths) > 1:
+                raise DataError(f"{paths[0]} and {paths[1]} would both be case {base!r}. Rename one.")
+        return [self._case(Path(f"{base}{self.ending}"), folder, ()) for base in bases]
 
-    def make_pipeline(self) -> Pipeline:  # type: ignore[override]
+    def make_pipeline(self) -> VolumePipeline | ImagePipeline:  # type: ignore[override]
         """The pipeline for volumes, or for images."""
         if not self.reads_images:
             return super().make_pipeline()
         augmentation = (self.augmentation or Augment2D()) if self.augment else None
         patches = TrainingPatches(self.patch_size, self.divisor, self.sampling or Uniform(), augmentation, self.seed)
         memory = self.memory_limit // max(1, self.num_workers)
-        return ImagePipeline(self.coding, self.in_channels, self.num_classes, None, self.normalisation, patches, memory)
+        method = str(self.normalisation)
+        return ImagePipeline(self.coding, self.in_channels, self.num_classes, None, method, patches, memory)
 
-
-def read_labels(labels: dict[str, Any]) -> tuple[tuple[str, ...], dict[int, int]]:
-    """Class names and the mapping from stored numbers to classes.
-
-    Args:
-        labels: As in `dataset.json`: name to number, or name to a list of numbers.
-
-    Raises:
-        ValueError: If there is no background 0.
-    """
-    regions: dict[int, list[str]] = {}
-    ignored = []
-    for name, value in labels.items():
-        numbers = [int(number) for number in (value if isinstance(value, list) else [value])]
-        if name == "ignore":
-            ignored = numbers
-            continue
-        for number in numbers:
-            regions.setdefault(number, []).append(name)
-    order = sorted(regions)
-    if not order or order[0] != 0:
-        raise ValueError("labels hold no background 0")
-    mapping = {number: position for position, number in enumerate(order)} | dict.fromkeys(ignored, IGNORE)
-    return tuple(" + ".join(regions[number]) for number in order), mapping
+    def label_reader(self) -> LabelReader | None:
+        """The reader of volumes, or of images."""
+        pipeline: Pipeline | None = self.make_pipeline() if self.reads_images else None
+        return pipeline if isinstance(pipeline, ImagePipeline) else super().label_reader()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError
-from .paths import TIFF_ENDINGS, check_size
+from .paths import TIFF_ENDINGS, check_size, decoding, present
 
 ORIENTATION = 0x0112
 _BACK = {6: 8, 8: 6}  # the other orientations undo themselves
@@ -42,6 +42,19 @@ def orientation_of(path: Path) -> int:
         return tiff_orientation(path)
     with opened(path) as image:
         return _orientation(image)
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Height and width as displayed, from the header; None for TIFF, which only reading tells.
+
+    Raises:
+        DataError: If the file is absent or damaged.
+    """
+    if path.suffix.lower() in TIFF_ENDINGS:
+        return None
+    present(path)
+    with decoding(path), opened(path) as image:
+        return (image.width, image.height) if _orientation(image) > 4 else (image.height, image.width)
 
 
 def _orientation(image: Any) -> int:
@@ -86,7 +99,7 @@ def read_picture(path: Path, raw: bool = False) -> np.ndarray:
             orientation = 1  # Pillow has turned it
         deep = levels > 255 and image.mode in ("RGB", "RGBA")
         array = _deep_png(path) if deep else _shown(path, image, raw)
-    if raw and array.ndim == 2 and levels < 255 and image.mode in ("1", "L"):
+    if raw and array.ndim == 2 and levels < 255 and image.mode == "L":  # Pillow stretches 2 and 4 bits, not 1
         array = array // (255 // levels)
     return turned(array, orientation)
 

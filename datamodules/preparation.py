@@ -65,17 +65,19 @@ class Preparation:
     Args:
         spacing: Target spacing (z, y, x) in mm, or None to keep each volume's own.
         clip: Lower and upper bound of the intensities, or None.
-        normalisation: Per channel: "zscore" over all voxels, "nonzero" over those not 0, "tissue" over the data set's
-            tissue mask, "minmax" or "none".
-        mean: Fixed mean instead of each volume's, with `deviation`.
-        deviation: Fixed standard deviation.
+        normalisation: Of each channel, or one for all: "zscore" over all voxels, "nonzero" over those not 0, "tissue"
+            over the data set's tissue mask, "fingerprint" (by the numbers below), "minmax" or "none".
+        bounds: For "fingerprint", lower and upper bound of each channel.
+        mean: For "fingerprint", the mean of each channel.
+        deviation: For "fingerprint", the standard deviation of each channel.
         order: Order of the spline for images (1 linear, 3 cubic); labels are resampled linearly per class.
         num_classes: Number of classes.
     """
 
     spacing: tuple[float, ...] | None = None
     clip: tuple[float, float] | None = None
-    normalisation: str = "zscore"
+    normalisation: str | tuple[str, ...] = "zscore"
+    bounds: tuple[tuple[float, float], ...] = ()
     mean: tuple[float, ...] | None = None
     deviation: tuple[float, ...] | None = None
     order: int = 1
@@ -132,25 +134,34 @@ class Preparation:
         if self.clip is not None:
             np.clip(image, *self.clip, out=image)
         for number, channel in enumerate(image):
-            if self.normalisation == "none":
+            method = self.method(number)
+            if method == "none":
                 continue
-            if self.normalisation == "minmax":
+            if method == "fingerprint":
+                np.clip(channel, *self.bounds[number], out=channel)
+            if method == "minmax":
                 low, high = float(channel.min()), float(channel.max())
                 channel -= low
                 channel /= max(high - low, 1e-6)
                 continue
-            mean, deviation = self._statistics(channel, tissue, number)
+            mean, deviation = self._statistics(channel, tissue, number, method)
             channel -= np.float32(mean)
             channel /= np.float32(max(deviation, 1e-6))
         return image
 
-    def _statistics(self, channel: np.ndarray, tissue: np.ndarray | None, number: int) -> tuple[float, float]:
-        if self.mean is not None and self.deviation is not None:
-            return self.mean[number % len(self.mean)], self.deviation[number % len(self.deviation)]
+    def method(self, number: int) -> str:
+        """Normalisation of a channel."""
+        return self.normalisation if isinstance(self.normalisation, str) else self.normalisation[number]
+
+    def _statistics(
+        self, channel: np.ndarray, tissue: np.ndarray | None, number: int, method: str
+    ) -> tuple[float, float]:
+        if method == "fingerprint" and self.mean is not None and self.deviation is not None:
+            return self.mean[number], self.deviation[number]
         values = channel
-        if self.normalisation == "nonzero":
+        if method == "nonzero":
             values = channel[channel != 0]
-        elif self.normalisation == "tissue" and tissue is not None:
+        elif method == "tissue" and tissue is not None:
             values = channel[tissue]
         if not values.size:
             values = channel

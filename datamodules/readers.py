@@ -30,7 +30,7 @@ from .paths import (
     present,
     stem,
 )
-from .pictures import read_picture
+from .pictures import image_size, read_picture
 from .tiff import read_stack, read_stack_grid, read_tiff
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "dicom_series",
     "files",
     "folders",
+    "image_size",
     "is_visible",
     "natural",
     "pages",

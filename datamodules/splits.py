@@ -1,9 +1,11 @@
 """Divide cases into training, validation and test sets, the same way every time.
 
-A split depends on the sorted case names, the seed and the sizes, on nothing else. Cases of one group are never divided.
+A split depends on the case names, the seed and the sizes, on nothing else. With shares, each case's place follows from
+its own name: a file that is added moves no other. Cases of one group are never divided.
 """
 
 import csv
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,13 @@ from .readers import natural
 log = logging.getLogger(__name__)
 SUBSETS = ("train", "val", "test")
 DEFAULT_SIZES = (0.64, 0.16, 0.2)
+OWN_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 Split = dict[str, list[Case]]
+_HASH_ORDER = (2, 1, 0)  # test first: another share of validation leaves the test cases
 
 
 def targets(count: int, sizes: Sequence[float]) -> list[int]:
@@ -70,6 +78,54 @@ def _fill(groups: Sequence[list[Case]], numbers: Sequence[int]) -> list[list[Cas
     return parts
 
 
+def sized_split(cases: Sequence[Case], sizes: Sequence[float], seed: int, grouped: bool) -> Split:
+    """Seeded split: exact for counts, stable under additions for shares."""
+    divide = stable_split if sum(sizes) <= 1 + 1e-9 else random_split
+    return divide(cases, sizes, seed, grouped)
+
+
+def stable_split(cases: Sequence[Case], sizes: Sequence[float], seed: int, grouped: bool) -> Split:
+    """Split by shares in which the place of a case, or of its group, is a hash of its name and the seed.
+
+    The counts meet the shares up to chance. Only where a part would stay empty, the group next to it moves over.
+
+    Args:
+        cases: All cases.
+        sizes: Three shares that sum to at most one; what is left of one stays out.
+        seed: Seed.
+        grouped: Keep groups together.
+
+    Raises:
+        DataError: If the sizes are no shares.
+    """
+    targets(len(cases), sizes)
+    groups: dict[str, list[Case]] = {}
+    for case in sorted(cases, key=lambda case: natural(case.name)):
+        groups.setdefault((case.group if grouped else "") or case.name, []).append(case)
+    places = {name: _place(name, seed) for name in groups}
+    edges = np.cumsum([0.0, *(sizes[part] for part in _HASH_ORDER)])
+    edges[-1] = 1.0 if abs(edges[-1] - 1) < 1e-9 else edges[-1]
+    parts = {name: int(np.searchsorted(edges, place, side="right")) - 1 for name, place in places.items()}
+    wanted = [number for number, part in enumerate(_HASH_ORDER) if sizes[part] > 0]
+    for number in wanted:
+        spare = [name for name, part in parts.items() if list(parts.values()).count(part) > 1 or part not in wanted]
+        if number not in parts.values() and spare:
+            middle = (edges[number] + edges[number + 1]) / 2
+            parts[min(spare, key=lambda name: abs(places[name] - middle))] = number
+    split: Split = {subset: [] for subset in SUBSETS}
+    for name, part in parts.items():
+        if part < len(_HASH_ORDER):
+            split[SUBSETS[_HASH_ORDER[part]]].extend(groups[name])
+    return split
+
+
+def _place(name: str, seed: int) -> float:
+    """A number in [0, 1) that follows from name and seed."""
+    return (
+        int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest()[:6], "big") / 2**48
+    )
+
+
 def random_split(cases: Sequence[Case], sizes: Sequence[float], seed: int, grouped: bool) -> Split:
     """Seeded split by shares or counts; with `grouped`, groups stay whole, counts are met as nearly as they allow."""
     groups = _groups(cases, grouped, np.random.default_rng([seed, 0]))
@@ -100,12 +156,18 @@ def fold_split(
     parts = _fill(groups, [-(-len(cases) // num_folds) + len(groups[0])] * num_folds)
     rest = [case for number, part in enumerate(parts) if number != fold for case in part]
     share = sizes[1] / (sizes[0] + sizes[1])
-    inner = random_split(rest, (1 - share, share, 0), seed, grouped)
+    inner = stable_split(rest, (1 - share, share, 0), seed, grouped)
     return {"train": inner["train"], "val": inner["val"], "test": parts[fold]}
 
 
-def file_split(cases: Sequence[Case], path: Path) -> Split:
-    """Split by a file of names: CSV with columns `case,subset` (as in a run folder) or JSON `{"train": [names], ...}`.
+def file_split(cases: Sequence[Case], path: Path, fold: int | None = None) -> Split:
+    """Split by a file of names.
+
+    Args:
+        cases: All cases.
+        path: CSV with columns `case,subset` (as in a run folder), JSON `{"train": [names], ...}`, or nnU-Net's
+            `splits_final.json`, a list of folds with `train` and `val`, where the owner's test cases are the test set.
+        fold: Which fold of a list, by default the first.
 
     Raises:
         DataError: If the file is absent or unreadable, names a case twice, or names one that was not found.
@@ -115,9 +177,14 @@ def file_split(cases: Sequence[Case], path: Path) -> Split:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
-            pairs = [(str(name), subset) for subset, names in json.loads(text).items() for name in names]
+            lists = json.loads(text)
+            if isinstance(lists, list):
+                lists = _fold_of(lists, cases, path, fold)
+            pairs = [(str(name), subset) for subset, names in lists.items() for name in names]
         else:
             pairs = [(row["case"], row["subset"]) for row in csv.DictReader(text.splitlines())]
+    except DataError:
+        raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"split file {path} is not understood ({error}). Use columns case,subset.") from error
     names: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
@@ -126,6 +193,14 @@ def file_split(cases: Sequence[Case], path: Path) -> Split:
             raise DataError(f"split file {path}: subset {subset!r} of case {name!r} is none of {', '.join(SUBSETS)}.")
         names[subset].append(name)
     return named_split(cases, names, str(path))
+
+
+def _fold_of(folds: list[dict[str, list[str]]], cases: Sequence[Case], path: Path, fold: int | None) -> dict:
+    number = fold or 0
+    if not 0 <= number < len(folds):
+        raise DataError(f"split file {path}: has folds 0..{len(folds) - 1}. Set fold to one of them, not {fold}.")
+    named = {name for names in folds[number].values() for name in names}
+    return {**folds[number], "test": [c.name for c in cases if c.subset == "test" and c.name not in named]}
 
 
 def named_split(cases: Sequence[Case], names: Mapping[str, Sequence[str]], origin: str) -> Split:

@@ -2,18 +2,19 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import readers
 from .base import SegmentationData
 from .case import Case
+from .checks import Labels, count_labels
 from .errors import DataError
-from .images import ImagePipeline
-from .masks import IGNORE
-from .volumes import VolumeData, VolumeReader
+from .images import ImageData, ImagePipeline
+from .volumes import VolumeReader, grid_problems
+
+_UNLIKE = 1.05
 
 
 @dataclass
@@ -24,8 +25,7 @@ class CaseReport:
         case: Its name.
         shape: Spatial shape as stored.
         spacing: Spacing as stored; empty for images.
-        shares: Share of each class among the voxels that are not ignored.
-        ignored: Share of ignored voxels.
+        labels: What the mask holds.
         digest: Hash of the image, to find duplicates.
         problems: What is wrong.
     """
@@ -33,10 +33,20 @@ class CaseReport:
     case: str
     shape: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
-    shares: tuple[float, ...] = ()
-    ignored: float = 0.0
+    labels: Labels | None = None
     digest: str = ""
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of each class among the voxels that are not ignored."""
+        counts = self.labels.counts if self.labels else ()
+        return tuple(count / max(sum(counts), 1) for count in counts)
+
+    @property
+    def ignored(self) -> float:
+        """Share of ignored voxels."""
+        return self.labels.ignored / (sum(self.labels.counts) + self.labels.ignored) if self.labels else 0.0
 
 
 def verify(data: SegmentationData) -> Iterator[CaseReport]:
@@ -48,11 +58,9 @@ def verify(data: SegmentationData) -> Iterator[CaseReport]:
     Raises:
         DataError: If the folder's layout is wrong, so that no case can be found.
     """
-    cases = data.checked_cases()
-    volumes = isinstance(data, VolumeData) and not data.reads_images
-    reader = data.reader() if volumes else data.make_pipeline()  # type: ignore[attr-defined]
+    reader = data.label_reader()
     seen: dict[str, str] = {}
-    for case in cases:
+    for case in data.checked_cases():
         report = CaseReport(case.name)
         try:
             _inspect(case, reader, data.num_classes, report)
@@ -76,35 +84,54 @@ def _inspect(case: Case, reader: object, num_classes: int, report: CaseReport) -
         raw = reader.read(case)
         image, mask = raw.image, raw.mask
         report.shape, report.spacing = image.shape[1:], raw.spacing
-        report.problems.extend(_affine_problems(case))
+        report.problems.extend([] if reader.ignore_affine else grid_problems(case))
     else:
         return
     report.digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
     if image.min() == image.max():
         report.problems.append(f"{case.images[0]}: every pixel has the value {image.flat[0]}. Copy or export it again.")
     if mask is not None:
-        counts = np.bincount(mask.ravel(), minlength=256)
-        known = counts.sum() - counts[IGNORE]
-        report.ignored = float(counts[IGNORE] / counts.sum())
-        report.shares = tuple((counts[:num_classes] / max(known, 1)).tolist())
-        if not known:
-            report.problems.append(f"{case.masks[0]}: everything is ignored. Check the mask.")
+        report.labels = count_labels(mask, case, num_classes)
 
 
-def _affine_problems(case: Case) -> list[str]:
-    """Files of a case whose grid in space is not the first image's."""
-    _, affine = readers.volume_header(case.images[0])
-    size = np.linalg.norm(affine[:3, :3], axis=0).min()
+def common_problems(data: SegmentationData, reports: Sequence[CaseReport]) -> list[str]:
+    """What is wrong with the data set as a whole: images without masks, classes that no mask holds."""
     problems = []
-    for path in (*case.images[1:], *case.masks):
-        _, other = readers.volume_header(path)
-        difference = float(np.abs(other - affine).max())
-        if difference > 0.05 * size:
-            problems.append(f"{path}: affine is {difference:.3g} mm off the image's. Resample it on the image.")
+    if data.unlabelled:
+        problems.append(
+            f"{data.unlabelled[0]}: has no mask{data.mask_pattern()}; {len(data.unlabelled)} images have none."
+        )
+    found = {report.case: report.labels for report in reports if report.labels}
+    if found and len(found) == sum(bool(report.shape) for report in reports):
+        cases = [case for case in data.checked_cases() if case.name in found]
+        problem = data.class_problem([labels for labels in found.values() if labels], cases)
+        problems += [problem] if problem else []
     return problems
 
 
-def summary(reports: list[CaseReport], class_names: tuple[str, ...]) -> list[tuple[str, str]]:
+def remarks(data: SegmentationData, reports: Sequence[CaseReport]) -> list[str]:
+    """What is worth knowing though nothing need be wrong."""
+    told = []
+    if data.orphans:
+        told.append(f"{len(data.orphans)} masks belong to no image, as {data.orphans[0]}")
+    shapes = [report.shape for report in reports if report.shape]
+    if isinstance(data, ImageData) and data.size is not None and data.fit == "stretch" and shapes:
+        wanted = data.size[0] / data.size[1]
+        squeezed = sum(max(h / w / wanted, wanted * w / h) > _UNLIKE for h, w in shapes)
+        if squeezed:
+            told.append(
+                f"{squeezed} of {len(shapes)} images are squeezed to {data.size[1]}x{data.size[0]} pixels; "
+                "fit pad or crop keeps their aspect, size native their size"
+            )
+    shares = [report.shares for report in reports if report.labels]
+    if len(data.class_names) == 2 and shares and np.median([share[1] for share in shares]) > 0.6:
+        told.append(
+            f"{data.class_names[1]!r} covers most of the typical image; where the object is dark, set invert true"
+        )
+    return told
+
+
+def summary(reports: Sequence[CaseReport], class_names: Sequence[str]) -> list[tuple[str, str]]:
     """Rows (fact, value) over all cases."""
     whole = [report for report in reports if report.shape]
     rows = [("cases", str(len(reports))), ("readable", str(len(whole)))]
@@ -115,15 +142,14 @@ def summary(reports: list[CaseReport], class_names: tuple[str, ...]) -> list[tup
     spacings = [report.spacing for report in whole if report.spacing]
     if spacings:
         rows.append(("spacing, mm", _spread(spacings)))
-    shares = np.array([report.shares for report in whole if report.shares])
+    shares = np.array([report.shares for report in whole if report.labels])
     for number, name in enumerate(class_names if len(shares) else ()):
         column = shares[:, number]
         rows.append((f"share of {name}", f"median {np.median(column):.2%}, in {np.count_nonzero(column)} cases"))
     rows.append(("ignored", f"{np.mean([report.ignored for report in whole]):.2%}"))
-    rows.append(("problems", str(sum(len(report.problems) for report in reports))))
     return rows
 
 
-def _spread(values: list[tuple]) -> str:
+def _spread(values: Sequence[tuple]) -> str:
     low, high = np.min(values, axis=0), np.max(values, axis=0)
     return " x ".join(f"{a:g}" if a == b else f"{a:.4g}-{b:.4g}" for a, b in zip(low, high, strict=True))

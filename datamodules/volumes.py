@@ -1,21 +1,23 @@
 """Base of the 3D data sets: read, prepare once, cut patches for training, whole volumes or slices for evaluation."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 
 from . import readers
 from .base import CaseDataset, MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
 from .cache import VolumeCache, default_cache, entry_key
 from .case import Case
+from .checks import LabelReader
 from .errors import DataError
-from .fingerprint import Fingerprint, measure
+from .fingerprint import Fingerprint, from_plain, measure
 from .geometry import Geometry, Resize, Step, Window, padded
-from .masks import IGNORE, Index, MaskCoding
+from .masks import IGNORE, Index, one_channel
 from .new_cases import channel_cases, find_volumes, single_cases
 from .patches import PatchSampling, Target, Uniform, cut
 from .preparation import NORMALISATIONS, Preparation, PreparedVolume, RawVolume
@@ -30,13 +32,17 @@ class VolumeReader:
         coding: Rule for the masks.
         channels: Which channels of a 4D file to take, or None for all.
         in_channels: Number of channels that must come out.
+        ignore_affine: Take files of a case voxel by voxel, wherever their headers place them.
     """
 
-    def __init__(self, coding: MaskCoding, channels: Sequence[int] | None, in_channels: int) -> None:
+    def __init__(
+        self, coding: Index, channels: Sequence[int] | None, in_channels: int, ignore_affine: bool = False
+    ) -> None:
         self.coding, self.channels, self.in_channels = coding, channels, in_channels
+        self.ignore_affine = ignore_affine
 
     def __repr__(self) -> str:
-        return f"VolumeReader({self.coding}, {self.channels}, {self.in_channels})"
+        return f"VolumeReader({self.coding}, {self.channels}, {self.in_channels}, {self.ignore_affine})"
 
     def read(self, case: Case) -> RawVolume:
         """The case as stored.
@@ -55,7 +61,7 @@ class VolumeReader:
             image = image[list(self.channels)]
         if len(image) != self.in_channels:
             raise DataError(f"{case.images[0]}: {len(image)} channels, {self.in_channels} expected. Check channels.")
-        tissue = self._labels(case.field, image.shape[1:]) > 0.5 if case.field is not None else None
+        tissue = None if case.tissue is None else self._labels(case.tissue, image.shape[1:]) > 0.5
         return RawVolume(
             image, self.read_mask(case, image.shape[1:]), first.affine, first.spacing, tissue, case.images[0]
         )
@@ -68,14 +74,48 @@ class VolumeReader:
         """
         if not case.masks:
             return None
-        return self.coding.decode([self._labels(path, shape, case.images[0]) for path in case.masks], case.masks)
+        labels = self.coding.decode([self._labels(path, shape, case.images[0]) for path in case.masks], case.masks)
+        if case.valid is not None:
+            labels[self._labels(case.valid, shape) < 0.5] = IGNORE
+        return labels
 
-    @staticmethod
-    def _labels(path: Path, shape: Sequence[int], like: Path | None = None) -> np.ndarray:
+    def labels(self, case: Case) -> np.ndarray | None:
+        """Labels on the stored grid without reading the image, or None.
+
+        Raises:
+            DataError: As `read_mask`, and if a file's grid in space is not the image's.
+        """
+        if not case.masks:
+            return None
+        problems = [] if self.ignore_affine else grid_problems(case)
+        if problems:
+            raise DataError(problems[0])
+        return self.read_mask(case, readers.volume_header(case.images[0])[0][:3])
+
+    def _labels(self, path: Path, shape: Sequence[int], like: Path | None = None) -> np.ndarray:
         array = readers.read_volume(path, labels=True, like=like).array
-        if array.shape != tuple(shape):
+        if array.shape[:3] != tuple(shape):
             raise DataError(f"{path}: shape {array.shape} for an image of {tuple(shape)}. Use the matching mask.")
-        return array
+        return one_channel(array, shape, self.coding.num_classes, path)
+
+
+def grid_problems(case: Case) -> list[str]:
+    """Files of a case whose grid in space is not the first image's."""
+    shape, affine = readers.volume_header(case.images[0])
+    size = np.linalg.norm(affine[:3, :3], axis=0).min()
+    extent = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*shape[:3], 1]
+    problems = []
+    for path in (*case.images[1:], *case.masks):
+        if readers.is_segmentation(path):
+            continue  # laid on the image by its own positions
+        _, other = readers.volume_header(path)
+        difference = float(np.abs(extent @ (other - affine).T).max())
+        if difference > 0.5 * size:
+            problems.append(
+                f"{path}: lies up to {difference:.3g} mm off the image {case.images[0].name} in space. Resample it on "
+                "the image, or set ignore_affine true if voxels match."
+            )
+    return problems
 
 
 class VolumePipeline(Pipeline):
@@ -230,17 +270,18 @@ class VolumeData(SegmentationData):
         cache_dir: Folder of prepared volumes; by default `$SEGMENTATION_CACHE`, else in the user's cache.
         memory_limit: Bytes of prepared volumes kept in memory.
         batch_size: Patches in a training batch; whole volumes come one at a time.
+        ignore_affine: Take masks and channels voxel by voxel where their headers place them elsewhere than the image.
         **kwargs: Arguments of `SegmentationData`.
     """
 
-    coding: MaskCoding = Index(2)
+    coding: Index = Index(2)
     spatial_dims = 3
     in_channels = 1
     channels: Sequence[int] | None = None
     default_patch: Sequence[int] = (96, 96, 96)
     default_spacing: Sequence[float] | None = None
     default_clip: Sequence[float] | None = None
-    default_normalisation = "zscore"
+    default_normalisation: str | tuple[str, ...] = "zscore"
     resample_order = 1
     reads_images = False
 
@@ -258,6 +299,7 @@ class VolumeData(SegmentationData):
         cache_dir: str | None = None,
         memory_limit: int = 1 << 30,
         batch_size: int = 2,
+        ignore_affine: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, **kwargs)
@@ -265,10 +307,12 @@ class VolumeData(SegmentationData):
         self.patch_size = tuple(patch_size or self.default_patch[-self.spatial_dims :])
         self.spacing = None if spacing == "native" else spacing or self.default_spacing
         self.clip = clip or self.default_clip
-        self.normalisation = normalisation or self.default_normalisation
+        self.normalisation: str | tuple[str, ...] = normalisation or self.default_normalisation
+        self._fingerprint: Fingerprint | None = None
         self.slices, self.divisor = slices, divisor
         self.sampling, self.augmentation = sampling, augmentation
         self.cache, self.cache_dir, self.memory_limit = cache, cache_dir, memory_limit
+        self.ignore_affine = ignore_affine
         self._check(patch_size, spacing)
 
     def _check(self, patch_size: object, spacing: object) -> None:
@@ -277,14 +321,18 @@ class VolumeData(SegmentationData):
         numbers = self.spacing is None or self.spacing == "fingerprint" or not isinstance(self.spacing, str)
         if not numbers or (isinstance(self.spacing, list) and (len(self.spacing) != 3 or min(self.spacing) <= 0)):
             raise DataError(f"spacing={spacing!r}: give three numbers (z, y, x) in mm, native or fingerprint.")
-        if self.normalisation not in NORMALISATIONS:
+        if not set(self.methods()) <= set(NORMALISATIONS):
             raise DataError(f"normalisation={self.normalisation!r}: use one of {', '.join(NORMALISATIONS)}.")
         if self.cache not in ("auto", "memory", "disk"):
             raise DataError(f"cache={self.cache!r}: use auto, memory or disk.")
 
     def reader(self) -> VolumeReader:
         """The reader with this data set's mask coding."""
-        return VolumeReader(self.coding, self.channels, self.in_channels)
+        return VolumeReader(self.coding, self.channels, self.in_channels, self.ignore_affine)
+
+    def label_reader(self) -> LabelReader | None:
+        """The reader."""
+        return self.reader()
 
     def preparation(self) -> Preparation:
         """Preparation by this data set's parameters; looks at the training cases where a fingerprint is asked for."""
@@ -295,22 +343,52 @@ class VolumeData(SegmentationData):
             order=self.resample_order,
             num_classes=self.num_classes,
         )
-        if "fingerprint" not in (self.spacing, self.normalisation):
+        if self.spacing != "fingerprint" and "fingerprint" not in self.methods():
             return preparation
         found = self.fingerprint()
         if self.spacing == "fingerprint":
             preparation = replace(preparation, spacing=found.spacing)
-        if self.normalisation == "fingerprint":
-            preparation = replace(preparation, clip=found.clip, mean=found.mean, deviation=found.deviation)
+        if "fingerprint" in self.methods():
+            preparation = replace(preparation, bounds=found.bounds, mean=found.mean, deviation=found.deviation)
         return preparation
 
+    def methods(self) -> tuple[str, ...]:
+        """Normalisation of each channel."""
+        return (self.normalisation,) if isinstance(self.normalisation, str) else self.normalisation
+
     def fingerprint(self) -> Fingerprint:
-        """Spacing and foreground intensities of the training cases; measured once and kept in the cache folder."""
-        cases = (self.subsets or {}).get("train", [])
-        if not cases:
-            raise DataError(f"{type(self).__name__}: a fingerprint needs training cases. Run setup, or give numbers.")
-        reader = self.reader()
-        return measure(cases, reader.read, self.cache_folder() / "fingerprints", repr(reader))
+        """Spacing and foreground intensities of the training cases.
+
+        Measured once, printed, and kept in the cache folder and in every checkpoint, whose numbers then rule.
+        """
+        if self._fingerprint is None:
+            cases = (self.subsets or {}).get("train", [])
+            if not cases:
+                name = type(self).__name__
+                raise DataError(f"{name}: a fingerprint needs training cases. Run setup, or give numbers.")
+            reader = self.reader()
+            self._fingerprint = measure(cases, reader.read, self.cache_folder() / "fingerprints", repr(reader))
+            rank_zero_info(self._told(self._fingerprint))
+        return self._fingerprint
+
+    def _told(self, found: Fingerprint) -> str:
+        numbers = zip(found.bounds, found.mean, found.deviation, strict=True)
+        channels = "; ".join(f"{a:.4g}..{b:.4g}, mean {m:.4g}, deviation {d:.4g}" for (a, b), m, d in numbers)
+        spacing = " x ".join(f"{s:.4g}" for s in found.spacing)
+        use = "used" if self.spacing == "fingerprint" else "--data.spacing fingerprint would resample to it"
+        return (
+            f"fingerprint of the training cases: foreground {channels}; normalisation {', '.join(self.methods())}; "
+            f"spacing {spacing} mm ({use})"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The fingerprint, which predictions on other data need."""
+        return {"fingerprint": asdict(self._fingerprint)} if self._fingerprint else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the fingerprint of the training."""
+        if "fingerprint" in state_dict:
+            self._fingerprint, self._pipeline = from_plain(state_dict["fingerprint"]), None
 
     def cache_folder(self) -> Path:
         """Where prepared volumes lie on disk."""

@@ -40,7 +40,7 @@ class WMH2017(VolumeData):
     folder = "wmh2017"
     class_names = ("background", "white matter hyperintensity")
     in_channels = 2
-    coding = Index(2, {1: 1, 2: IGNORE})
+    coding = Index(2, {0: 0, 1: 1, 2: IGNORE})
     default_patch = (48, 96, 96)
     paper_sizes = (432, 40, 52)
 
@@ -54,13 +54,15 @@ class WMH2017(VolumeData):
         for mask in sorted(root.rglob("wmh.nii.gz")):
             folder = mask.parent
             images = tuple(folder / "pre" / f"{name}.nii.gz" for name in ("FLAIR", "T1"))
-            field = folder / self.tissue if self.tissue else None
-            for path in (*images, *((field,) if field else ())):
+            tissue = folder / self.tissue if self.tissue else None
+            for path in (*images, *((tissue,) if tissue else ())):
                 if not path.exists():
                     raise DataError(f"{path}: does not exist. Unpack the subject again, or remove {folder}.")
             parts = folder.relative_to(root).parts
             subset = next((part for part in parts if part in ("training", "test")), "")
             cases.append(
-                Case("_".join(parts), images, (mask,), subset="train" if subset == "training" else subset, field=field)
+                Case(
+                    "_".join(parts), images, (mask,), subset="train" if subset == "training" else subset, tissue=tissue
+                )
             )
         return cases

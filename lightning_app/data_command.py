@@ -178,14 +178,19 @@ def verify_set(data: "SegmentationData", table: Path | None) -> int:
     """Check a folder and print what was found."""
     from tqdm import tqdm
 
-    from datamodules.verify import summary, verify
+    from datamodules.verify import common_problems, remarks, summary, verify
 
     total = len(data.checked_cases())
     reports = list(tqdm(verify(data), total=total, unit="case", disable=not sys.stderr.isatty(), leave=False))
     name = type(data).__name__
     say(f"{name} in {data.root_path()}\n")
-    print_table([("fact", "found"), *summary(reports, tuple(data.class_names)), ("full set", data.info.cases)])
-    problems = [problem for report in reports for problem in report.problems]
+    problems = [problem for report in reports for problem in report.problems] + common_problems(data, reports)
+    counts = [("images without a mask", str(len(data.unlabelled))), ("masks without an image", str(len(data.orphans)))]
+    counts.append(("problems", str(len(problems))))
+    facts = [*summary(reports, tuple(data.class_names)), *counts, ("full set", data.info.cases)]
+    print_table([("fact", "found"), *facts])
+    for remark in remarks(data, reports):
+        say(f"\nnote: {remark}")
     if problems:
         say("\nproblems:")
         for problem in problems[:_MAX_SHOWN]:

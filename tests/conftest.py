@@ -1,6 +1,9 @@
 """Fixtures shared by all rooms."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,10 @@ import pytest
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network for a newer version
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
+
+if "SEGMENTATION_CACHE" not in os.environ:
+    os.environ["SEGMENTATION_CACHE"] = tempfile.mkdtemp(prefix="segmentation-tests-")
+    atexit.register(shutil.rmtree, os.environ["SEGMENTATION_CACHE"], ignore_errors=True)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -153,11 +153,15 @@ def test_fingerprint_is_measured_on_training_cases_and_kept(root):
     data = build(root, "memory", normalisation="fingerprint", spacing="fingerprint")
     found = data.fingerprint()
     assert found.spacing == (1.0, 1.0, 1.0)
-    assert 100 <= found.clip[0] < found.mean[0] < found.clip[1] <= 160
+    ((low, high),) = found.bounds
+    assert 100 <= low < found.mean[0] < high <= 160
     preparation = data.preparation()
-    assert (preparation.clip, preparation.mean) == (found.clip, found.mean)
+    assert (preparation.bounds, preparation.mean) == (found.bounds, found.mean)
     (stored,) = (root / "cache" / "fingerprints").iterdir()
     assert json.loads(stored.read_text())["mean"] == list(found.mean)
     image = data.dataset("test")[0]
     inside = torch.isin(image["mask"], torch.tensor([1, 2]))
     assert abs(image["image"][0][inside].mean()) < 0.5
+    elsewhere = Decathlon(root=str(root), normalisation="fingerprint", spacing="fingerprint")  # has no training case
+    elsewhere.load_state_dict(json.loads(json.dumps(data.state_dict())))
+    assert elsewhere.preparation() == preparation

@@ -62,10 +62,10 @@ def test_augmentation_repeats_and_differs_between_epochs_and_workers(root):
 
 
 def test_errors_in_a_worker_stay_one_line(root):
-    for path in (root / "stage1_train").glob("*/images/*.png"):
-        path.write_bytes(b"broken")
     data = DSB2018(root=str(root), num_workers=1, split_sizes=[6, 0, 0])
     data.setup()
+    for path in (root / "stage1_train").glob("*/images/*.png"):
+        path.write_bytes(b"broken")
     with pytest.raises(DataError, match="cannot be read") as caught:
         next(iter(data.train_dataloader()))
     assert "\n" not in str(caught.value)
@@ -91,9 +91,9 @@ def test_links_out_of_the_folder_are_refused(tmp_path):
 def test_real_images(shared_data):
     data = DSB2018(root=str(shared_data / "dsb2018"))
     cases = data.find_cases()
-    assert len(cases) == 60
+    assert len(cases) == 423
     counts = [len(case.masks) for case in cases]
-    assert (sum(counts), min(counts), max(counts)) == (3652, 5, 313)
+    assert (sum(counts), min(counts), max(counts)) == (14761, 1, 313)
     pipeline = data.make_pipeline()
     shapes, shares = set(), []
     for case in cases:
@@ -102,4 +102,4 @@ def test_real_images(shared_data):
         if len(case.masks) < 120:
             shares.append(pipeline.read_mask(case, shape[:2]).mean())
     assert len(shapes) == 8
-    assert 0.1 < np.median(shares) < 0.2
+    assert 0.05 < np.median(shares) < 0.1  # most are the dark fluorescence images

@@ -39,9 +39,10 @@ def all_sets():
 
 
 def build(name, tmp_path, **more):
-    folder, arguments, _ = ARGUMENTS[name]
+    folder, arguments, count = ARGUMENTS[name]
     root = importlib.import_module(f"tests.data.{folder}.make").make(tmp_path)
-    return getattr(datamodules, name)(root=str(root), split="random", batch_size=2, **arguments, **more)
+    common = {"split": "random", "split_sizes": [count - 2, 1, 1], "batch_size": 2}
+    return getattr(datamodules, name)(root=str(root), **common, **arguments, **more)
 
 
 def test_no_data_set_is_left_out():

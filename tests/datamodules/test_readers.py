@@ -66,9 +66,9 @@ def test_one_bit_rgb_and_interpolated_masks(tmp_path):
 
 def test_codings(tmp_path):
     a, b = np.array([[0, 200, 200]]), np.array([[0, 0, 200]])
-    assert Binary().decode([a, b], []).tolist() == [[0, 1, 1]]
-    assert PerClass().decode([a, b], []).tolist() == [[0, 1, 2]]
-    assert Index(3, {4: 2, 9: 255}).decode([np.array([[0.0, 4.0, 9.0]])], [tmp_path]).tolist() == [[0, 2, 255]]
+    assert Binary().decode([a, b], [tmp_path] * 2).tolist() == [[0, 1, 1]]
+    assert PerClass().decode([a, b], [tmp_path] * 2).tolist() == [[0, 1, 2]]
+    assert Index(3, {0: 0, 4: 2, 9: 255}).decode([np.array([[0.0, 4.0, 9.0]])], [tmp_path]).tolist() == [[0, 2, 255]]
     colours = np.array([[[0, 0, 0], [255, 0, 0]]], np.uint8)
     assert Colour(((0, 0, 0), (255, 0, 0))).decode([colours], [tmp_path]).tolist() == [[0, 1]]
 
@@ -76,7 +76,11 @@ def test_codings(tmp_path):
 @pytest.mark.parametrize(
     ("coding", "array", "match"),
     [
-        (Index(3), np.array([[0, 7]]), "label 7 is out of range 0..2"),
+        (
+            Index(3),
+            np.array([[0, 7]]),
+            r"value 7 \(1 voxels\) is no .* holds 0, 7, declared are 0, 1, 2",
+        ),
         (Index(3), np.array([[0, 0.5]]), "0.5 is no label"),
         (Index(3), np.array([[0, np.nan]]), "not finite"),
         (Colour(((0, 0, 0),)), np.array([[[1, 2, 3]]]), r"colour \(1, 2, 3\)"),

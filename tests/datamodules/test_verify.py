@@ -43,7 +43,7 @@ def test_every_problem_of_a_folder_is_found(tmp_path):
     save_volume(labels / names[6], truth, np.diag([1.0, 1, 3, 1]))
     found = "\n".join(problems(Decathlon(root=str(tmp_path))))
     for name, text in zip(
-        names, ["cannot be read", "NaN", "shape (2, 2, 2)", "label 5", "", "same image", "affine"], strict=True
+        names, ["cannot be read", "NaN", "shape (2, 2, 2)", "value 5", "", "same image", "affine"], strict=True
     ):
         assert any(name in line and text in line for line in found.splitlines()) or not text
     assert len(found.splitlines()) == 6

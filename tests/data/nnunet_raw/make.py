@@ -1,4 +1,4 @@
-"""nnU-Net v2 raw folders: two channels with plain labels, overlapping regions with ignore, and RGB images."""
+"""nnU-Net v2 raw folders: two channels with plain labels, joined labels with ignore, and RGB images."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.data.common import blob, generator, picture, save_image, save_volume
 
 LABELS = {
     "plain": {"background": 0, "organ": 1, "tumour": 2},
-    "regions": {"background": 0, "whole tumour": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4},
+    "regions": {"background": 0, "core": [2, 3], "oedema": 1, "ignore": 4},
     "images": {"background": 0, "cell": 1},
 }
 

@@ -1,0 +1,166 @@
+"""What is looked at once before training: every mask, its labels, and whether the files of a case lie on one grid."""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from .cache import default_cache, entry_key
+from .case import Case
+from .errors import DataError
+from .masks import IGNORE
+from .writers import write_atomic
+
+log = logging.getLogger(__name__)
+
+
+class LabelReader(Protocol):
+    """Reads the label map of a case without its image."""
+
+    def labels(self, case: Case) -> np.ndarray | None:
+        """Labels on the stored grid, or None where the case has no mask.
+
+        Raises:
+            DataError: If the mask cannot be read, holds what is not declared, or does not lie on the image.
+        """
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a mask holds.
+
+    Args:
+        counts: Voxels of each class.
+        ignored: Voxels that do not count.
+    """
+
+    counts: tuple[int, ...]
+    ignored: int
+
+
+def count_labels(labels: np.ndarray, case: Case, num_classes: int) -> Labels:
+    """Voxels of each class in a label map.
+
+    Raises:
+        DataError: If every voxel is ignored.
+    """
+    counts = np.bincount(labels.ravel(), minlength=256)
+    if counts[IGNORE] == counts.sum():
+        raise DataError(f"{case.masks[0]}: everything is ignored. Check the mask.")
+    return Labels(tuple(counts[:num_classes].tolist()), int(counts[IGNORE]))
+
+
+class LabelCheck:
+    """Reads every mask of a data set once; what was found sound is kept in the cache folder.
+
+    Args:
+        reader: Reads the label maps.
+        num_classes: Number of classes.
+        name: Name of the data set and its folder, by which results are kept.
+        threads: Files read at once.
+    """
+
+    def __init__(self, reader: LabelReader, num_classes: int, name: str, threads: int = 2) -> None:
+        self.reader, self.num_classes = reader, num_classes
+        self.threads = min(threads, os.cpu_count() or 1)
+        self.salt = (repr(reader), num_classes)
+        self.path = (
+            default_cache() / "checks" / f"{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:32]}.json"
+        )
+
+    def run(self, cases: Sequence[Case]) -> list[Labels]:
+        """What the masks of the cases hold.
+
+        Raises:
+            DataError: At the first mask that cannot be used.
+        """
+        cases = [case for case in cases if case.masks]
+        known = self._load()
+        keys = [entry_key(case, self.salt) for case in cases]
+        new = [(key, case) for key, case in zip(keys, cases, strict=True) if key not in known]
+        known |= zip((key for key, _ in new), self._look(case for _, case in new), strict=True)
+        if new:
+            self._save({key: known[key] for key in keys})
+        return [known[key] for key in keys]
+
+    def _look(self, cases: Iterable[Case]) -> list[Labels]:
+        from tqdm import tqdm
+
+        listed = list(cases)
+        pool = ThreadPoolExecutor(self.threads)
+        try:
+            found = pool.map(self._one, listed)
+            bar = tqdm(found, "checking masks once", len(listed), False, unit="case", disable=not sys.stderr.isatty())
+            return list(bar)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _one(self, case: Case) -> Labels:
+        labels = self.reader.labels(case)
+        assert labels is not None  # cases without masks were left out
+        return count_labels(labels, case, self.num_classes)
+
+    def _load(self) -> dict[str, Labels]:
+        try:
+            facts = json.loads(self.path.read_text(encoding="utf-8"))
+            return {key: Labels(tuple(entry["counts"]), entry["ignored"]) for key, entry in facts.items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return {}
+
+    def _save(self, known: dict[str, Labels]) -> None:
+        facts = json.dumps({key: asdict(entry) for key, entry in known.items()})
+        try:
+            write_atomic(self.path, lambda part: part.write_text(facts, encoding="utf-8"))
+        except OSError as error:
+            log.warning("%s: what was checked is not kept (%s)", self.path, error)
+
+
+def class_problem(
+    found: Sequence[Labels], class_names: Sequence[str], cases: Sequence[Case], absent: Sequence[str]
+) -> str:
+    """Why these masks do not teach the classes; empty where they do.
+
+    Args:
+        found: What each mask holds.
+        class_names: Names of the classes.
+        cases: The cases, of which the first mask is named.
+        absent: Names of classes that may be absent.
+    """
+    missing = [
+        name
+        for name, total in zip(class_names, np.sum([labels.counts for labels in found], axis=0), strict=True)
+        if not total and name not in absent
+    ]
+    masks = [case.masks[0] for case in cases if case.masks]
+    if not missing or not masks:
+        return ""
+    if len(missing) == len(class_names) - 1:
+        only = next(name for name in class_names if name not in missing)
+        what = f"class {only!r} fills all {len(found)} masks, there is no {' and no '.join(missing)}"
+    else:
+        what = f"no voxel of {len(found)} masks is of class {', '.join(map(repr, missing))}"
+    return (
+        f"{what}; {masks[0]} holds {stored_values(masks[0])}. Correct coding, values, threshold or classes, "
+        f"or set absent_classes [{','.join(missing)}]."
+    )
+
+
+def stored_values(path: Path) -> str:
+    """The values that a mask file holds, in words."""
+    from . import readers
+    from .values import counted, listed
+
+    try:
+        if path.name.lower().endswith(readers.VOLUME_ENDINGS):
+            return listed(counted(readers.read_volume(path, labels=True).array)[0])
+        return listed(counted(readers.read_mask(path, "grey"))[0])
+    except DataError:
+        return "values that cannot be read"

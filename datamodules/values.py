@@ -1,0 +1,95 @@
+"""What the values of a mask file tell about its coding."""
+
+import numpy as np
+
+_SHOWN = 8
+
+
+def counted(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values that occur, ascending, and how often each does; counted without sorting where they are small integers."""
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    if array.dtype.kind in "ui" and array.size:
+        low, high = int(array.min()), int(array.max())
+        if high - low < 1 << 16:
+            counts = np.bincount((array.ravel() - low) if low else array.ravel())
+            held = np.flatnonzero(counts)
+            return held + low, counts[held]
+    return np.unique(array, return_counts=True)
+
+
+def listed(values: np.ndarray) -> str:
+    """Values in words, shortened where they are many: `0, 1, 2`, or `0, 1, 2, ... 254, 255 (97 values)`."""
+    words = [f"{value:.6g}" for value in values.tolist()]
+    if len(words) <= _SHOWN:
+        return ", ".join(words)
+    return f"{', '.join(words[:3])}, ... {', '.join(words[-2:])} ({len(words)} values)"
+
+
+def one_sided(values: np.ndarray, threshold: float) -> str:
+    """Why a threshold does not part the values of a file; empty where it does, or where one value fills the file.
+
+    One value alone is refused where it is neither 0 nor above the threshold: 1 in a mask of 0 and 1.
+
+    Args:
+        values: Values of one file, ascending.
+        threshold: Foreground is above.
+    """
+    if not len(values) or (len(values) == 1 and (values[0] == 0 or values[0] > threshold)):
+        return ""
+    if values[-1] <= threshold:
+        return f"values {listed(values)}: none is above the threshold {threshold:g}, nothing would be foreground"
+    if values[0] > threshold:
+        return f"values {listed(values)}: all are above the threshold {threshold:g}, all would be foreground"
+    return ""
+
+
+def crowded(values: np.ndarray, counts: np.ndarray, threshold: float) -> str:
+    """Why a grey mask is more than an object and its ground; empty where it may be no more.
+
+    Values between the darkest and the brightest may be soft edges; where they are too frequent for that, they are
+    numbers of objects or of classes, of which the threshold would join some.
+
+    Args:
+        values: Values of one file, ascending.
+        counts: How often each occurs.
+        threshold: Foreground is above.
+    """
+    if _soft_edges(values, counts):
+        return ""
+    return f"values {listed(values)}: more than an object and its ground, the threshold {threshold:g} would join some"
+
+
+def _soft_edges(values: np.ndarray, counts: np.ndarray) -> bool:
+    """Whether what lies between the extremes looks like interpolated edges: many values, each rare, few in all."""
+    if len(values) <= 2:
+        return True
+    low, span = float(values[0]), float(values[-1]) - float(values[0])
+    place = (values - low) / span
+    between = (place > 0.1) & (place < 0.9)
+    others = max(int(counts[place > 0.1].sum()), 1)
+    often = bool((counts[between] >= max(50, 0.15 * others)).any())
+    bright = int(counts[place >= 0.75].sum()) / others
+    return not often and (bright >= 1 / 3 or others < 200)
+
+
+def proposal(values: np.ndarray, counts: np.ndarray) -> str:
+    """Options of `ImageFolder` that suit a mask with these values, as a sentence.
+
+    Args:
+        values: Values of one file, or of several together, ascending.
+        counts: How often each occurs.
+    """
+    middle = f"{(float(values[0]) + float(values[-1])) / 2:.4g}"
+    if len(values) <= 2:
+        return f"Set --data.threshold {middle}."
+    if _soft_edges(values, counts) or not np.array_equal(values, np.rint(values)):
+        return f"If it is one object with soft edges, set --data.threshold {middle}."
+    if len(values) > 32:
+        return f"If these are numbers of objects, set --data.threshold {values[0]:g} to join them."
+    numbers = ",".join(f"{value:g}" for value in values)
+    names = ",".join(["background", *(f"class{number}" for number in range(1, len(values)))])
+    return (
+        f"For classes set --data.coding index --data.values [{numbers}] --data.classes [{names}]; if they are numbers "
+        f"of objects, --data.threshold {values[0]:g} joins them."
+    )

@@ -1,0 +1,264 @@
+"""What a mask holds is looked at before it is believed: right, or refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules import DataError, Decathlon, ImageFolder, NNUNetRaw
+from datamodules.masks import Binary, PerClass, one_channel
+from tests.data.common import save_image, save_palette, save_volume
+
+SHAPE = (48, 40)
+BOX = np.zeros(SHAPE, bool)
+BOX[10:34, 8:30] = True
+TWO = BOX.astype(np.uint8)
+TWO[20:34] *= 2
+
+
+def folder(root, save, count=4, ending="png"):
+    """Images, and masks as `save(path, number)` writes them."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        save_image(root / f"images/{number}.png", rng.integers(0, 255, (*SHAPE, 3)).astype(np.uint8))
+        (root / "masks").mkdir(exist_ok=True)
+        save(root / f"masks/{number}.{ending}", number)
+    return str(root)
+
+
+def labels(data):
+    return [data.label_reader().labels(case) for case in data.checked_cases()]
+
+
+def tiff(array):
+    def save(path, number):
+        import tifffile
+
+        tifffile.imwrite(path, array)
+
+    return save
+
+
+def png(array, mode=None):
+    return lambda path, number: save_image(path, array, mode)
+
+
+def palette(path, number):
+    save_palette(path, BOX.astype(np.uint8), [(0, 0, 0), (128, 0, 0)])
+
+
+RED = np.zeros((*SHAPE, 3), np.uint8)
+RED[BOX, 0] = 255
+UNSEEN = {
+    "0 and 1": (png(BOX.astype(np.uint8)), "png", "--data.threshold 0.5"),
+    "float 0..1": (tiff(BOX.astype(np.float32)), "tif", "--data.threshold 0.5"),
+    "dark palette": (palette, "png", "--data.threshold 19"),
+    "pure red": (png(RED), "png", "--data.threshold 38"),
+    "three classes": (png(TWO), "png", r"--data.values \[0,1,2\] .* --data.threshold 0 joins"),
+    "grey classes": (png(TWO * np.uint8(100)), "png", r"--data.values \[0,100,200\]"),
+    "bright ground": (png((200 + 55 * BOX).astype(np.uint8)), "png", "all would be foreground.*--data.threshold 227.5"),
+}
+
+
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_a_threshold_that_does_not_part_the_values_is_refused_with_the_options_that_do(tmp_path, kind):
+    save, ending, advice = UNSEEN[kind]
+    root = folder(tmp_path, save, ending=ending)
+    with pytest.raises(DataError, match=rf"masks/0\.{ending}: values .*{advice}") as caught:
+        ImageFolder(root=root).setup("fit")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_options_that_are_proposed_give_the_mask(tmp_path):
+    root = folder(tmp_path, png(BOX.astype(np.uint8)))
+    assert all(np.array_equal(mask, BOX) for mask in labels(ImageFolder(root=root, threshold=0.5)))
+    root = folder(tmp_path / "b", png(TWO * np.uint8(100)))
+    three = ImageFolder(root=root, coding="index", values=[0, 100, 200], classes=["a", "b", "c"])
+    assert all(np.array_equal(mask, TWO) for mask in labels(three))
+
+
+def test_numbers_of_objects_are_refused_until_the_threshold_is_given(tmp_path):
+    numbers = np.zeros(SHAPE, np.uint16)
+    for number in range(300):
+        numbers[number % 48, (number // 48) * 6 : (number // 48) * 6 + 4] = number + 1
+    root = folder(tmp_path, tiff(numbers), ending="tif")
+    with pytest.raises(DataError, match=r"values 0, 1, 2, \.\.\. 299, 300 \(301 values\): more than an object"):
+        ImageFolder(root=root).setup()
+    assert all(np.array_equal(mask, numbers > 0) for mask in labels(ImageFolder(root=root, threshold=0)))
+
+
+def test_soft_edges_empty_and_full_masks_are_read():
+    soft = np.asarray(Image.fromarray(255 * BOX.astype(np.uint8)).resize((97, 103), Image.Resampling.BICUBIC))
+    coding = Binary(given=False)
+    assert np.array_equal(coding.decode([soft], ["a"]), soft > 127)
+    assert not coding.decode([np.zeros(SHAPE, np.uint8)], ["a"]).any()
+    assert coding.decode([np.full(SHAPE, 255, np.uint8)], ["a"]).all()
+    with pytest.raises(DataError, match="values 1: none is above"):
+        coding.decode([np.ones(SHAPE, np.uint8)], ["a"])
+    with pytest.raises(DataError, match="not finite"):
+        coding.decode([np.full(SHAPE, np.nan)], ["a"])
+    with pytest.raises(DataError, match=r"^b: values 0, 1"):
+        PerClass().decode([255 * BOX, BOX.astype(np.uint8)], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("save", "ending", "bands"),
+    [
+        (png(255 * BOX.astype(np.uint8), "1"), "png", "1"),
+        (tiff(BOX), "tif", "1"),
+        (png(np.dstack([np.full((*SHAPE, 3), 255, np.uint8), 255 * BOX.astype(np.uint8)])), "png", "RGBA"),
+    ],
+    ids=["1-bit PNG", "1-bit TIFF", "drawn in alpha"],
+)
+def test_one_bit_and_alpha_masks_are_read_under_both_codings(tmp_path, save, ending, bands):
+    root = folder(tmp_path, save, ending=ending)
+    assert all(np.array_equal(mask, BOX) for mask in labels(ImageFolder(root=root)))
+    values = [0, 255] if bands == "RGBA" else [0, 1]
+    assert all(np.array_equal(mask, BOX) for mask in labels(ImageFolder(root=root, coding="index", values=values)))
+
+
+def test_animations_are_refused(tmp_path):
+    frames = [Image.fromarray(np.zeros(SHAPE, np.uint8)), Image.fromarray(255 * BOX.astype(np.uint8))]
+
+    def save(path, number):
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+
+    with pytest.raises(DataError, match=r"0\.gif: holds 2 frames"):
+        ImageFolder(root=folder(tmp_path, save, ending="gif")).setup()
+
+
+def test_labels_in_equal_channels_and_one_channel_a_class():
+    assert np.array_equal(one_channel(np.repeat(TWO[..., None], 3, -1), SHAPE, 3, "a"), TWO)
+    opaque = np.dstack([TWO, TWO, TWO, np.full(SHAPE, 255, np.uint8)])
+    assert np.array_equal(one_channel(opaque, SHAPE, 3, "a"), TWO)
+    one_hot = np.stack([number == TWO for number in range(3)], -1).astype(np.uint8)
+    assert np.array_equal(one_channel(one_hot, SHAPE, 3, "a"), TWO)
+    assert np.array_equal(one_channel(255 * one_hot[..., 1:], SHAPE, 3, "a"), TWO)
+    one_hot[12, 12] = 1
+    with pytest.raises(DataError, match=r"^a: 3 channels that differ, for 3 classes"):
+        one_channel(one_hot, SHAPE, 3, "a")
+
+
+def test_255_is_ignored_only_where_the_data_set_declares_it(tmp_path):
+    mask = 255 * BOX.astype(np.uint8)
+    root = folder(tmp_path, png(mask))
+    with pytest.raises(DataError, match=r"value 255 \(528 voxels\) is no declared label; .*--data.ignore"):
+        ImageFolder(root=root, coding="index").setup()
+    assert all(np.array_equal(m, BOX) for m in labels(ImageFolder(root=root, coding="index", values=[0, 255])))
+    mask = np.where(TWO == 2, 255, TWO).astype(np.uint8)
+    declared = ImageFolder(root=folder(tmp_path / "b", png(mask)), coding="index", ignore=[255])
+    assert all(np.array_equal(found, mask) for found in labels(declared))
+
+
+def test_a_class_that_no_mask_holds_is_refused_before_training_and_only_then(tmp_path):
+    root = folder(tmp_path, png(np.zeros(SHAPE, np.uint8)))
+    with pytest.raises(DataError, match=r"'background' fills all 4 masks.*masks/0\.png holds 0\..*absent_classes"):
+        ImageFolder(root=root).setup("fit")
+    ImageFolder(root=root).setup("test")
+    ImageFolder(root=root, absent_classes=["foreground"]).setup("fit")
+    root = folder(tmp_path / "three", png(TWO))
+    with pytest.raises(DataError, match=r"no voxel of 4 masks is of class 'd'.*absent_classes \[d\]"):
+        ImageFolder(root=root, coding="index", classes=["a", "b", "c", "d"]).setup("fit")
+
+
+def test_what_was_found_sound_is_not_read_again_and_a_changed_file_is(tmp_path, monkeypatch):
+    root = folder(tmp_path, png(255 * BOX.astype(np.uint8)))
+    ImageFolder(root=root).setup("fit")
+    calls = []
+    read = Binary.decode
+    monkeypatch.setattr(Binary, "decode", lambda *a: calls.append(a) or read(*a))
+    ImageFolder(root=root).setup("fit")
+    assert not calls
+    save_image(tmp_path / "masks/2.png", BOX.astype(np.uint8))
+    with pytest.raises(DataError, match=r"masks/2\.png: values 0, 1"):
+        ImageFolder(root=root).setup("fit")
+    assert len(calls) == 1
+
+
+# Volumes
+
+CUBE = np.zeros((12, 10, 8), np.uint8)
+CUBE[3:8, 3:8, 2:6] = 1
+
+
+def raw_folder(root, mask, names, affine=None, **facts):
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        image = rng.normal(100, 20, mask.shape).astype(np.float32)
+        save_volume(root / f"imagesTr/c{number}_0000.nii.gz", image)
+        save_volume(root / f"labelsTr/c{number}.nii.gz", mask, np.eye(4) if affine is None else affine)
+    facts = {"channel_names": {"0": "MR"}, "labels": names, "file_ending": ".nii.gz"} | facts
+    (root / "dataset.json").write_text(json.dumps(facts))
+    return str(root)
+
+
+def test_a_stray_label_never_joins_another_class(tmp_path):
+    mask = 5 * CUBE
+    mask[3, 3, 2] = 1
+    mask[4, 4, 4] = 2
+    root = raw_folder(tmp_path, mask, {"background": 0, "x": 2, "y": 5})
+    with pytest.raises(
+        DataError, match=r"c0\.nii\.gz: value 1 \(1 voxels\) is no declared label; .* declared are 0, 2, 5"
+    ):
+        NNUNetRaw(root=root).setup("fit")
+    mask[3, 3, 2] = 0
+    data = NNUNetRaw(root=raw_folder(tmp_path, mask, {"background": 0, "x": 2, "y": 5}))
+    assert data.label_values == (0, 2, 5)
+    assert all(np.array_equal(np.array([0, 2, 5])[found], mask) for found in labels(data))
+
+
+def test_0_and_255_in_volumes_are_refused_or_declared(tmp_path):
+    root = raw_folder(tmp_path, 255 * CUBE, {"background": 0, "a": 1})
+    with pytest.raises(DataError, match=r"value 255 \(100 voxels\).*Name it in labels of .*dataset\.json"):
+        NNUNetRaw(root=root).setup("fit")
+    data = NNUNetRaw(root=raw_folder(tmp_path / "b", 255 * CUBE, {"background": 0, "a": 255}))
+    data.setup("fit")
+    assert all(np.array_equal(found, CUBE) for found in labels(data))
+
+
+def test_labels_joined_by_nnunet_are_one_class_and_overlapping_regions_refused(tmp_path):
+    mask = CUBE.copy()
+    mask[3:5] *= 2
+    mask[7] *= 3
+    data = NNUNetRaw(root=raw_folder(tmp_path, mask, {"background": 0, "Breast": [1, 2], "FGT": 3}))
+    assert data.class_names == ("background", "Breast", "FGT")
+    assert all(np.array_equal(found, np.array([0, 1, 1, 2])[mask]) for found in labels(data))
+    for names, match in (
+        ({"background": 0, "whole": [1, 2, 3], "core": [2, 3]}, r"value 2 belongs to 'core' and to another"),
+        ({"background": 0, "1": "a", "2": "a"}, "."),
+    ):
+        with pytest.raises(DataError, match=match):
+            NNUNetRaw(root=raw_folder(tmp_path / "b", mask, names))
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [np.diag([-1.0, 1, 1, 1]), np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])],
+    ids=["mirrored", "permuted"],
+)
+def test_masks_that_lie_elsewhere_in_space_are_refused_before_training(tmp_path, affine):
+    if affine[0, 0] < 0:
+        affine[0, 3] = CUBE.shape[0] - 1  # the same place in space: only the order of the voxels differs
+    root = raw_folder(tmp_path, CUBE, {"background": 0, "a": 1}, affine)
+    with pytest.raises(DataError, match=r"labelsTr/c0\.nii\.gz: lies up to .* mm off .*ignore_affine"):
+        NNUNetRaw(root=root).setup("fit")
+    NNUNetRaw(root=root, ignore_affine=True).setup("fit")
+
+
+def test_masks_of_several_channels_are_one_hot_or_refused_in_3d(tmp_path):
+    one_hot = np.stack([CUBE == 0, CUBE == 1], -1).astype(np.uint8)
+    data = NNUNetRaw(root=raw_folder(tmp_path, one_hot, {"background": 0, "a": 1}))
+    for number in range(4):
+        save_volume(tmp_path / f"imagesTr/c{number}_0000.nii.gz", np.random.default_rng(number).random(CUBE.shape))
+    assert all(np.array_equal(found, CUBE) for found in labels(data))
+
+
+def test_a_decathlon_task_of_ones_own_refuses_255(tmp_path):
+    for number in range(3):
+        save_volume(
+            tmp_path / f"Task99_Own/imagesTr/c{number}.nii.gz", np.random.default_rng(number).random(CUBE.shape)
+        )
+        save_volume(tmp_path / f"Task99_Own/labelsTr/c{number}.nii.gz", 255 * CUBE)
+    with pytest.raises(DataError, match=r"c0\.nii\.gz: value 255 \(100 voxels\) is no declared label"):
+        Decathlon(root=str(tmp_path), task="Task99_Own", classes=["background", "a"]).setup("fit")
