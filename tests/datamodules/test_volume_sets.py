@@ -181,9 +181,9 @@ def test_nnunet_with_a_broken_listing_or_a_missing_channel(tmp_path):
     with pytest.raises(DataError, match=r"case_002_0001\.nii\.gz: does not exist"):
         NNUNetRaw(root=str(tmp_path)).setup()
     facts = json.loads((tmp_path / "dataset.json").read_text())
-    for change in ({"labels": {"organ": 1}}, {"file_ending": ".dcm"}, {"channel_names": None}):
+    for change in ({"labels": {"organ": 1}}, {"file_ending": ".xyz"}, {"channel_names": None}):
         (tmp_path / "dataset.json").write_text(json.dumps(facts | change))
-        with pytest.raises(DataError, match=r"dataset\.json: (is not understood|file_ending '\.dcm')"):
+        with pytest.raises(DataError, match=r"dataset\.json: (is not understood|file_ending '\.xyz')"):
             NNUNetRaw(root=str(tmp_path))
 
 
