@@ -1,6 +1,6 @@
 """Calibration and overlap metrics for segmentation that stay exact at any number of voxels."""
 
-from . import catalogue, curves, errors, plot, presets, regions, statistics
+from . import catalogue, curves, errors, intervals, plot, presets, regions, statistics
 from .binning import CASE_BINS, FINE_BINS, Bins, bin_item, empty_bins, merge_bins, predict_labels, rebin
 from .boundary import BoundaryIoU, distance_bins
 from .calibration import (
@@ -18,13 +18,13 @@ from .calibration import (
     Underconfidence,
 )
 from .evaluate import evaluate_case, rows_from_sums, score_case, sum_case
+from .intervals import bootstrap_interval, difference_interval, frequency_band, jackknife_interval
 from .margins import MarginCounts, count_margins
 from .overlap import DiceScore, GeneralizedDiceScore, JaccardIndex, Precision, Recall
 from .pooled import pooled_intervals
 from .presets import preset
 from .scorer import Scorer
 from .scores import BrierScore, NegativeLogLikelihood, lowest_scores
-from .statistics import bootstrap_band, bootstrap_bins, bootstrap_interval
 from .sums import CaseSums, merge_sums, stack_sums
 from .surface import AverageSurfaceDistance, HausdorffDistance95, NormalizedSurfaceDice
 
@@ -59,16 +59,18 @@ __all__ = [
     "TrueCalibrationError",
     "Underconfidence",
     "bin_item",
-    "bootstrap_band",
-    "bootstrap_bins",
     "bootstrap_interval",
     "catalogue",
     "count_margins",
     "curves",
+    "difference_interval",
     "distance_bins",
     "empty_bins",
     "errors",
     "evaluate_case",
+    "frequency_band",
+    "intervals",
+    "jackknife_interval",
     "lowest_scores",
     "merge_bins",
     "merge_sums",

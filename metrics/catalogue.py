@@ -9,6 +9,7 @@ all voxels of all cases together. `<key>/<class>` is that of one foreground clas
 against "label is k" in the same region.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,6 +46,7 @@ class Number:
         adds_up: Whether it exists for the voxels of all cases together too, as `<key>_pooled`.
         main: Whether it stands in main tables.
         by_class: Whether loggers get a line a class too.
+        bounds: Least and largest value that it can take; intervals are cut there.
     """
 
     key: str
@@ -58,6 +60,7 @@ class Number:
     adds_up: bool = True
     main: bool = False
     by_class: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
     def known(self, sums: CaseSums) -> bool:
         """Whether these sums hold what the number is computed from."""
@@ -190,7 +193,7 @@ def remove(key: str) -> None:
 
 
 for _row in ROWS:
-    add(_row)
+    add(replace(_row, bounds=(0.0, 1.0 if _row.better == "higher" else math.inf)))
 
 
 def of_average(average: str) -> list[Number]:
@@ -208,6 +211,12 @@ def title_of(name: str, arrow: bool = False) -> str:
     """The title of a key, or the name itself where it is none of the catalogue; with the arrow to the better side."""
     row = find(name)
     return name if row is None else f"{row.title} {row.arrow}".strip() if arrow else row.title
+
+
+def bounds_of(name: str) -> tuple[float, float]:
+    """Least and largest value of a number; without end where the catalogue does not know it."""
+    row = find(name)
+    return (-math.inf, math.inf) if row is None else row.bounds
 
 
 def higher_is_better(name: str) -> bool:

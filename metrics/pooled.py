@@ -9,9 +9,8 @@ from torch import Tensor
 
 from .binning import Bins
 from .catalogue import Number
+from .intervals import jackknife_interval
 from .sums import CaseSums, stack_sums
-
-CHUNK = 100  # draws at once
 
 
 class _Weighted(Mapping[str, Bins]):
@@ -71,27 +70,18 @@ def pooled_values(cases: Sequence[CaseSums], rows: Sequence[Number]) -> Callable
 
 
 def pooled_intervals(
-    cases: Sequence[CaseSums], rows: Sequence[Number], level: float = 0.95, seed: int = 0, resamples: int = 1000
-) -> tuple[NDArray, NDArray]:
-    """Percentile intervals of pooled numbers over cases that are drawn with replacement.
+    runs: Sequence[Sequence[CaseSums]], rows: Sequence[Number], level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intervals of pooled numbers over cases, and over seeds where there are several (`metrics.jackknife_interval`).
 
     Args:
-        cases: The sums of each case, with few bins.
+        runs: For each seed the sums of the same cases, with few bins.
         rows: Rows of the catalogue, that the sums know.
         level: Coverage.
-        seed: Seed of the draws.
-        resamples: Number of draws.
 
     Returns:
         Low and high, each (len(rows), K): all together, then each foreground class; NaN for fewer than two cases.
     """
-    number = len(cases)
-    if number < 2:
-        return (np.full((len(rows), cases[0].confusion.shape[-1]), np.nan),) * 2
-    values, generator = pooled_values(cases, rows), np.random.default_rng(seed)
-    weights = generator.multinomial(number, np.full(number, 1 / number), resamples).astype(np.float64)
-    drawn = np.concatenate([values(weights[start : start + CHUNK]) for start in range(0, resamples, CHUNK)])
-    known = ~np.isnan(drawn).all(0)
-    ends = np.full((2, *drawn.shape[1:]), np.nan)
-    ends[:, known] = np.nanquantile(drawn[:, known], ((1 - level) / 2, (1 + level) / 2), axis=0)
-    return ends[0], ends[1]
+    low, high = jackknife_interval([pooled_values(cases, rows) for cases in runs], len(runs[0]), level)
+    bounds = np.array([row.bounds for row in rows]).reshape(-1, 2, 1)
+    return low.clip(bounds[:, 0], bounds[:, 1]), high.clip(bounds[:, 0], bounds[:, 1])

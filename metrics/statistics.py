@@ -1,133 +1,74 @@
-"""Statistics over cases: intervals, paired tests between runs, ranks over data sets. No voxels are needed."""
+"""Tests over cases: paired, between runs, and ranks over data sets. No voxels are needed; intervals: `intervals`."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
-
-from .binning import Bins, rebin
-
-Statistic = Callable[..., Any]
-CHUNK = 1 << 21  # numbers: the merged bins of the draws of a chunk take 16 MiB a field
 
 
-def bootstrap_interval(
-    values: ArrayLike, statistic: Statistic = np.mean, level: float = 0.95, seed: int = 0, resamples: int = 2000
-) -> tuple[Any, Any]:
-    """Percentile interval of a statistic over cases that are drawn with replacement.
+class PairedTest(NamedTuple):
+    """A test between two methods on the same cases.
 
-    Args:
-        values: (n,), or (n, m) for m figures of each case. A case that is NaN is left out; of (n, m), column by column.
-        statistic: Called as ``statistic(array, axis=...)``.
-        level: Coverage.
-        seed: Seed of the draws.
-        resamples: Number of draws.
-
-    Returns:
-        Low and high: floats for (n,), arrays (m,) for (n, m). NaN where no case is left; of a single case, its value
-        twice.
-
-    Raises:
-        ValueError: If level is not between 0 and 1.
+    Attributes:
+        p_value: Two-sided; 1 where no pair differs.
+        direction: 1 where the first tends to the larger values by the sum of the signed ranks, which is what the test
+            is about (the means may say otherwise), -1 where the second does, 0 where neither.
     """
-    quantiles = _quantiles(level)
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim == 2:
-        columns = [bootstrap_interval(array[:, i], statistic, level, seed, resamples) for i in range(array.shape[1])]
-        return np.array([c[0] for c in columns]), np.array([c[1] for c in columns])
-    array = array[~np.isnan(array)]
-    if len(array) == 0:
-        return float("nan"), float("nan")
-    drawn = statistic(array[_draws(len(array), resamples, seed)], axis=1)
-    low, high = np.quantile(drawn, quantiles)
-    return float(low), float(high)
+
+    p_value: float
+    direction: int
 
 
-def bootstrap_bins(
-    cases: Sequence[Bins],
-    error: Callable[[Bins], Tensor],
-    level: float = 0.95,
-    seed: int = 0,
-    resamples: int = 1000,
-) -> tuple[float, float]:
-    """Percentile interval of a pooled error over cases that are drawn with replacement.
-
-    The bins of every draw are the sum of the bins of its cases: no voxel is needed.
-
-    Args:
-        cases: Bins of each case, fields (C, B), all of one shape.
-        error: A function of `metrics.errors`, from fields (..., C, B) to (..., C); the mean over the channels counts.
-        level: Coverage.
-        seed: Seed of the draws.
-        resamples: Number of draws.
-
-    Returns:
-        Low and high; NaN where no case, or no voxel, is there.
-
-    Raises:
-        ValueError: If level is not between 0 and 1.
-    """
-    quantiles = _quantiles(level)
-    drawn = [error(bins).nanmean(-1) for bins in _merged_draws(cases, seed, resamples)] if cases else []
-    values = torch.cat(drawn).numpy() if drawn else np.empty(0)
-    values = values[~np.isnan(values)]
-    if len(values) == 0:
-        return float("nan"), float("nan")
-    low, high = np.quantile(values, quantiles)
-    return float(low), float(high)
-
-
-def bootstrap_band(
-    cases: Sequence[Bins], num_bins: int = 15, level: float = 0.95, seed: int = 0, resamples: int = 1000
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile interval of the observed frequency in every bin, for the band of a reliability diagram.
-
-    Args:
-        cases: Bins of each case, fields (C, B).
-        num_bins: Bins of the diagram, a divisor of B.
-        level: Coverage, of each bin by itself.
-        seed: Seed of the draws.
-        resamples: Number of draws.
-
-    Returns:
-        Low and high, each (C, num_bins); NaN where a bin has no voxel.
-
-    Raises:
-        ValueError: If level is not between 0 and 1, or num_bins does not divide B.
-    """
-    quantiles = _quantiles(level)
-    coarse = [rebin(bins, num_bins) for bins in cases]
-    drawn = torch.cat([bins.correct / bins.count for bins in _merged_draws(coarse, seed, resamples)]).numpy()
-    filled = ~np.isnan(drawn).all(0)
-    band = np.full((2, *drawn.shape[1:]), np.nan)
-    band[:, filled] = np.nanquantile(drawn[:, filled], quantiles, axis=0)
-    return band[0], band[1]
-
-
-def paired_wilcoxon(a: ArrayLike, b: ArrayLike) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test between two methods on the same cases.
+def paired_wilcoxon(a: ArrayLike, b: ArrayLike) -> PairedTest:
+    """Wilcoxon's signed-rank test between two methods on the same cases.
 
     Args:
         a: (n,) values of one method.
         b: (n,) values of the other, in the same order; pairs with a NaN are left out.
 
     Returns:
-        The p-value; 1 where no pair differs.
+        The two-sided p-value, and which of the two is the larger by the ranks.
 
     Raises:
         ValueError: If the shapes differ.
     """
+    from scipy.stats import rankdata, wilcoxon
+
+    difference = _differences(a, b)
+    if not len(difference):
+        return PairedTest(1.0, 0)
+    ranks = rankdata(np.abs(difference)) @ np.sign(difference)
+    return PairedTest(float(wilcoxon(difference).pvalue), int(np.sign(ranks)))
+
+
+def not_worse(a: ArrayLike, b: ArrayLike, margin: float) -> float:
+    """One-sided p-value of "b exceeds a by the margin or more": small where a is not worse by that much.
+
+    Wilcoxon's signed-rank test of a - b + margin; the half of an equivalence test (TOST) that speaks for a.
+
+    Args:
+        a: (n,) values of one method, larger is better.
+        b: (n,) values of the other, in the same order; pairs with a NaN are left out.
+        margin: Largest loss that counts as none, above 0.
+
+    Raises:
+        ValueError: If the shapes differ, or the margin is not above 0.
+    """
     from scipy.stats import wilcoxon
 
+    if not margin > 0:
+        raise ValueError(f"margin={margin} must be above 0")
+    difference = _differences(np.asarray(a, dtype=np.float64) + margin, b)
+    return float(wilcoxon(difference, alternative="greater").pvalue) if len(difference) else 1.0
+
+
+def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Differences a - b of the pairs that are known and differ."""
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"a and b must be (n,) of one length, got {first.shape} and {second.shape}")
     difference = first - second
-    difference = difference[~np.isnan(difference) & (difference != 0)]
-    return float(wilcoxon(difference).pvalue) if len(difference) else 1.0
+    return difference[~np.isnan(difference) & (difference != 0)]
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -204,26 +145,3 @@ def friedman_nemenyi(values: ArrayLike, level: float = 0.05) -> Ranking:
     p_value = float(chi2.sf(between / spread, methods - 1)) if spread else 1.0
     quantile = studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)
     return Ranking(mean_ranks, p_value, float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks))))
-
-
-def _quantiles(level: float) -> list[float]:
-    """The two quantiles of a percentile interval."""
-    if not 0 < level < 1:
-        raise ValueError(f"level={level} must lie between 0 and 1")
-    return [(1 - level) / 2, (1 + level) / 2]
-
-
-def _draws(cases: int, resamples: int, seed: int) -> NDArray[np.int64]:
-    """Indices (resamples, cases) of the cases drawn."""
-    return np.random.default_rng(seed).integers(cases, size=(resamples, cases))
-
-
-def _merged_draws(cases: Sequence[Bins], seed: int, resamples: int) -> Iterator[Bins]:
-    """Bins of draws of the cases, fields (r, C, B), in chunks of r draws."""
-    draws = _draws(len(cases), resamples, seed)
-    times = torch.from_numpy(np.stack([np.bincount(row, minlength=len(cases)) for row in draws])).double()
-    stacked = [torch.stack(fields).double().cpu() for fields in zip(*cases, strict=True)]
-    shape = stacked[0].shape[1:]
-    for weights in times.split(max(1, CHUNK // stacked[0][0].numel())):
-        count, *sums = ((weights @ field.flatten(1)).reshape(-1, *shape) for field in stacked)
-        yield Bins(count.round_().long(), *sums)

@@ -154,7 +154,7 @@ class Comparison:
         for other in others:
             theirs = self.values(data, other, metric, label)
             common = sorted(own.keys() & theirs.keys())
-            raw[other] = statistics.paired_wilcoxon([own[c] for c in common], [theirs[c] for c in common])
+            raw[other] = statistics.paired_wilcoxon([own[c] for c in common], [theirs[c] for c in common]).p_value
         corrected = statistics.holm(list(raw.values()))
         return dict(zip(raw, map(float, corrected), strict=True))
 

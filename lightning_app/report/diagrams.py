@@ -54,7 +54,7 @@ def band(comparison: Comparison, data: str, method: str, name: str) -> tuple[np.
     """95 % band of a diagram over cases, the seeds of a case together; None for a single case."""
     by_run = [run.reliability(comparison.stage).by_case(name) for run in comparison.of(data, method)]
     cases = [metrics.merge_bins(*parts) for parts in zip(*by_run, strict=False)]
-    return metrics.statistics.bootstrap_band(cases, NUM_BINS, resamples=200) if len(cases) > 1 else None
+    return metrics.frequency_band(cases, NUM_BINS) if len(cases) > 1 else None
 
 
 def _found(comparison: Comparison, data: str, name: str) -> "dict[str, Bins]":

@@ -110,16 +110,16 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             values = np.array([row[name] for row in rows if row["class"] == label], dtype=float)
             values = values[np.isfinite(values)]
             mean = values.mean() if len(values) else np.nan
-            low, high = metrics.bootstrap_interval(values) if len(values) > 1 else (np.nan, np.nan)
+            low, high = metrics.bootstrap_interval(values, bounds=metrics.catalogue.bounds_of(name))
             summary.append({"metric": name, "class": label, "mean": mean, "low": low, "high": high, "n": len(values)})
     return summary
 
 
 def summarise_pooled(cases: Sequence[metrics.CaseSums], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """The numbers of all voxels together, by class, with intervals from drawing cases anew."""
+    """The numbers of all voxels together, by class, with intervals over the cases."""
     together = metrics.merge_sums(cases)
     rows = [row for row in metrics.catalogue.of_average("pooled") if row.known(together)]
-    lows, highs = metrics.pooled_intervals([sums.coarse(metrics.catalogue.NUM_BINS) for sums in cases], rows)
+    lows, highs = metrics.pooled_intervals([[sums.coarse(metrics.catalogue.NUM_BINS) for sums in cases]], rows)
     summary = []
     for row, low, high in zip(rows, lows, highs, strict=True):
         values = row.value(together).tolist()

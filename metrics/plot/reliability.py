@@ -29,7 +29,7 @@ def reliability_diagram(
     Args:
         bins: Fields (C, B).
         num_bins: Bins drawn, a divisor of B.
-        band: Low and high frequency in each bin, each (num_bins,) or (C, num_bins), as from `metrics.bootstrap_band`.
+        band: Low and high frequency in each bin, each (num_bins,) or (C, num_bins), as from `metrics.frequency_band`.
         title: Title.
         labels: Names of the C channels.
         ax: Axes to draw on; new ones if None.

@@ -46,7 +46,7 @@ EDGES = (-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0)
 RANKS = statistics.rank_methods(np.random.default_rng(0).random((6, 4))).T
 DRAWN = {
     "reliability": lambda: plot.reliability_diagram(
-        pooled(3), band=statistics.bootstrap_band(bins_of(3)), title="top label"
+        pooled(3), band=metrics.frequency_band(bins_of(3)), title="top label"
     ),
     "reliability_classes": lambda: plot.reliability_diagram(pooled(3, "classwise"), labels=["background", "organ"]),
     "confidence": lambda: plot.confidence_histogram(pooled(3), title="confidence"),

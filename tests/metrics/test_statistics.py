@@ -1,92 +1,17 @@
-import time
-from functools import partial
-
 import numpy as np
 import pytest
 import scipy.stats
-import torch
 
-import metrics
-from metrics import errors, statistics
-from tests.metrics.data import segmentation
-
-ECE = partial(errors.expected_calibration_error, num_bins=15)
-
-
-def case_bins(number, view="top_label"):
-    return [metrics.bin_item(*segmentation(seed=seed), view, 300) for seed in range(number)]
-
-
-@pytest.mark.parametrize("view", ["top_label", "classwise"])
-@pytest.mark.parametrize("error", [ECE, errors.brier_score, partial(errors.adaptive_calibration_error, num_bins=10)])
-def test_interval_from_bins_equals_a_loop_over_draws(view, error):
-    cases = case_bins(7, view)
-    draws = np.random.default_rng(3).integers(7, size=(50, 7))
-    values = [error(metrics.merge_bins(*(cases[i] for i in row))).mean().item() for row in draws]
-    expected = np.quantile(values, [0.05, 0.95])
-    assert statistics.bootstrap_bins(cases, error, 0.9, seed=3, resamples=50) == pytest.approx(expected, abs=1e-12)
-
-
-def test_chunks_make_no_difference(monkeypatch):
-    cases = case_bins(5)
-    whole = statistics.bootstrap_bins(cases, ECE, resamples=40)
-    monkeypatch.setattr(statistics, "CHUNK", 700)
-    assert statistics.bootstrap_bins(cases, ECE, resamples=40) == pytest.approx(whole, abs=1e-15)
-
-
-def test_interval_of_one_case_and_of_none():
-    (case,) = case_bins(1)
-    assert statistics.bootstrap_bins([case], ECE) == pytest.approx([ECE(case).item()] * 2)
-    assert np.isnan(statistics.bootstrap_bins([], ECE)).all()
-    assert np.isnan(statistics.bootstrap_bins([metrics.empty_bins(1, 300)] * 2, ECE)).all()
-
-
-def test_interval_from_bins_is_fast():
-    cases = case_bins(100, "classwise")
-    start = time.process_time()
-    statistics.bootstrap_bins(cases, ECE)
-    assert time.process_time() - start < 4
-
-
-def test_band_of_the_diagram():
-    cases = case_bins(6)
-    low, high = statistics.bootstrap_band(cases, 10, resamples=200)
-    pooled = metrics.rebin(metrics.merge_bins(*cases), 10)
-    frequency = (pooled.correct / pooled.count).numpy()
-    full = pooled.count.numpy() > 0
-    assert low.shape == (1, 10)
-    assert (low[full] <= frequency[full]).all()
-    assert (frequency[full] <= high[full]).all()
-    assert np.isnan(low[~full]).all()
-
-
-def test_interval_of_values_covers_its_mean():
-    values = np.random.default_rng(0).normal(size=(30, 2))
-    values[3, 0] = np.nan
-    low, high = metrics.bootstrap_interval(values)
-    assert (low < np.nanmean(values, 0)).all()
-    assert (np.nanmean(values, 0) < high).all()
-    assert metrics.bootstrap_interval(values[:, 1])[0] == low[1]
-
-
-def test_bootstrap_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    intervals = [metrics.bootstrap_interval(rng.normal(size=40), resamples=400) for _ in range(300)]
-    assert np.mean([low <= 0 <= high for low, high in intervals]) == pytest.approx(0.94, abs=0.04)
-
-
-@pytest.mark.parametrize("level", [0, 1, 1.5])
-def test_level_must_be_a_share(level):
-    with pytest.raises(ValueError, match="level="):
-        metrics.bootstrap_interval([1.0, 2.0], level=level)
+from metrics import statistics
 
 
 def test_wilcoxon():
     rng = np.random.default_rng(0)
     a = rng.normal(size=20)
     b = a + rng.normal(0.5, 1, size=20)
-    assert statistics.paired_wilcoxon(a, b) == pytest.approx(scipy.stats.wilcoxon(a, b).pvalue)
-    assert statistics.paired_wilcoxon(a, a) == 1
+    assert statistics.paired_wilcoxon(a, b) == (pytest.approx(scipy.stats.wilcoxon(a, b).pvalue), -1)
+    assert statistics.paired_wilcoxon(b, a).direction == 1
+    assert statistics.paired_wilcoxon(a, a) == (1, 0)
     assert statistics.paired_wilcoxon([*a, 1.0, np.nan], [*b, np.nan, 2.0]) == statistics.paired_wilcoxon(a, b)
     with pytest.raises(ValueError, match="one length"):
         statistics.paired_wilcoxon(a, b[:3])
@@ -94,7 +19,31 @@ def test_wilcoxon():
 
 def test_wilcoxon_of_few_pairs_by_hand():
     """Five pairs that all agree: 2 of the 2^5 sign patterns are as extreme."""
-    assert statistics.paired_wilcoxon([1, 2, 3, 4, 5], [0, 0, 0, 0, 0]) == pytest.approx(2 / 32)
+    assert statistics.paired_wilcoxon([1, 2, 3, 4, 5], [0, 0, 0, 0, 0]) == (pytest.approx(2 / 32), 1)
+
+
+def test_the_direction_is_that_of_the_ranks_not_of_the_means():
+    """18 of 20 pairs say that a is smaller; two outliers make its mean the larger."""
+    b = np.linspace(0.05, 0.1, 20)
+    a = b - np.linspace(0.015, 0.025, 20)
+    a[:2] = 0.9
+    test = statistics.paired_wilcoxon(a, b)
+    assert a.mean() > b.mean()
+    assert test == (pytest.approx(scipy.stats.wilcoxon(a - b).pvalue), -1)
+    assert scipy.stats.wilcoxon(a - b, alternative="less").pvalue < 0.05
+
+
+def test_not_worse_by_more_than_a_margin():
+    rng = np.random.default_rng(1)
+    b = rng.beta(20, 3, 30)
+    a = b - 0.003 + rng.normal(0, 0.005, 30)
+    assert statistics.not_worse(a, b, 0.01) == scipy.stats.wilcoxon(a - b + 0.01, alternative="greater").pvalue < 0.01
+    assert statistics.not_worse(a, b, 0.003) > 0.05
+    assert statistics.not_worse(a - 0.02, b, 0.01) > 0.99
+    assert statistics.not_worse([0.5, np.nan], [0.51, 0.4], 0.01) == 1  # on the margin is not within it
+    for margin in (0, -0.01, np.nan):
+        with pytest.raises(ValueError, match="margin="):
+            statistics.not_worse(a, b, margin)
 
 
 def test_holm_by_hand():
@@ -132,9 +81,3 @@ def test_ranks_follow_the_direction():
 def test_friedman_refuses(values):
     with pytest.raises(ValueError, match="values"):
         statistics.friedman_nemenyi(values)
-
-
-def test_bins_on_draws_keep_counts_exact():
-    big = metrics.Bins(torch.tensor([[2**40 + 1]]), *(torch.ones(1, 1, dtype=torch.float64) for _ in range(3)))
-    (merged,) = statistics._merged_draws([big] * 3, seed=0, resamples=4)
-    assert (merged.count == 3 * (2**40 + 1)).all()
