@@ -1,5 +1,6 @@
 """NIfTI, Analyze and FreeSurfer files through nibabel: whole with their checksums, and where they lie in space."""
 
+import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from .errors import DataError
 from .paths import check_size, decoding, present
 
+_FREESURFER = (".mgh", ".mgz")
 _UNITS = {1: (1000.0, "metre"), 2: (1.0, "mm"), 3: (0.001, "micrometre")}
 _UNIT_BITS = 7
 _TOLERANCE = 0.01  # of a spacing
@@ -52,6 +54,8 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with decoding(path):
         if path.suffix.lower() in (".gz", ".mgz"):
             image = type(image).from_bytes(_inflate(path, _end(image) + _SLACK))
+        elif path.suffix.lower() == ".mgh":
+            image = type(image).from_bytes(path.read_bytes())
         else:
             _check_length(path, image)
         return np.asanyarray(image.dataobj), grid.affine
@@ -67,7 +71,7 @@ def open_header(path: Path) -> Any:
 
     present(path)
     with decoding(path):
-        image: Any = nibabel.load(path)
+        image: Any = _freesurfer(path) if path.suffix.lower() in _FREESURFER else nibabel.load(path)
         check_size(path, image.shape)
         kind = image.get_data_dtype()
         if kind.fields is not None:
@@ -75,6 +79,14 @@ def open_header(path: Path) -> Any:
         if kind.kind == "c":
             raise DataError(f"{path}: its voxels are complex numbers. Save their magnitude.")
         return image
+
+
+def _freesurfer(path: Path) -> Any:
+    """Header of a FreeSurfer file, which nibabel would leave open."""
+    import nibabel
+
+    with gzip.open(path) if path.suffix.lower() == ".mgz" else path.open("rb") as file:
+        return nibabel.MGHImage.from_stream(file)
 
 
 def _end(image: Any) -> int:
@@ -173,7 +185,7 @@ def write_nibabel(path: Path, array: np.ndarray, affine: np.ndarray | None, like
     else:
         if len(image.shape) < 3:
             array = array.reshape(*image.shape, *array.shape[3:]) if array.ndim == 3 else array
-        kind = nibabel.Nifti2Image if isinstance(image, nibabel.Nifti2Pair) else nibabel.Nifti1Image
+        kind = nibabel.Nifti2Image if isinstance(image, nibabel.Nifti2Image) else nibabel.Nifti1Image
         result = kind(array, None, _bare(image.header.copy(), array))
     nibabel.save(result, path)
 
