@@ -184,11 +184,13 @@ def test_gzip_members_padding_and_what_swells(tmp_path):
 
 
 def test_stacks_of_tiff_are_volumes(tmp_path):
-    array = np.random.default_rng(0).integers(0, 99, (4, 5, 6, 2)).astype(np.uint16)  # x y z c
+    array = np.random.default_rng(0).integers(0, 99, (8, 5, 6, 2)).astype(np.uint16)  # x y z c
     stack = array[..., 0].transpose(2, 1, 0)
     tifffile.imwrite(tmp_path / "pages.tif", stack, photometric="minisblack")
-    facts = {"spacing": 3, "unit": "um"}
-    tifffile.imwrite(tmp_path / "imagej.tif", stack, imagej=True, resolution=(2, 4), metadata=facts)
+    facts = {"spacing": 3, "unit": "um", "axes": "ZYX"}
+    tifffile.imwrite(
+        tmp_path / "imagej.tif", stack, imagej=True, photometric="minisblack", resolution=(2, 4), metadata=facts
+    )
     facts = {f"PhysicalSize{axis}": size for axis, size in zip("XYZ", (0.5, 0.25, 2.0), strict=True)} | {"axes": "ZCYX"}
     planes = array.transpose(2, 3, 1, 0)
     tifffile.imwrite(tmp_path / "z.ome.tif", planes, photometric="minisblack", metadata=facts)
@@ -201,7 +203,7 @@ def test_stacks_of_tiff_are_volumes(tmp_path):
     assert np.array_equal(read["z.ome.tif"].array, array)
     assert read["z.ome.tif"].spacing == pytest.approx((0.5e-3, 0.25e-3, 2e-3))
     volume = read["z.ome.tif"]
-    geometry = Geometry("volume", (4, 5, 6), volume.spacing, volume.affine, source=tmp_path / "z.ome.tif")
+    geometry = Geometry("volume", (8, 5, 6), volume.spacing, volume.affine, source=tmp_path / "z.ome.tif")
     out = writers.write_mask(tmp_path / "out" / "m", (array[..., 0] > 50).astype(np.uint8), geometry)
     again = readers.read_volume(out)
     assert out.name == "m.tif"
