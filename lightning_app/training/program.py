@@ -19,6 +19,7 @@ from lightning_app.arguments import expand
 from lightning_app.calibration.calibrate import CalibrationComparison
 from lightning_app.export import ProgramTrainer
 from lightning_app.files import write_text
+from lightning_app.training.checkpoint import BestCheckpoint
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.evaluation import CaseEvaluation
 from lightning_app.training.figures import StageFigures, TrainingFigures
@@ -63,12 +64,9 @@ class TrainingCLI(LightningCLI):
             default="argmax",
             help="How predict makes labels: the largest probability, the cuts that calibrate found, or a cut a class.",
         )
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.set_defaults(
             {
-                "checkpoint.monitor": "val/dice",
-                "checkpoint.mode": "max",
-                "checkpoint.filename": "best",
                 "checkpoint.auto_insert_metric_name": False,
                 "checkpoint.enable_version_counter": False,
             }
