@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_app.report import cases, diagrams, figures, gdl, pairs, papers, tables
+from lightning_app.report import cases, diagrams, figures, gdl, interactive, pairs, papers, tables
 from lightning_app.report.compare import Comparison
 from lightning_app.report.page import Section, folded, render
 from lightning_app.report.read import Run, find_runs
@@ -47,7 +47,14 @@ def sections(comparison: Comparison) -> list[Section]:
         Section("results", "Results", _verdict(comparison), first, figures.overview(comparison)),
         Section("parameters", "Gamma, margin, learning rate", "", (), [*curves, *maps]),
         Section("ranks", "Ranks", "Rank 1 is best.", (), _ranks(comparison)),
-        Section("reliability", "Reliability", diagrams.INTRODUCTION, (), diagrams.reliability(comparison)),
+        Section(
+            "reliability",
+            "Reliability",
+            diagrams.INTRODUCTION,
+            (),
+            diagrams.reliability(comparison),
+            first=interactive.reliability_chart(comparison),
+        ),
         Section("confidence", "Confidence", "", (), confidence),
         Section("thresholds", "Thresholds", "", (), diagrams.thresholds(comparison)),
         Section("spread", "Spread over cases", "", (), diagrams.boxes(comparison)),

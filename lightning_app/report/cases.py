@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from lightning_app.report.compare import Comparison
 from lightning_app.report.page import Picture, data_uri, folded
@@ -12,6 +13,7 @@ from lightning_app.report.read import Run
 
 PANELS = ("image", "truth", "prediction", "confidence", "error")
 MAX_RUNS = 24
+WEBP_LIMIT = 16383  # pixels along an axis
 
 
 def case_details(comparison: Comparison) -> list[str]:
@@ -35,29 +37,36 @@ def _cases(run: Run, stage: str) -> str:
         else:
             alt = f"{rank} case: truth, prediction, confidence and errors side by side"
             caption = f"By Dice; run {run.name}."
-            shown = Picture(f"{rank.capitalize()} case", caption, alt, path.read_bytes(), "image/png", width=900)
+            shown = Picture(f"{rank.capitalize()} case", caption, alt, _webp(Image.open(path)), "image/webp", width=900)
             blocks.append(shown.to_html())
     return "".join(blocks)
 
 
 def slice_browser(path: Path, rank: str) -> str:
     """A slider over the slices of a volume: image, truth, prediction, confidence and errors side by side."""
-    from PIL import Image
-
     with np.load(path) as arrays:
         strip = _strip({name: arrays[name] for name in PANELS[:-1]})
         count, case = len(arrays["image"]), str(arrays["case"])
-    buffer = io.BytesIO()
-    Image.fromarray(strip).save(buffer, format="PNG", optimize=True)
     height, width = strip.shape[0] // count, strip.shape[1]
     label, panels = html.escape(f"{rank} case {case}"), ", ".join(PANELS)
-    source = data_uri(buffer.getvalue(), "image/png")
+    source = data_uri(_webp(Image.fromarray(strip)), "image/webp")
     return (
-        f'<figure class="slices"><img src="{source}" width="{width}" height="{height}" style="object-fit:none" '
-        f'alt="{label}: {panels}, one slice"><label>Slice <input type="range" min="0" max="{count - 1}" '
-        f'value="{count // 2}" aria-label="Slice of the {label}"></label> <output></output><figcaption>'
+        f'<figure class="slices"><div class="window" style="width:{width}px;aspect-ratio:{width}/{height}">'
+        f'<img src="{source}" alt="{label}: {panels}, one slice"></div>'
+        f'<label>Slice <input type="range" min="0" max="{count - 1}" value="{count // 2}" '
+        f'aria-label="Slice of the {label}"></label> <output></output><figcaption>'
         f"<strong>{label}.</strong> From the left: {panels} (orange: claimed, blue: missed).</figcaption></figure>"
     )
+
+
+def _webp(image: "Image.Image") -> bytes:
+    """A picture in a quarter of the bytes of PNG; what is too tall for the format stays PNG."""
+    buffer = io.BytesIO()
+    if max(image.size) > WEBP_LIMIT:
+        image.save(buffer, format="PNG", optimize=True)
+    else:
+        image.convert("RGB").save(buffer, format="WEBP", quality=80)
+    return buffer.getvalue()
 
 
 def _strip(arrays: dict[str, np.ndarray]) -> np.ndarray:

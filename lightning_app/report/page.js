@@ -41,12 +41,34 @@ for (const tools of document.querySelectorAll(".tools")) {
   if (choice) choice.addEventListener("change", filter);
   filter();
 }
-// Slices of a volume: one tall strip of pictures, a window over it.
+// Columns: those beyond the first few are hidden on a narrow screen; a reader chooses.
+for (const tools of document.querySelectorAll(".tools[data-table]")) {
+  const table = document.getElementById(tools.dataset.table);
+  const heads = [...table.tHead.rows[0].cells];
+  const show = (column, shown) => {
+    for (const row of table.rows) row.cells[column].classList.toggle("folded", !shown);
+  };
+  const box = document.createElement("details");
+  box.className = "columns";
+  box.append(Object.assign(document.createElement("summary"), { textContent: "Columns" }));
+  const room = Math.max(4, Math.floor(document.documentElement.clientWidth / 160));
+  heads.forEach((head, column) => {
+    const shown = column < room;
+    const input = Object.assign(document.createElement("input"), { type: "checkbox", checked: shown });
+    input.addEventListener("change", () => show(column, input.checked));
+    const label = document.createElement("label");
+    label.append(input, head.textContent);
+    box.append(label);
+    show(column, shown);
+  });
+  tools.append(box);
+}
+// Slices of a volume: one tall strip of pictures behind a window as high as one of them, at any width.
 for (const browser of document.querySelectorAll(".slices")) {
   const slider = browser.querySelector("input");
   const picture = browser.querySelector("img");
   const show = () => {
-    picture.style.objectPosition = `0 ${-Number(slider.value) * picture.height}px`;
+    picture.style.transform = `translateY(${-100 * Number(slider.value) / (Number(slider.max) + 1)}%)`;
     browser.querySelector("output").textContent = `slice ${Number(slider.value) + 1} of ${Number(slider.max) + 1}`;
   };
   slider.addEventListener("input", show);

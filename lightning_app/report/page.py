@@ -54,6 +54,7 @@ class Section:
         tables: Tables, each with its filter.
         pictures: Pictures.
         extra: Further HTML, such as folded details.
+        first: HTML before the pictures.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Section:
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     extra: Sequence[str] = field(default_factory=list)
+    first: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.tables or self.pictures or self.extra)
@@ -72,7 +74,7 @@ class Section:
         tables = "".join(_tools(table) + table.to_html() for table in self.tables)
         pictures = "".join(picture.to_html() for picture in self.pictures)
         pictures = f'<div class="figures">{pictures}</div>' if pictures else ""
-        body = "\n".join([intro, tables, pictures, *self.extra])
+        body = "\n".join([intro, tables, self.first, pictures, *self.extra])
         heading = f'<h2 id="{self.name}-title">{html.escape(self.title)}</h2>'
         return f'<section id="{self.name}" aria-labelledby="{self.name}-title">{heading}{body}</section>'
 
@@ -126,6 +128,7 @@ def render(title: str, lead: str, sections: Sequence[Section], footer: str) -> s
         lead=html.escape(lead),
         css=_file("page.css"),
         js=_file("page.js"),
+        chart=_file("chart.js"),
         nav=nav,
         sections=status + "\n".join(part.to_html() for part in shown),
         footer=html.escape(footer),

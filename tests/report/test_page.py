@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightning_app.report import main
 from tests.report.browser import after, chromium
 
 ORDER = (
@@ -70,13 +71,79 @@ def test_the_slices_of_a_volume_follow_the_slider(page):
         document.querySelectorAll('details').forEach(d => { d.open = true; });
         const browser = document.querySelector('.slices');
         const slider = browser.querySelector('input');
-        const picture = browser.querySelector('img');
-        slider.value = 4; slider.dispatchEvent(new Event('input'));
-        say(browser.querySelector('output').textContent);
-        say(parseInt(picture.style.objectPosition.split(' ')[1]) === -4 * picture.height && picture.height > 0);
+        const picture = browser.querySelector('img'), frame = browser.querySelector('.window');
+        picture.loading = 'eager';
+        picture.decode().then(() => {
+          slider.value = 4; slider.dispatchEvent(new Event('input'));
+          say(browser.querySelector('output').textContent);
+          const [inner, outer] = [picture.getBoundingClientRect(), frame.getBoundingClientRect()];
+          say(Math.abs(outer.top - inner.top - 4 * outer.height) < 1 && Math.abs(inner.height - 6 * outer.height) < 1);
+          say(outer.height > 50 && document.elementFromPoint(0, 0) !== null);
+        });
         """,
     )
-    assert said.splitlines() == ["slice 5 of 6", "true"]
+    assert said.splitlines() == ["slice 5 of 6", "true", "true"]
+
+
+def test_a_slice_can_be_seen(page, tmp_path):
+    """The pixels of the window, not what the style sheet says of it: another slice is another picture."""
+    shots = []
+    for number in (0, 3):
+        alone = tmp_path / f"slice{number}.html"
+        script = (
+            "<script>const b = document.querySelector('.slices'); b.querySelector('img').loading = 'eager';"
+            f"const s = b.querySelector('input'); s.value = {number}; s.dispatchEvent(new Event('input'));"
+            "document.body.replaceChildren(b);</script>"
+        )
+        alone.write_text(page.read_text(encoding="utf-8").replace("</body>", script + "</body>"), encoding="utf-8")
+        shot = tmp_path / f"slice{number}.png"
+        chromium(alone, f"--screenshot={shot}", "--window-size=1400,300")
+        shots.append(np.asarray(Image.open(shot).convert("L")).astype(int)[:100, 30:500])
+    assert all(len(np.unique(shot)) > 20 for shot in shots)
+    assert np.abs(shots[0] - shots[1]).mean() > 5
+
+
+def test_the_reliability_chart_turns_and_tells(page):
+    said = after(
+        page,
+        """
+        const chart = document.querySelector('.chart');
+        const [data, view, region, channel] = chart.querySelectorAll('select');
+        const choose = (select, value) => { select.value = value; select.dispatchEvent(new Event('change')); };
+        const lines = () => chart.querySelectorAll('polyline').length;
+        choose(data, 'Hippocampus'); say(lines());
+        choose(view, 'classwise');
+        say([...channel.options].map(o => o.text).join());
+        choose(channel, '2'); say(lines());
+        choose(region, 'boundary'); say(chart.querySelectorAll('circle').length > 10);
+        chart.querySelector('tbody input').click(); say(lines());
+        const slider = chart.querySelector('input[type=range]');
+        slider.value = 0; slider.dispatchEvent(new Event('input'));
+        say(chart.querySelector('caption').textContent);
+        const [, , voxels, says, is] = chart.querySelector('tbody tr').cells;
+        say(Number(voxels.textContent.replaceAll(',', '')) > 0);
+        say(Number(says.textContent) < 1 / 15 && is.textContent !== '');
+        """,
+    )
+    classes = "background,anterior,posterior"
+    assert said.splitlines() == ["4", classes, "4", "true", "3", "From 0.000 to 0.067", "true", "true"]
+
+
+def test_columns_are_chosen_and_dark_mode_is_dark(page, tmp_path):
+    said = after(
+        page,
+        """
+        const box = document.querySelector('.columns input[type=checkbox]:not(:checked)');
+        const column = [...box.closest('.columns').querySelectorAll('input')].indexOf(box);
+        const head = document.querySelector('#summary thead').rows[0].cells[column];
+        const shown = () => getComputedStyle(head).display !== 'none';
+        say(shown()); box.click(); say(shown());
+        """,
+    )
+    assert said.splitlines() == ["false", "true"]
+    shot = tmp_path / "dark.png"
+    chromium(page, f"--screenshot={shot}", "--window-size=1400,300", "--blink-settings=preferredColorScheme=0")
+    assert np.asarray(Image.open(shot).convert("L")).mean() < 80
 
 
 def test_a_keyboard_and_a_screen_reader_reach_everything(page):
@@ -126,4 +193,16 @@ def test_it_prints(page, tmp_path):
     chromium(page, f"--print-to-pdf={out}", "--no-pdf-header-footer")
     data = out.read_bytes()
     assert data.startswith(b"%PDF")
-    assert data.count(b"/Type /Page\n") + data.count(b"/Type /Page ") > 2
+    assert pages_of(data) > 2
+
+
+def test_two_runs_print_on_less_than_ten_pages(runs, tmp_path):
+    target = tmp_path / "two.html"
+    assert main([str(runs / "hippocampus-0"), str(runs / "hippocampus-2"), "--out", str(target)]) == 0
+    out = tmp_path / "two.pdf"
+    chromium(target, f"--print-to-pdf={out}", "--no-pdf-header-footer")
+    assert pages_of(out.read_bytes()) < 10
+
+
+def pages_of(pdf: bytes) -> int:
+    return len(re.findall(rb"/Type\s*/Page\b", pdf))
