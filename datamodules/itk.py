@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError
-from .paths import check_size
+from .paths import check_size, inflate
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -73,9 +73,29 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
         DataError: If SimpleITK is missing, or the file is no volume.
     """
     sitk = simpleitk(path)
-    shape, affine = read_nrrd_grid(path)
+    header = _header(path)
+    shape, affine = _grid(path, header)
+    one = sitk.Image([1] * header.GetDimension(), header.GetPixelID(), header.GetNumberOfComponents())
+    _check_payload(path, int(np.prod(shape, dtype=np.int64)) * sitk.GetArrayViewFromImage(one).itemsize)
     image = sitk.ReadImage(str(path))
     return as_array(sitk, image).reshape(shape), affine
+
+
+def _check_payload(path: Path, size: int) -> None:
+    """Check the voxels behind the header: their length, and the CRC of compressed ones, which SimpleITK does not check.
+
+    Raises:
+        DataError: If they are damaged.
+    """
+    head, blank, data = path.read_bytes().partition(b"\n\n")
+    fields = dict(line.split(b": ", 1) for line in head.splitlines() if b": " in line)
+    encoding = fields.get(b"encoding", b"").strip().lower()
+    if not blank or b"data file" in fields or b"datafile" in fields or encoding not in (b"raw", b"gz", b"gzip"):
+        return  # elsewhere, or as text
+    if encoding != b"raw":
+        data = inflate(path, data, size)
+    if len(data) < size or data[size:].strip(b"\0"):
+        raise DataError(f"{path}: {len(data)} bytes of voxels, its header declares {size}. Copy or download it again.")
 
 
 def as_array(sitk: Any, image: Any) -> np.ndarray:

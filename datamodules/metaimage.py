@@ -26,7 +26,6 @@ _ORIGIN = ("Offset", "Position", "Origin")
 _SPACING = ("ElementSpacing", "ElementSize")
 _DIRECTION = ("TransformMatrix", "Rotation", "Orientation")
 _BIG_ENDIAN = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
-_SLACK = 16  # bytes that may follow the voxels
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -140,10 +139,10 @@ def _binary(path: Path, fields: dict[str, str], data: bytes, size: int) -> bytes
     data = data[len(data) - size if skip == -1 else skip :]
     if _true(fields, "CompressedData"):
         stream = zlib.decompressobj(wbits=47)  # zlib or gzip, each with its checksum
-        data = stream.decompress(data, size + _SLACK + 1)
+        data = stream.decompress(data, size + 1)
         if not stream.eof:
             raise ValueError("the compressed data end too early")
-    if not size <= len(data) <= size + _SLACK:
+    if len(data) < size or data[size:].strip(b"\0"):
         raise DataError(f"{path}: {len(data)} bytes of voxels, its header declares {size}. Copy or download it again.")
     return data[:size]
 

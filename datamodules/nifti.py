@@ -1,7 +1,6 @@
 """NIfTI, Analyze and FreeSurfer files through nibabel: whole with their checksums, and where they lie in space."""
 
 import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError
-from .paths import check_size, decoding, present
+from .paths import check_size, decoding, inflate, present
 
 _FREESURFER = (".mgh", ".mgz")
 _UNITS = {1: (1000.0, "metre"), 2: (1.0, "mm"), 3: (0.001, "micrometre")}
@@ -53,7 +52,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     grid = _grid(path, image)
     with decoding(path):
         if path.suffix.lower() in (".gz", ".mgz"):
-            image = type(image).from_bytes(_inflate(path, _end(image) + _SLACK))
+            image = type(image).from_bytes(inflate(path, path.read_bytes(), _end(image) + _SLACK))
         elif path.suffix.lower() == ".mgh":
             image = type(image).from_bytes(path.read_bytes())
         else:
@@ -95,29 +94,14 @@ def _end(image: Any) -> int:
 
 
 def _check_length(path: Path, image: Any) -> None:
-    """Compare the length of an uncompressed file with what its header declares, since nothing else tells damage."""
-    size, expected = Path(image.file_map["image"].filename).stat().st_size, _end(image)
-    if not expected <= size <= expected + _SLACK:
+    """Compare the length of an uncompressed file with what its header declares; only zeros may follow the voxels."""
+    expected = _end(image)
+    with Path(image.file_map["image"].filename).open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(expected)
+        rest = file.read(_SLACK + 1)
+    if size < expected or len(rest) > _SLACK or rest.strip(b"\0"):
         raise DataError(f"{path}: {size} bytes, its header declares {expected}. Copy or download it again.")
-
-
-def _inflate(path: Path, most: int) -> bytes:
-    """Content of a gzip file of one or several members, each of which zlib checks against its CRC and length.
-
-    Raises:
-        DataError: If it is truncated, damaged, or longer than `most` bytes.
-    """
-    parts, rest, length = [], path.read_bytes(), 0
-    while rest.strip(b"\0"):
-        member = zlib.decompressobj(wbits=31)
-        parts.append(member.decompress(rest, most + 1 - length))
-        length += len(parts[-1])
-        if length > most:
-            raise DataError(f"{path}: holds more than its header declares. Copy or download it again.")
-        if not member.eof:
-            raise DataError(f"{path}: cannot be read (the file ends too early). Copy or download it again.")
-        rest = member.unused_data
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _grid(path: Path, image: Any) -> Grid:

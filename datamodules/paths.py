@@ -2,6 +2,7 @@
 
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,3 +122,27 @@ def decoding(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(f"{error or type(error).__name__}".split())[:200]
         raise DataError(f"{path}: cannot be read ({reason}). Copy or download it again, or save it anew.") from error
+
+
+def inflate(path: Path, data: bytes, most: int) -> bytes:
+    """Content of gzip data of one or several members, each of which zlib checks against its CRC and length.
+
+    Args:
+        path: The file they come from, for errors.
+        data: The compressed bytes; zeros may follow them.
+        most: Bytes that the content may have.
+
+    Raises:
+        DataError: If they end too early or hold more.
+    """
+    parts, length = [], 0
+    while data.strip(b"\0"):
+        member = zlib.decompressobj(wbits=31)
+        parts.append(member.decompress(data, most + 1 - length))
+        length += len(parts[-1])
+        if length > most:
+            raise DataError(f"{path}: holds more than its header declares. Copy or download it again.")
+        if not member.eof:
+            raise DataError(f"{path}: cannot be read (the file ends too early). Copy or download it again.")
+        data = member.unused_data
+    return parts[0] if len(parts) == 1 else b"".join(parts)
