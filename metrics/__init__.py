@@ -1,6 +1,7 @@
 """Calibration and overlap metrics for segmentation that stay exact at any number of voxels."""
 
 from . import catalogue, curves, errors, intervals, plot, presets, regions, statistics
+from .axis import AXIS_BINS, axis_edges
 from .binning import CASE_BINS, FINE_BINS, Bins, bin_item, empty_bins, merge_bins, predict_labels, rebin
 from .boundary import BoundaryIoU, distance_bins
 from .calibration import (
@@ -29,6 +30,7 @@ from .sums import CaseSums, merge_sums, stack_sums
 from .surface import AverageSurfaceDistance, HausdorffDistance95, NormalizedSurfaceDice
 
 __all__ = [
+    "AXIS_BINS",
     "CASE_BINS",
     "FINE_BINS",
     "AdaptiveCalibrationError",
@@ -58,6 +60,7 @@ __all__ = [
     "ThresholdedCalibrationError",
     "TrueCalibrationError",
     "Underconfidence",
+    "axis_edges",
     "bin_item",
     "bootstrap_interval",
     "catalogue",

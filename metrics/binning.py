@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .axis import AXIS_BINS, axis_edges, to_equal
+
 FINE_BINS = 3000
 CASE_BINS = 300
 # Voxels of a block: large enough to hide the calls, small enough for its temporaries (half a MiB each) to stay in cache
@@ -61,18 +63,27 @@ def rebin(bins: Bins, num_bins: int) -> Bins:
     """Coarser bins, exactly: floor(m p) = floor(floor(n p) m / n) where m divides n.
 
     Args:
-        bins: Fields (C, n).
+        bins: Fields (..., C, n), n equal bins or the `AXIS_BINS` of the scorer's fine axis, which fall into 300.
         num_bins: m, a divisor of n.
 
     Raises:
         ValueError: If ``num_bins`` does not divide the number of bins.
     """
+    if bins.num_bins == AXIS_BINS:
+        bins = Bins(*map(to_equal, bins))
     fine = bins.num_bins
     if num_bins < 1 or fine % num_bins:
         raise ValueError(
             f"num_bins={num_bins} does not divide the {fine} bins that were kept: choose a divisor of {fine}"
         )
     return Bins(*(field.reshape(*field.shape[:-1], num_bins, fine // num_bins).sum(-1) for field in bins))
+
+
+def bin_edges(num_bins: int, device: torch.device | str = "cpu") -> Tensor:
+    """Edges (B + 1,) float64 of so many bins: of the scorer's fine axis, or equal ones."""
+    if num_bins == AXIS_BINS:
+        return axis_edges().to(device)
+    return torch.arange(num_bins + 1, dtype=torch.float64, device=device) / num_bins
 
 
 def bin_index(confidence: Tensor, num_bins: int) -> Tensor:
@@ -185,8 +196,8 @@ def top_label(probs: Tensor) -> tuple[Tensor, Tensor]:
     confidence, prediction = probs[0], torch.zeros(probs.shape[1:], dtype=torch.uint8, device=probs.device)
     if len(probs) == 2:
         return torch.maximum(probs[0], probs[1]), (probs[1] > probs[0]).view(torch.uint8)
-    for k in range(1, len(probs)):
-        prediction.masked_fill_(probs[k] > confidence, k)
+    for k in range(1, len(probs)):  # the last class that beats all before it
+        torch.maximum(prediction, (probs[k] > confidence).view(torch.uint8).mul(k), out=prediction)
         confidence = torch.maximum(confidence, probs[k])
     return confidence, prediction
 

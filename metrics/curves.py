@@ -1,7 +1,7 @@
 """Curves read off the bins: choice of a threshold, and selective prediction (what if the doubtful voxels go unread).
 
 Channels C, fine bins B. Voxels of one fine bin count as tied, so that what comes out is exact for confidences rounded
-to 1/B.
+to their bin: 1/B, or 1 % of the odds on the scorer's fine axis.
 """
 
 from typing import NamedTuple
@@ -11,14 +11,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from .binning import Bins, rebin
+from .binning import Bins, bin_edges, rebin
 
 
 class ThresholdCurves(NamedTuple):
     """Overlap against the threshold t where "claimed" is p >= t; `threshold` is (P,), the others (C, P).
 
     Attributes:
-        threshold: t = i / P.
+        threshold: The lower edges of the P bins: t = i / P, or the edges of the fine axis.
         recall: Share of the true voxels that are claimed; NaN where there is none.
         precision: Share of the claimed voxels that are true; NaN where none is claimed.
         dice: 2 hits / (claimed + true).
@@ -41,7 +41,7 @@ def threshold_curves(bins: Bins, points: int | None = None) -> ThresholdCurves:
     claimed = coarse.count.flip(-1).cumsum(-1).flip(-1).double()
     hit = coarse.correct.flip(-1).cumsum(-1).flip(-1)
     true = hit[..., :1]
-    threshold = torch.arange(coarse.num_bins, dtype=torch.float64, device=claimed.device) / coarse.num_bins
+    threshold = bin_edges(coarse.num_bins, claimed.device)[:-1]
     return ThresholdCurves(threshold, hit / true, hit / claimed, 2 * hit / (claimed + true))
 
 

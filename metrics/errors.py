@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .axis import AXIS_BINS
 from .binning import Bins, rebin
 
 
@@ -96,10 +97,11 @@ def thresholded_calibration_error(
     In equal-width or (adaptive) equal-mass bins (Nixon et al. 2019).
 
     Raises:
-        ValueError: If the threshold is no edge of the fine bins (1e-3 and 1e-2 are, with 3,000 bins).
+        ValueError: If the threshold is no edge of equal fine bins (1e-3 and 1e-2 are, with 3,000 bins), or the bins
+            are those of the scorer's fine axis, which has an edge within 1 % but not there.
     """
     edge = threshold * bins.num_bins
-    if abs(edge - round(edge)) > 1e-9:
+    if abs(edge - round(edge)) > 1e-9 or bins.num_bins == AXIS_BINS:
         raise ValueError(
             f"threshold={threshold} is no edge of the {bins.num_bins} bins that were kept: "
             f"choose a multiple of 1/{bins.num_bins}"

@@ -14,84 +14,25 @@ from torch import Tensor
 from . import catalogue
 from .binning import (
     CASE_BINS,
-    BinAccumulator,
     iter_blocks,
-    merge_bins,
     predict_labels,
-    top_label,
-    view_channels,
 )
 from .calibration import soft_bins
-from .checks import check_choice, check_shapes, label_problems, raise_problems, valid_voxels, value_problems
+from .checks import check_shapes, label_problems, raise_problems, valid_voxels, value_problems
 from .regions import All, Region, get_region, in_mm, region_cells
-from .scores import EPS, lowest_scores
+from .scores import lowest_scores
 from .sums import CaseSums
+from .walk import Walk
 
 VIEWS = ("top_label", "classwise", "foreground")
 REGIONS = ("all", "boundary", "dilated", "reference_foreground", "reference_boundary")
 MOST_REGIONS = 7  # beside "all": a voxel's combination of regions is a number of eight bits
 
 
-class _Pass:
-    """Accumulators of one pass; a block at a time.
-
-    Args:
-        num_classes: K.
-        views: Views to bin.
-        cells: Number of cells.
-        num_bins: Number of bins.
-        device: Where the sums live.
-    """
-
-    def __init__(self, num_classes: int, views: Sequence[str], cells: int, num_bins: int, device: torch.device) -> None:
-        self.views = {v: BinAccumulator(view_channels(num_classes, v), cells, num_bins, device) for v in views}
-        self.cells, self.num_bins, self.num_classes = cells, num_bins, num_classes
-        self.confusion = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
-        self.nll = torch.zeros(1 + num_classes, dtype=torch.float64, device=device)
-
-    def add(self, probs: Tensor, target: Tensor, cell: Tensor | None) -> None:
-        """Add a block: probs (K, n) of any precision, target (n,), cell (n,) uint8."""
-        offset = None if cell is None else cell.to(torch.int32).mul_(2 * self.num_bins)
-        valid = None if cell is None else cell != self.cells
-        confidence, prediction = top_label(probs)
-        self._count(prediction, target, valid)
-        if "top_label" in self.views:
-            self.views["top_label"].add(0, confidence.double(), prediction == target, offset)
-        if "foreground" in self.views:
-            self.views["foreground"].add(0, 1.0 - probs[0].double(), target != 0, offset)
-        for k in range(self.num_classes):
-            correct, p = target == k, probs[k].double()
-            if "classwise" in self.views:
-                residual = self.views["classwise"].add(k, p, correct, offset)
-            else:
-                residual = p - correct.view(torch.uint8)
-            self._log(k, residual.abs_(), correct, valid)
-
-    def _count(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> None:
-        """Add to the confusion counts."""
-        index = prediction.to(torch.int32).add_(target.to(torch.int32), alpha=self.num_classes)
-        if valid is not None:
-            index = torch.where(valid, index, self.num_classes**2)
-        if index.device.type == "cpu":
-            self.confusion += torch.bincount(index, minlength=len(self.confusion))
-        else:
-            self.confusion.index_add_(0, index, torch.ones_like(index, dtype=torch.int64))
-
-    def _log(self, k: int, off: Tensor, correct: Tensor, valid: Tensor | None) -> None:
-        """Add class k's one-vs-rest -log(1 - off), which is -log p_y where k is the label; overwrites ``off``."""
-        if valid is not None:
-            off.masked_fill_(~valid, 0.0)
-        log = off.neg_().add_(1.0).clamp_(min=EPS).log_()
-        self.nll[1 + k] -= log.sum()
-        self.nll[0] -= log.mul_(correct).sum()
-
-
 def sum_case(
     probs: Tensor,
     target: Tensor,
-    num_bins: int = CASE_BINS,
     regions: Sequence[str] | Mapping[str, Region] = REGIONS,
-    views: Sequence[str] = VIEWS,
     spacing: Sequence[float] | None = None,
     ignore_index: int | None = 255,
     from_logits: bool = False,
@@ -100,12 +41,12 @@ def sum_case(
 ) -> CaseSums:
     """One pass over a case: everything that `score_case` and `evaluate_case` read.
 
+    The bins of the whole image lie on the fine axis of `metrics.axis`, those of other regions are 300 equal ones.
+
     Args:
         probs: (K, *S) probabilities, or logits with ``from_logits``.
         target: (*S) labels.
-        num_bins: Fine bins to keep.
         regions: Names of `metrics.regions`, or names of your own to region objects.
-        views: Views to bin.
         spacing: Voxel size in mm. Where the axes differ, the bands of the named regions are twice the smallest of them
             wide, in mm; else two voxels.
         ignore_index: Label of voxels that never count, or None.
@@ -117,22 +58,19 @@ def sum_case(
         ValueError: For shapes or values that do not fit, a name given twice, or more than eight regions.
     """
     check_shapes(probs.unsqueeze(0), target.unsqueeze(0), len(probs))
-    for view in views:
-        check_choice("view", view, VIEWS)
     shapes = _regions(regions, spacing)
     counted = _counted(probs, target, ignore_index, valid, validate, from_logits)
-    masks = _region_masks(probs, target, counted, list(shapes.values()))
+    prediction = predict_labels(probs)
+    masks = _region_masks(target, prediction, counted, list(shapes.values()))
     cell, members, num_cells = region_cells(masks, counted)
-    sums = _Pass(len(probs), views, num_cells, num_bins, probs.device)
-    flat_cell = None if cell is None else cell.reshape(-1)
-    for p, y, c in iter_blocks(probs.reshape(len(probs), -1), target.reshape(-1), flat_cell):
-        sums.add(torch.softmax(p.float(), 0) if from_logits else p, y, c)
-    by_cell = {view: accumulator.bins() for view, accumulator in sums.views.items()}
-    bins = {
-        f"{n}.{v}": merge_bins(*(by_cell[v][c] for c in m)) for n, m in zip(shapes, members, strict=True) for v in views
-    }
-    confusion = sums.confusion[:-1].reshape(len(probs), len(probs))
-    return CaseSums(bins, confusion, sums.nll)
+    walk = Walk(len(probs), num_cells, probs.device)
+    flat = (None if t is None else t.reshape(-1) for t in (target, prediction, cell))
+    for p, *block in iter_blocks(probs.reshape(len(probs), -1), *flat):
+        walk.add(torch.softmax(p.float(), 0) if from_logits else p, *block)
+    found = walk.views([None if mask is None else cells for mask, cells in zip(masks, members, strict=True)])
+    bins = {f"{name}.{view}": b for name, views in zip(shapes, found, strict=True) for view, b in views.items()}
+    confusion = walk.confusion.reshape(len(probs), len(probs))
+    return CaseSums(bins, confusion, walk.nll)
 
 
 def _counted(
@@ -164,15 +102,11 @@ def _regions(regions: Sequence[str] | Mapping[str, Region], spacing: Sequence[fl
 
 
 def _region_masks(
-    probs: Tensor, target: Tensor, valid: Tensor | None, regions: Sequence[Region]
+    target: Tensor, prediction: Tensor, valid: Tensor | None, regions: Sequence[Region]
 ) -> list[Tensor | None]:
     """Mask (*S) of each region; None is all voxels."""
-    if all(isinstance(region, All) for region in regions):
-        return [None for _ in regions]
     labels = target.to(torch.uint8)
     everywhere = torch.ones_like(labels, dtype=torch.bool) if valid is None else valid
-    by_truth = all(getattr(region, "reference", False) for region in regions if not isinstance(region, All))
-    prediction = labels if by_truth else predict_labels(probs)
     return [None if isinstance(r, All) else r(labels, prediction, everywhere) for r in regions]
 
 
@@ -182,7 +116,6 @@ def score_case(
     spacing: Sequence[float] | None = None,
     surface: bool = False,
     true_probs: Tensor | None = None,
-    num_bins: int = CASE_BINS,
     ignore_index: int | None = 255,
     validate: bool = True,
     valid: Tensor | None = None,
@@ -195,7 +128,6 @@ def score_case(
         spacing: Voxel size in mm, for the surface distances and anisotropic bands.
         surface: Measure hd95, assd (mm) and nsd (at a tolerance of twice the smallest voxel side) too.
         true_probs: (K, *S), where they are known: the true calibration error, and the lowest reachable scores.
-        num_bins: Fine bins to keep.
         ignore_index: Label of voxels that never count, or None.
         validate: Check the values.
         valid: (*S) bool, the voxels that count; all if None.
@@ -203,7 +135,7 @@ def score_case(
     Raises:
         ValueError: As for `sum_case`.
     """
-    sums = sum_case(probs, target, num_bins, spacing=spacing, ignore_index=ignore_index, validate=validate, valid=valid)
+    sums = sum_case(probs, target, spacing=spacing, ignore_index=ignore_index, validate=validate, valid=valid)
     if not surface and true_probs is None:
         return sums
     counted = valid_voxels(target, len(probs), ignore_index)
@@ -212,7 +144,7 @@ def score_case(
     if surface:
         beside |= _surfaces(probs, target, spacing, counted)
     if true_probs is not None:
-        bins["all.true"] = soft_bins(probs, true_probs, "top_label", num_bins, counted)
+        bins["all.true"] = soft_bins(probs, true_probs, "top_label", CASE_BINS, counted)
         ignored = None if counted is None else torch.where(counted, 0, 255)[None]
         lowest = lowest_scores(true_probs[None], ignored)
         beside |= {f"{name}_lowest": sums.nll.new_tensor([value]) for name, value in lowest.items()}

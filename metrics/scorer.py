@@ -9,12 +9,14 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from . import catalogue
-from .binning import CASE_BINS, FINE_BINS, Bins, empty_bins, view_channels
+from .axis import AXIS_BINS
+from .binning import CASE_BINS, Bins, empty_bins, view_channels
 from .checks import check_shapes
 from .evaluate import REGIONS, VIEWS, case_values, score_case
 from .sums import CaseSums
 
-KEYS = (*(f"{region}.{view}" for region in REGIONS for view in VIEWS), "all.true")
+TRUE = "all.true"
+KEYS = (*(f"{region}.{view}" for region in REGIONS for view in VIEWS), TRUE)
 
 
 class Scorer(Metric):
@@ -70,14 +72,13 @@ class Scorer(Metric):
         self._state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64))
         self._state("nll", torch.zeros(1 + num_classes, dtype=torch.float64))
         for key in KEYS:
-            for name, field in zip(Bins._fields, empty_bins(self._channels(key), FINE_BINS), strict=True):
+            channels = view_channels(num_classes, key.partition(".")[2])
+            number = AXIS_BINS if key.startswith("all.") and key != TRUE else CASE_BINS
+            for name, field in zip(Bins._fields, empty_bins(channels, number), strict=True):
                 self._state(_name(key, name), field)
 
     def _state(self, name: str, default: Tensor) -> None:
         self.add_state(name, default, dist_reduce_fx="sum")
-
-    def _channels(self, key: str) -> int:
-        return view_channels(self.num_classes, key.partition(".")[2])
 
     def update(
         self,
@@ -102,9 +103,7 @@ class Scorer(Metric):
         true_probs: Tensor | None = None,
     ) -> CaseSums:
         """The sums of one case, (K, *S) and (*S), which `add` takes; the state stays as it is."""
-        return score_case(
-            probs.detach(), target, spacing, self.surface, true_probs, FINE_BINS, self.ignore_index, self.validate
-        )
+        return score_case(probs.detach(), target, spacing, self.surface, true_probs, self.ignore_index, self.validate)
 
     def add(self, sums: CaseSums, name: str | None = None) -> None:
         """Add one scored case; a named one is kept."""
@@ -135,7 +134,7 @@ class Scorer(Metric):
         """The sums over all cases of this process, or of all while they are added up in `compute`."""
         found = {key: Bins(*(getattr(self, _name(key, name)) for name in Bins._fields)) for key in KEYS}
         known = {row.key for row, n in zip(self.numbers, self.measured.tolist(), strict=True) if n}
-        bins = {key: bins for key, bins in found.items() if key != "all.true" or "ece_true" in known}
+        bins = {key: bins for key, bins in found.items() if key != TRUE or "ece_true" in known}
         return CaseSums(bins, self.confusion, self.nll)
 
     def compute(self) -> dict[str, Tensor]:

@@ -1,11 +1,12 @@
 """What one pass over a case leaves: sums from which every number of the catalogue follows, for one case or for many."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from .axis import AXIS_BINS
 from .binning import Bins, merge_bins, rebin
 
 
@@ -20,12 +21,15 @@ class CaseSums:
         nll: (..., 1 + K) float64: sum of -log p_y, then of each class's one-vs-rest cross entropy.
         beside: What was measured beside the pass and does not add up, by key, (..., K) or (..., 1): the case as a whole
             first, then each foreground class.
+        odds: (..., 2, K, AXIS_BINS) int32, the voxels of each p_k on the fine axis, and those that are of class k; kept
+            where the bins are coarse.
     """
 
     bins: Mapping[str, Bins]
     confusion: Tensor
     nll: Tensor
     beside: Mapping[str, Tensor] = field(default_factory=dict)
+    odds: Tensor | None = None
 
     @property
     def voxels(self) -> Tensor:
@@ -33,13 +37,19 @@ class CaseSums:
         return self.confusion.sum((-2, -1))
 
     def coarse(self, num_bins: int) -> "CaseSums":
-        """The same with bins of that number, exactly."""
-        return CaseSums({k: rebin(b, num_bins) for k, b in self.bins.items()}, self.confusion, self.nll, self.beside)
+        """The same with bins of that number, exactly; the fine counts of each class are kept beside them."""
+        fine, odds = self.bins["all.classwise"], self.odds
+        if fine.num_bins == AXIS_BINS:
+            odds = torch.stack([fine.count.int(), fine.correct.int()], -3)
+        bins = {key: rebin(bins, num_bins) for key, bins in self.bins.items()}
+        return replace(self, bins=bins, odds=odds)
 
     def cpu(self) -> "CaseSums":
         """The same in main memory."""
         bins = {key: Bins(*(part.cpu() for part in bins)) for key, bins in self.bins.items()}
-        return CaseSums(bins, self.confusion.cpu(), self.nll.cpu(), {k: v.cpu() for k, v in self.beside.items()})
+        beside = {key: value.cpu() for key, value in self.beside.items()}
+        odds = None if self.odds is None else self.odds.cpu()
+        return CaseSums(bins, self.confusion.cpu(), self.nll.cpu(), beside, odds)
 
 
 def merge_sums(cases: Sequence[CaseSums]) -> CaseSums:
@@ -57,4 +67,5 @@ def stack_sums(cases: Sequence[CaseSums]) -> CaseSums:
     }
     beside = {key: torch.stack([case.beside[key] for case in cases]) for key in cases[0].beside}
     confusion, nll = (torch.stack([getattr(case, name) for case in cases]) for name in ("confusion", "nll"))
-    return CaseSums(bins, confusion, nll, beside)
+    odds = [case.odds for case in cases if case.odds is not None]
+    return CaseSums(bins, confusion, nll, beside, torch.stack(odds) if len(odds) == len(cases) else None)

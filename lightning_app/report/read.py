@@ -211,7 +211,7 @@ class Reliability:
         return [name.removesuffix(".count") for name in self.arrays if name.endswith(".count")]
 
     def pooled(self, name: str) -> "Bins":
-        """Bins (C, 3000) over all cases."""
+        """Bins (C, B) over all cases: of the whole image on `metrics.axis`, else 300."""
         return self._bins(name, "")
 
     def by_case(self, name: str) -> "list[Bins]":
@@ -220,6 +220,10 @@ class Reliability:
 
         stacked = self._bins(name, "case_")
         return [metrics.Bins(*(field[i] for field in stacked)) for i in range(len(self.arrays["cases"]))]
+
+    def odds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Edges (B + 1,) of the fine axis; by case and class the voxels of p_k, and those of class k, (n, 2, K, B)."""
+        return self.arrays["axis_edges"], self.arrays["all.classwise.case_odds"]
 
     def _bins(self, name: str, prefix: str) -> "Bins":
         import torch

@@ -20,8 +20,9 @@ class CaseEvaluation(Callback):
     """Writes the stage's folder after `validate` and `test` from what the module's scorer kept of every case.
 
     `per_case.csv` has a row a case and class and a row `all` a case; `summary.csv` the means over the cases and the
-    pooled values, with 95 % bootstrap intervals over the cases; `bins.npz` the reliability sums, pooled (3,000 bins)
-    and by case (300 bins). The names are those of `metrics.catalogue`.
+    pooled values, with 95 % bootstrap intervals over the cases; `bins.npz` the reliability sums, pooled (the whole
+    image on the fine axis) and by case (300 bins; counts of each class on the fine axis). The names are those of
+    `metrics.catalogue`.
 
     Args:
         run: The run's folder.
@@ -136,9 +137,11 @@ def write_bins(
 ) -> None:
     """Write reliability sums, pooled and by case, as one compressed file, atomically."""
     arrays = {"cases": np.array([name for name, _ in cases]), "class_names": np.array(class_names)}
-    by_case = metrics.stack_sums([sums for _, sums in cases]).bins
+    by_case = metrics.stack_sums([sums for _, sums in cases])
+    if by_case.odds is not None:
+        arrays |= {"axis_edges": metrics.axis_edges().numpy(), "all.classwise.case_odds": by_case.odds.numpy()}
     for key, bins in pooled.items():
-        for field, values, stacked in zip(metrics.Bins._fields, bins, by_case[key], strict=True):
+        for field, values, stacked in zip(metrics.Bins._fields, bins, by_case.bins[key], strict=True):
             arrays[f"{key}.{field}"] = values.cpu().numpy()
             arrays[f"{key}.case_{field}"] = stacked.numpy()
     write_atomic(path, lambda part: np.savez_compressed(part, **arrays))  # type: ignore[arg-type]

@@ -61,18 +61,26 @@ def test_no_score_beats_the_lowest_reachable_by_more_than_chance(run):
 
 def test_bins_hold_every_voxel_once(run):
     bins = np.load(run / "test" / "bins.npz")
-    assert bins["all.top_label.count"].shape == (1, 3000)
-    assert bins["all.classwise.count"].shape == (2, 3000)
+    assert bins["all.top_label.count"].shape == (1, metrics.AXIS_BINS)
+    assert bins["all.classwise.count"].shape == (2, metrics.AXIS_BINS)
     assert bins["all.top_label.count"].sum() == 2 * 32 * 32
     by_case = bins["all.top_label.case_count"]
     assert by_case.shape == (2, 1, 300)
-    np.testing.assert_array_equal(by_case.sum(0), bins["all.top_label.count"].reshape(1, 300, 10).sum(-1))
+    low = bins["axis_edges"][:-1]  # the fine axis by numpy: each of its bins lies in one of 300 equal ones
+    equal = np.floor(300 * (low + 1e-9)).astype(int)
+    pooled = np.bincount(equal, bins["all.top_label.count"][0], 300)
+    np.testing.assert_array_equal(by_case.sum(0)[0], pooled)
+    odds = bins["all.classwise.case_odds"]
+    assert odds.shape == (2, 2, 2, metrics.AXIS_BINS)
+    np.testing.assert_array_equal(odds[:, 0].sum(0), bins["all.classwise.count"])
+    np.testing.assert_array_equal(odds[:, 1].sum(0), bins["all.classwise.correct"])
 
 
 def test_the_pooled_error_is_that_of_the_bins(run):
     bins = np.load(run / "test" / "bins.npz")
+    index = np.floor(15 * (bins["axis_edges"][:-1] + 1e-9)).astype(int)
     count, confidence, correct = (
-        bins[f"all.top_label.{name}"].reshape(15, 200).sum(-1) for name in ("count", "confidence", "correct")
+        np.bincount(index, bins[f"all.top_label.{name}"][0], 15) for name in ("count", "confidence", "correct")
     )
     expected = np.abs(confidence - correct).sum() / count.sum()
     rows = {(row["metric"], row["class"]): row for row in read(run / "test" / "summary.csv")}

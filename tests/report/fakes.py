@@ -81,7 +81,7 @@ def write_stage(folder: Path, stage: str, seed: int, sharpness: float, classes: 
         noise = 0.3 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed))
         probs = (sharpness * (logits + noise)).softmax(0)
         name = f"{stage}_{number:02d}"
-        scored.append((name, metrics.score_case(probs, target, num_bins=metrics.FINE_BINS)))
+        scored.append((name, metrics.score_case(probs, target)))
     pooled = metrics.merge_sums([sums for _, sums in scored]).bins
     write_results(folder, [(name, sums.coarse(metrics.CASE_BINS)) for name, sums in scored], pooled, classes)
 
