@@ -38,8 +38,8 @@ class CaseSums:
 
     def coarse(self, num_bins: int) -> "CaseSums":
         """The same with bins of that number, exactly; the fine counts of each class are kept beside them."""
-        fine, odds = self.bins["all.classwise"], self.odds
-        if fine.num_bins == AXIS_BINS:
+        fine, odds = self.bins.get("all.classwise"), self.odds
+        if fine is not None and fine.num_bins == AXIS_BINS:
             odds = torch.stack([fine.count.int(), fine.correct.int()], -3)
         bins = {key: rebin(bins, num_bins) for key, bins in self.bins.items()}
         return replace(self, bins=bins, odds=odds)
