@@ -58,7 +58,7 @@ def test_a_changed_file_or_parameter_makes_a_new_entry(root):
     assert entry_key(case, other.preparation()) != entry_key(case, preparation)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "json"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "middle", "foreground", "remove", "json"])
 def test_a_damaged_entry_is_noticed_and_made_again(root, damage):
     good = build(root, "disk").dataset("test")[0]["image"]
     (entry,) = entries(root)
@@ -68,12 +68,51 @@ def test_a_damaged_entry_is_noticed_and_made_again(root, damage):
         path.write_bytes(data[:-10])
     elif damage == "flip":
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif damage == "middle":
+        path.write_bytes(data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :])
+    elif damage == "foreground":
+        other = entry / "foreground.npy"
+        other.write_bytes(other.read_bytes()[:-8] + bytes([1, 0, 0, 0, 0, 0, 0, 0]))
     elif damage == "remove":
         path.unlink()
     else:
         (entry / "entry.json").write_text("{")
     assert torch.equal(build(root, "disk").dataset("test")[0]["image"], good)
     assert len(entries(root)) == 1
+
+
+def test_the_whole_of_an_entry_is_checked_and_once_as_long_as_it_stays(root, monkeypatch):
+    import datamodules.cache
+
+    data = build(root, "disk")
+    cases = data.subsets["train"]
+    pipeline = data.make_pipeline()
+    pipeline.storage.max_open = 1
+    for case in cases:
+        pipeline.prepare(case)
+    read = []
+    monkeypatch.setattr(datamodules.cache, "_checksum", lambda path: read.append(path) or (0, 0))
+    for case in cases * 2:
+        pipeline.prepare(case)
+    assert read == []
+    monkeypatch.undo()
+    large = np.zeros(3 << 20, np.uint8)
+    np.save(root / "large.npy", large)
+    before = datamodules.cache._checksum(root / "large.npy")
+    large[len(large) // 2] = 1
+    np.save(root / "large.npy", large)
+    assert datamodules.cache._checksum(root / "large.npy") != before
+
+
+def test_a_file_put_in_its_place_with_the_old_time_and_size_is_another(root):
+    data = build(root, "disk")
+    case = data.subsets["train"][0]
+    path, first = case.images[0], entry_key(case, 0)
+    status, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-1] + b"x")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    assert entry_key(case, 0) != first
 
 
 def test_leftovers_of_killed_processes_are_never_read_and_go_away(root):
