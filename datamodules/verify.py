@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from . import readers
 from .base import SegmentationData
 from .case import Case
 from .checks import Labels, count_labels
@@ -28,6 +29,7 @@ class CaseReport:
         labels: What the mask holds.
         digest: Hash of the image, to find duplicates.
         problems: What is wrong.
+        remarks: What is odd about the headers of its files though they can be read.
     """
 
     case: str
@@ -36,6 +38,7 @@ class CaseReport:
     labels: Labels | None = None
     digest: str = ""
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -85,6 +88,7 @@ def _inspect(case: Case, reader: object, num_classes: int, report: CaseReport) -
         image, mask = raw.image, raw.mask
         report.shape, report.spacing = image.shape[1:], raw.spacing
         report.problems.extend([] if reader.ignore_affine else grid_problems(case))
+        report.remarks.extend(filter(None, map(readers.remark, (*case.images, *case.masks))))
     else:
         return
     report.digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
@@ -114,6 +118,9 @@ def remarks(data: SegmentationData, reports: Sequence[CaseReport]) -> list[str]:
     told = []
     if data.orphans:
         told.append(f"{len(data.orphans)} masks belong to no image, as {data.orphans[0]}")
+    headers = [remark for report in reports for remark in report.remarks]
+    if headers:
+        told.append(f"{len(headers)} headers contradict themselves, as {headers[0].rstrip('.')}")
     shapes = [report.shape for report in reports if report.shape]
     if isinstance(data, ImageData) and data.size is not None and data.fit == "stretch" and shapes:
         wanted = data.size[0] / data.size[1]
