@@ -8,7 +8,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lightning_app.shipped import find_sweep
+from lightning_app.shipped import find_sweep, header
 from lightning_app.sweep.file import SweepFile, load
 
 if TYPE_CHECKING:
@@ -139,12 +139,8 @@ def build(sweep: SweepFile, entity: str, project: str, stage: str = "val") -> "W
 
 def question_of(sweep: SweepFile) -> str:
     """The question in a sweep file's header, up to its first empty comment line."""
-    lines = []
-    for line in sweep.path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#") or not line.strip("# "):
-            break
-        lines.append(line.strip("# "))
-    return " ".join(lines) or sweep.name
+    paragraph = header(sweep.path).partition("\n\n")[0]
+    return " ".join(paragraph.split()) or sweep.name
 
 
 def _question(sweep: SweepFile, stage: str) -> list[Any]:

@@ -34,3 +34,13 @@ def _find(given: str, folder: Path, option: str) -> Path:
     near = difflib.get_close_matches(Path(given).stem, names, n=3, cutoff=0.5)
     meant = f"did you mean {' or '.join(near)}?" if near else f"these come with the program: {', '.join(names)}"
     raise FileNotFoundError(f"{option} {given}: no such file; {meant}")
+
+
+def header(path: Path) -> str:
+    """The text of the comment at the head of a YAML file, its paragraphs parted by empty lines."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.strip("# "))
+    return "\n".join(lines).strip()

@@ -1,10 +1,10 @@
 """The training program: LightningCLI with a run folder, W&B settings and our callbacks."""
 
 import logging
+import os
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_app.arguments import expand
@@ -25,9 +25,11 @@ from lightning_app.training.evaluation import CaseEvaluation
 from lightning_app.training.figures import StageFigures, TrainingFigures
 from lightning_app.training.module import SegmentationModule
 from lightning_app.training.predictions import PredictionWriter
+from lightning_app.training.progress import RunProgress
 from lightning_app.training.record import RunRecord
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.summary import print_predictions, print_summary
+from lightning_app.training.tracking import RunLogger, end_wandb, recipe_of, run_labels
 
 NOT_KEPT = ("config", "ckpt_path", "weights_only", "verbose", "return_predictions", "dataloaders", "resume", "run_name")
 
@@ -109,7 +111,6 @@ class TrainingCLI(LightningCLI):
             run.make()
         given = config.get("logger") or []
         loggers = given if isinstance(given, list) else [given]
-        _drop_unset_options(loggers)
         if self.subcommand == "fit":
             loggers = [*loggers, CurvesLogger(run.curves)]
         evaluation = CaseEvaluation(run, surface=bool(self._get(self.config_init, "surface")))
@@ -118,6 +119,7 @@ class TrainingCLI(LightningCLI):
             evaluation,
             StageFigures(run, evaluation),
             TrainingFigures(run),
+            RunProgress(),
             CalibrationComparison(run),
             PredictionWriter(
                 run.predictions,
@@ -212,9 +214,19 @@ class TrainingCLI(LightningCLI):
         if "save_dir" in options and options.save_dir in {None, "."}:
             options.save_dir = str(self.run_folder)
         if logger.class_path.rpartition(".")[2] == WandbLogger.__name__:
+            logger.class_path = f"{RunLogger.__module__}.{RunLogger.__name__}"
             options.id = options.id or self.run_folder.name
-            options.name = options.name or self.run_folder.name
-            options.resume = options.resume or "allow"
+            # a first sitting that is sent later lies over what of it was sent before, a resumed one follows it
+            options.resume = options.resume or (None if self.is_new else "allow")
+            for key, value in self._labels().items():
+                options[key] = options.get(key) or value
+
+    def _labels(self) -> dict[str, Any]:
+        """What W&B shows of the run."""
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        in_sweep = "WANDB_RUN_GROUP" in os.environ  # where the runner names the folder
+        name = None if in_sweep else config.run_name
+        return run_labels(self.kept_config, self.subcommand or "fit", name, recipe_of(config.get("config") or []))
 
     def _check_device(self, config: Any) -> None:
         """Say in words that a GPU was asked for and is not there."""
@@ -254,15 +266,8 @@ def run_training(args: list[str], run: bool = True) -> TrainingCLI:
         )
         code = 0
     finally:
-        _end_wandb(code)
+        end_wandb(code)
     return cli
-
-
-def _end_wandb(code: int) -> None:
-    """End the W&B run, if there is one, so that it shows how the program ended and a next run is another one."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        wandb.finish(exit_code=code)
 
 
 def is_first_process() -> bool:
@@ -273,13 +278,6 @@ def is_first_process() -> bool:
 class _NoAdvertisement(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return "💡" not in record.getMessage()
-
-
-def _drop_unset_options(loggers: Sequence[Logger]) -> None:
-    """Lightning 2.6.6 hands W&B's retired option `anonymous` on as None, which wandb 0.31 warns of."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger) and logger._wandb_init.get("anonymous", True) is None:
-            del logger._wandb_init["anonymous"]
 
 
 def _quieten() -> None:

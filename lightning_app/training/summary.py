@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Iterable, Sequence
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 
 from lightning_app.files import read_csv
 from lightning_app.training.run_folder import RunFolder
+from lightning_app.training.tracking import upload_lines
 from metrics import catalogue
 
 LINES = ("dice", "ece", "ece_true", "nll", "nll_lowest", "brier", "brier_lowest")
@@ -20,9 +21,8 @@ def print_summary(run: RunFolder, stages: Sequence[str], loggers: Iterable[Logge
         out.write(f"\nReliability diagram   {run.stage(stage) / 'figures' / 'reliability_all_top_label.png'}\n")
         out.write(f"Cases and classes     {run.stage(stage) / 'per_case.csv'}\n")
     out.write(f"Run folder            {run}\n")
-    for logger in loggers:
-        if isinstance(logger, WandbLogger) and logger.experiment.settings.mode == "offline":
-            out.write(f"Upload to W&B         wandb sync {logger.experiment.settings.sync_dir}\n")
+    for line in upload_lines(loggers):
+        out.write(f"Upload to W&B         {line}\n")
     out.flush()
 
 

@@ -1,0 +1,171 @@
+"""The run in W&B: opened whatever the server does, ended in bounded time, named so that a person finds it."""
+
+import logging
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+
+from lightning_app.errors import UserError
+from lightning_app.report.read import SHORT_NAMES
+
+log = logging.getLogger(__name__)
+OPENING = 15.0  # seconds that a server has to answer before a run goes on without it
+ENDING = 30.0  # seconds that it has at the end to take what is left
+STAGES = ("val", "test")
+
+
+class RunLogger(WandbLogger):
+    """Lightning's W&B logger for a server that may be down, slow or broken.
+
+    A run that cannot be opened is kept offline, and said so; one whose server dies ends in bounded time. Everything is
+    in its folder either way, and the closing lines say how to send it. The options are those of Lightning's logger.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self._wandb_init.get("anonymous", True) is None:  # retired; Lightning 2.6.6 hands it on all the same
+            del self._wandb_init["anonymous"]
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run, opened at the first use."""
+        if self._experiment is None:
+            self._open()
+        return super().experiment
+
+    def _open(self) -> None:
+        import wandb
+
+        self._wandb_init["settings"] = _bounded(self._wandb_init.get("settings"))
+        folder = Path(self._wandb_init.get("dir") or ".") / "wandb"
+        before = set(folder.glob("run-*"))
+        try:
+            _ = super().experiment
+        except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
+            raise UserError(f"W&B: {_first_line(error)}; WANDB_MODE=offline needs no account") from error
+        except Exception as error:  # the client has one kind of error for each way in which a server fails
+            _forget(wandb, set(folder.glob("run-*")) - before)
+            log.warning(
+                "W&B: %s gives no run (%s); this run is kept offline, and sent by: wandb sync %s",
+                wandb.Settings().base_url,
+                _first_line(error),
+                shlex.quote(str(folder)),
+            )
+            os.environ["WANDB_MODE"] = "offline"
+            os.environ.setdefault("WANDB_SILENT", "true")
+            self._wandb_init["settings"] = None
+            _ = super().experiment
+        for stage in STAGES:
+            self._experiment.define_metric(f"{stage}/*", step_metric="epoch")  # type: ignore[union-attr]
+
+
+def _bounded(settings: Any) -> Any:
+    """The client's settings: the user's own, else ones with an end to every wait."""
+    import wandb
+
+    return settings or wandb.Settings(
+        init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", OPENING)),
+        finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT", ENDING)),
+        finish_timeout_raises=True,
+    )
+
+
+def _forget(wandb: Any, folders: Iterable[Path]) -> None:
+    """End the client of a run that never began, and remove its empty folders."""
+    try:
+        wandb.teardown(exit_code=1)
+    except Exception as error:  # its process may be gone already
+        log.debug("W&B's client did not end well: %s", error)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def end_wandb(code: int) -> None:
+    """End the W&B run, if there is one, so that it shows how the program ended and a next run is another one."""
+    wandb = sys.modules.get("wandb")
+    if wandb is None or wandb.run is None:
+        return
+    folder = shlex.quote(str(Path(wandb.run.settings.sync_dir)))
+    try:
+        wandb.finish(exit_code=code)
+    except TimeoutError:
+        log.warning(
+            "W&B: the server did not take all of this run within %.0f s; all of it is kept here, and sent by: "
+            "wandb sync --include-online %s",
+            ENDING,
+            folder,
+        )
+
+
+def upload_lines(loggers: Iterable[Logger]) -> list[str]:
+    """The command that sends what was kept offline: one for all sittings of a run, which become one W&B run."""
+    runs = [logger.experiment.settings for logger in loggers if isinstance(logger, WandbLogger)]
+    return [f"wandb sync {shlex.quote(str(Path(run.sync_dir).parent))}" for run in runs if run.mode == "offline"]
+
+
+def run_labels(config: Mapping[str, Any], verb: str, name: str | None, recipe: Path | None) -> dict[str, Any]:
+    """What W&B shows of a run: name, group, job type, tags and notes; what the environment says of them wins.
+
+    Args:
+        config: The resolved configuration.
+        verb: `fit`, `test`, ...
+        name: The name that the user gave the run; made of data, loss and seed where there is none.
+        recipe: The configuration file that the user named.
+
+    Returns:
+        Options of `wandb.init`.
+    """
+    from lightning_app.shipped import header
+
+    data, loss, net = (_named(config, part) for part in ("data", "model.loss", "model.net"))
+    words = [slug(data), slug(SHORT_NAMES.get(loss, loss)), *_marks(config["model"]["loss"])]
+    labels = {
+        "name": name or "-".join([*words, f"s{config.get('seed_everything') or 0}"]),
+        "group": recipe.stem if recipe else None,
+        "job_type": verb,
+        "tags": [data, SHORT_NAMES.get(loss, loss), net],
+        "notes": header(recipe) if recipe else None,
+    }
+    own = {"name": "WANDB_NAME", "group": "WANDB_RUN_GROUP", "job_type": "WANDB_JOB_TYPE", "notes": "WANDB_NOTES"}
+    return {key: value for key, value in labels.items() if value and own.get(key, "") not in os.environ}
+
+
+def _named(config: Mapping[str, Any], place: str) -> str:
+    """The class at a place of the configuration, or of data the task that tells one module's sets apart."""
+    part: Any = config
+    for word in place.split("."):
+        part = part[word]
+    task = str((part.get("init_args") or {}).get("task") or "") if place == "data" else ""
+    return task.partition("_")[2] or task or part["class_path"].rpartition(".")[2]
+
+
+def _marks(loss: Mapping[str, Any]) -> list[str]:
+    """The numbers that tell losses of one kind apart: `g2` for gamma 2, `m10` for margin 10."""
+    options = loss.get("init_args") or {}
+    values = {letter: options.get(key) for key, letter in (("gamma", "g"), ("margin", "m"))}
+    return [f"{letter}{value:g}" for letter, value in values.items() if isinstance(value, int | float)]
+
+
+def slug(name: str) -> str:
+    """A name as one lower-case word: `DSC++` is `dscpp`."""
+    return re.sub(r"[^a-z0-9]+", "", name.replace("++", "pp").lower())
+
+
+def recipe_of(configs: Sequence[Any]) -> Path | None:
+    """The file among the given configurations that says what is run; none for a run's own or the defaults."""
+    paths = [Path(str(config)) for config in configs]
+    named = [path for path in paths if path.suffix == ".yaml" and path.stem not in ("default", "config")]
+    return named[-1] if named else None
