@@ -21,7 +21,7 @@ class RunProgress(Callback):
 
     Once an epoch: `train/lr`, `train/images_per_second` of all processes, `train/memory_gb`, the peak of this process
     on the GPU where there is one. In W&B's summary: the best value so far of every number of the catalogue that has a
-    better side, as `val/dice_max` or `val/ece_min`.
+    better side, as `max/val/dice` or `min/val/ece`.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class RunProgress(Callback):
         changed = {}
         for key, value in values.items():
             better = better_of(key)
-            name = f"{key}_{better.__name__}" if better else ""
+            name = f"{better.__name__}/{key}" if better else ""
             if better and value == better(value, self.best.get(name, value)):
                 self.best[name] = changed[name] = value
         return changed

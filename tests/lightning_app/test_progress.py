@@ -25,7 +25,7 @@ def test_the_best_so_far_is_kept_under_a_name_that_says_the_side(key):
     for place, value in enumerate(values):
         changed = progress.note({key: value})
         seen = [one for one in values[: place + 1] if not math.isnan(one)]
-        assert progress.best == {f"{key}_{better.__name__}": better(seen)}
+        assert progress.best == {f"{better.__name__}/{key}": better(seen)}
         assert bool(changed) == (value == better(seen))
 
 
