@@ -59,5 +59,5 @@ def _rounded(bins: "metrics.Bins") -> list[list[list[float]]]:
     shown = []
     for count, confidence, correct in zip(*(field.tolist() for field in coarse[:3]), strict=True):
         triples = zip(count, confidence, correct, strict=True)
-        shown.append([[n, round(p / n, 5), round(c / n, 5)] if n else [0, 0, 0] for n, p, c in triples])
+        shown.append([[n, round(p / n, 5), round(c / n, 5)] if n else [0.0, 0.0, 0.0] for n, p, c in triples])
     return shown
