@@ -52,10 +52,10 @@ def count_labels(labels: np.ndarray, case: Case, num_classes: int) -> Labels:
     Raises:
         DataError: If every voxel is ignored.
     """
-    counts = np.bincount(labels.ravel(), minlength=256)
-    if counts[IGNORE] == counts.sum():
+    *counts, ignored = (int(np.count_nonzero(labels == number)) for number in (*range(num_classes), IGNORE))
+    if ignored == labels.size:
         raise DataError(f"{case.masks[0]}: everything is ignored. Check the mask.")
-    return Labels(tuple(counts[:num_classes].tolist()), int(counts[IGNORE]))
+    return Labels(tuple(counts), ignored)
 
 
 class LabelCheck:
