@@ -120,7 +120,7 @@ def jackknife_interval(
     if cases < 2:
         return np.full_like(point[0], np.nan), np.full_like(point[0], np.nan)
     known = (~np.isnan(left)).sum(0)
-    of_cases = np.nansum(np.square(left - _nanmean(left)), 0)
+    of_cases = np.nansum(np.square(left - mean_of_known(left)), 0)
     others = max(len(point) - 1, 1)
     of_seeds = np.square(point - point.mean(0)).sum(0) / others / len(point)
     variance = of_cases + of_seeds
@@ -128,6 +128,34 @@ def jackknife_interval(
     freedom = np.divide(variance**2, doubt, out=np.ones_like(variance), where=doubt > 0)
     reach = np.where(known < 2, np.nan, _student(level, freedom) * np.sqrt(variance))
     return np.clip(point.mean(0) - reach, *bounds), np.clip(point.mean(0) + reach, *bounds)
+
+
+def combine_seeds(
+    values: ArrayLike, reaches: ArrayLike, cases: int, level: float = 0.95, bounds: Ends = ANYWHERE
+) -> Ends:
+    """Interval of the mean of one pooled number over seeds, from the seeds' own intervals over the same cases.
+
+    The part of the cases is the mean of the seeds' (it does not shrink with more seeds: the cases are the same ones),
+    that of the seeds their variance over S; Student's t with Satterthwaite's degrees of freedom.
+
+    Args:
+        values: (S,) the number of each seed.
+        reaches: (S,) half widths of their intervals, of the same level.
+        cases: Number of cases n behind these.
+        level: Coverage.
+        bounds: As for `bootstrap_interval`.
+
+    Returns:
+        Low and high.
+    """
+    found, half = np.asarray(values, dtype=np.float64), np.asarray(reaches, dtype=np.float64)
+    of_cases = np.square(half / _student(level, cases - 1)).mean()
+    of_seeds, others = found.var(ddof=1) / len(found) if len(found) > 1 else 0.0, max(len(found) - 1, 1)
+    variance = of_cases + of_seeds
+    doubt = of_cases**2 / max(cases - 1, 1) + of_seeds**2 / others
+    reach = _student(level, variance**2 / doubt) * np.sqrt(variance) if doubt > 0 else 0.0 * variance
+    low, high = np.clip([found.mean() - reach, found.mean() + reach], *bounds)
+    return float(low), float(high)
 
 
 def frequency_band(cases: Sequence[Bins], num_bins: int = 15, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -172,13 +200,20 @@ def as_matrix(values: ArrayLike, name: str = "values") -> Floats:
     return matrix[valued] if valued.any() else matrix[:1]
 
 
+def mean_of_known(values: Floats) -> Floats:
+    """Mean over the first axis of what is not NaN; NaN of nothing."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(0) / known.sum(0)
+
+
 def _interval(tables: Sequence[Floats], level: float, seed: int, resamples: int, bounds: Ends) -> Ends:
     """Interval of the sum of the means of tables (S, n), each of its own seeds, all of the same cases."""
     _check_level(level)
     number = tables[0].shape[1]
     if number < 2:
         return np.nan, np.nan
-    tables = [np.where(np.isnan(table), _nanmean(table), table) for table in tables]
+    tables = [np.where(np.isnan(table), mean_of_known(table), table) for table in tables]
     even = [np.full((1, len(table)), 1 / len(table)) for table in tables]
     found = _moments(tables, even, np.full((1, number), 1 / number))
     mean, spread = found.mean[0], np.sqrt(found.variance[0])
@@ -250,10 +285,3 @@ def _student(level: float, freedom: ArrayLike) -> Floats:
 
     _check_level(level)
     return stdtrit(np.maximum(freedom, 1), (1 + level) / 2)
-
-
-def _nanmean(values: Floats) -> Floats:
-    """Mean over the first axis of what is not NaN; NaN of nothing."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0).sum(0) / known.sum(0)

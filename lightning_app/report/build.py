@@ -16,7 +16,8 @@ RANK_METRICS = ("dice", "nll", "brier", "ece", "ece_classwise")
 
 def all_tables(comparison: Comparison) -> list[Table]:
     """Every table of the report."""
-    found = [tables.summary_table(comparison), pairs.pair_table(comparison), tables.class_table(comparison)]
+    found = [tables.summary_table(comparison), pairs.pair_table(comparison), pairs.difference_table(comparison)]
+    found.append(tables.class_table(comparison))
     found += papers.paper_tables(comparison)
     return [*(table for table in found if table), tables.run_table(comparison)]
 
@@ -39,12 +40,14 @@ def sections(comparison: Comparison) -> list[Section]:
     """Every section of the page, with its tables and pictures."""
     *compared, runs = all_tables(comparison)
     first = [table for table in compared if table.name in ("summary", "pairs")]
-    others = [table for table in compared if table not in first]
+    differences = [table for table in compared if table.name == "differences"]
+    others = [table for table in compared if table not in [*first, *differences]]
     curves, maps = figures.parameter_curves(comparison), figures.isolines(comparison)
     chosen = "Worst, median and best case by Dice, of each method's first seed."
     confidence = [*diagrams.histograms(comparison), *diagrams.selection(comparison)]
     return [
         Section("results", "Results", _verdict(comparison), first, figures.overview(comparison)),
+        Section("differences", "Paired differences", "", differences),
         Section("parameters", "Gamma, margin, learning rate", "", (), [*curves, *maps]),
         Section("ranks", "Ranks", "Rank 1 is best.", (), _ranks(comparison)),
         Section(
@@ -80,7 +83,7 @@ def _lead(comparison: Comparison) -> str:
 
 
 def _verdict(comparison: Comparison) -> str:
-    sentences = (figures.best_value(comparison, d, m) for d in comparison.data for m in ("dice", "ece"))
+    sentences = (figures.best_value(comparison, metric) for metric in ("dice", "ece"))
     return " ".join(sentence for sentence in sentences if sentence)
 
 

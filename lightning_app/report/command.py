@@ -32,6 +32,7 @@ def main(args: list[str]) -> int:
     write_text(out, build.build(comparison, title, parts))
     written = tables.write_tables(build.all_tables(comparison), Path(options.tables)) if options.tables else []
     drawn = page.write_pictures(parts, Path(options.figures)) if options.figures else []
+    sys.stderr.writelines(f"warning: {note}\n" for note in comparison.notes)
     sys.stdout.write(tables.summary_table(comparison).to_markdown())
     sys.stdout.write(f"\nreport  {out}  ({out.stat().st_size / 1e6:.1f} MB, opens anywhere)\n")
     sys.stdout.writelines(f"table   {path}\n" for path in written)

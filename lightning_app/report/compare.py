@@ -8,13 +8,13 @@ from functools import cache, cached_property
 import numpy as np
 
 from lightning_app.report.apart import set_apart
+from lightning_app.report.mixtures import mixtures
 from lightning_app.report.read import SHORT_NAMES, Case, Run
 from lightning_app.training.run_folder import STAGES
-from metrics.catalogue import POOLED, higher_is_better
+from metrics.catalogue import POOLED, bounds_of
 
 SYMBOLS = {"gamma": "γ", "margin": "m", "alpha": "α", "delta": "δ", "sigma": "σ", "learning_rate": "lr"}
 ORDER = ("loss", "γ", "m", "α", "δ", "σ", "net", "patch_size", "size", "lr", "batch_size")  # then other settings
-LEVEL = 0.05
 MAX_DRAWN = 12  # methods in one picture
 
 
@@ -24,12 +24,11 @@ class Cell:
 
     Args:
         mean: Mean over the cases of the means over the seeds.
-        low: Lower end of the 95 % bootstrap interval over the cases.
+        low: Lower end of the 95 % interval over cases, and over seeds where there are several.
         high: Upper end.
         cases: Number of cases that have a value.
         seeds: Number of seeds that were averaged.
-        mark: `best` where every other method differs by the paired test; `tied` where the test cannot tell the method
-            from the one with the best mean; else empty.
+        spread: Standard deviation of the seeds' means; NaN for one seed.
     """
 
     mean: float
@@ -37,7 +36,20 @@ class Cell:
     high: float
     cases: int
     seeds: int
-    mark: str = ""
+    spread: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Values of a method on a data set, by seed and case.
+
+    Args:
+        cases: Case -> its column.
+        values: (seeds, cases), NaN where a seed has no value.
+    """
+
+    cases: dict[str, int]
+    values: np.ndarray
 
 
 class Comparison:
@@ -63,8 +75,9 @@ class Comparison:
         self.notes = set_apart(self.runs, self._scores)
         self.factors = {id(run): factors for run, factors in zip(self.runs, _factors(self.runs), strict=True)}
         self.data = sorted({run.data for run in self.runs})
+        self.notes += mixtures(self.runs, self.stage, self.method)
         self.methods = list(dict.fromkeys(self.method(run) for run in sorted(self.runs, key=self._order)))
-        for name in ("values", "cell", "marks", "of"):  # asked again and again by tables and figures
+        for name in ("seeds", "cell", "of"):  # asked again and again by tables and figures
             setattr(self, name, cache(getattr(self, name)))
 
     def method(self, run: Run) -> str:
@@ -101,14 +114,26 @@ class Comparison:
         found = {metric for cases in self._scores.values() for case in cases for metric, _ in case.scores}
         return sorted(found.union(metric for pooled in self._pooled.values() for metric, _ in pooled))
 
-    def values(self, data: str, method: str, metric: str, label: str = "all") -> dict[str, float]:
-        """Case -> value, averaged over the seeds; cases without a value are left out."""
-        collected: dict[str, list[float]] = {}
+    def seeds(self, data: str, method: str, metric: str, label: str = "all") -> Seeds:
+        """Values by seed and case, of the cases that have a value under some seed; runs of one seed (folds) are one."""
+        by_seed: dict[int, dict[str, list[float]]] = {}
         for run in self.of(data, method):
             for case in self._scores[id(run)]:
-                collected.setdefault(case.name, []).append(case.scores.get((metric, label), np.nan))
-        with_value = {case: [v for v in values if np.isfinite(v)] for case, values in collected.items()}
-        return {case: float(np.mean(values)) for case, values in with_value.items() if values}
+                value = case.scores.get((metric, label), np.nan)
+                kept = by_seed.setdefault(run.seed, {}).setdefault(case.name, [])
+                kept += [value] if np.isfinite(value) else []
+        names = sorted({name for scores in by_seed.values() for name, found in scores.items() if found})
+        values = np.array([[np.mean(scores.get(name) or [np.nan]) for name in names] for scores in by_seed.values()])
+        values = values.reshape(len(by_seed), len(names))
+        known = ~np.isnan(values).all(1)
+        return Seeds({name: column for column, name in enumerate(names)}, values[known])
+
+    def values(self, data: str, method: str, metric: str, label: str = "all") -> dict[str, float]:
+        """Case -> value, averaged over the seeds; cases without a value are left out."""
+        from metrics import intervals
+
+        found = self.seeds(data, method, metric, label)
+        return dict(zip(found.cases, intervals.mean_of_known(found.values).tolist(), strict=True))
 
     def cell(self, data: str, method: str, metric: str, label: str = "all") -> Cell | None:
         """A method's result on a data set, or None where it was not run or has no value."""
@@ -116,47 +141,28 @@ class Comparison:
 
         if metric.endswith(POOLED):
             return self._pooled_cell(data, method, metric, label)
-        values = np.array(list(self.values(data, method, metric, label).values()))
-        if not len(values):
+        found = self.seeds(data, method, metric, label).values
+        if not found.size:
             return None
-        low, high = metrics.bootstrap_interval(values) if len(values) > 1 else (np.nan, np.nan)
-        mark = self.marks(data, metric, label).get(method, "")
-        seeds = {run.seed for run in self.of(data, method)}
-        return Cell(float(values.mean()), low, high, len(values), len(seeds), mark)
+        low, high = metrics.bootstrap_interval(found, bounds=bounds_of(metric))
+        mean = metrics.intervals.mean_of_known(found).mean()
+        return Cell(float(mean), low, high, found.shape[1], len(found), _spread(np.nanmean(found, axis=1)))
 
     def _pooled_cell(self, data: str, method: str, metric: str, label: str) -> Cell | None:
-        """Of all voxels together: value and interval over cases, each the mean over the seeds."""
+        """Of all voxels together: the mean over the seeds, and its interval over cases and seeds."""
+        from metrics import intervals
+
         runs = self.of(data, method)
         found = [row for run in runs if (row := self._pooled[id(run)].get((metric, label))) and np.isfinite(row[0])]
         if not found:
             return None
-        mean, low, high = map(float, np.mean(found, axis=0))
-        return Cell(mean, low, high, len(self._scores[id(runs[0])]), len({run.seed for run in runs}))
-
-    def marks(self, data: str, metric: str, label: str = "all") -> dict[str, str]:
-        """Method -> `best` or `tied`, by paired Wilcoxon tests against the best mean, Holm-corrected."""
-        means = {m: np.mean(list(v.values())) for m in self.methods if (v := self.values(data, m, metric, label))}
-        if len(means) < 2:
-            return {}
-        best = (max if higher_is_better(metric) else min)(means, key=lambda method: means[method])
-        p_values = self.p_values(data, best, [m for m in means if m != best], metric, label)
-        tied = [method for method, p in p_values.items() if not p < LEVEL]
-        return dict.fromkeys([best, *tied], "tied") if tied else {best: "best"}
-
-    def p_values(
-        self, data: str, reference: str, others: Sequence[str], metric: str, label: str = "all"
-    ) -> dict[str, float]:
-        """Holm-corrected p-value of each method against a reference, over the cases that both have."""
-        from metrics import statistics
-
-        own = self.values(data, reference, metric, label)
-        raw = {}
-        for other in others:
-            theirs = self.values(data, other, metric, label)
-            common = sorted(own.keys() & theirs.keys())
-            raw[other] = statistics.paired_wilcoxon([own[c] for c in common], [theirs[c] for c in common]).p_value
-        corrected = statistics.holm(list(raw.values()))
-        return dict(zip(raw, map(float, corrected), strict=True))
+        values, lows, highs = np.array(found).T
+        cases = len(self._scores[id(runs[0])])
+        reaches = np.maximum(values - lows, highs - values)  # an end may have been cut
+        low, high = intervals.combine_seeds(values, reaches, cases, bounds=bounds_of(metric))
+        if len(found) == 1:
+            low, high = float(lows[0]), float(highs[0])
+        return Cell(float(values.mean()), low, high, cases, len(found), _spread(values))
 
     def numeric_factors(self) -> list[str]:
         """Factors with at least three numeric values: the axes of curves."""
@@ -169,6 +175,11 @@ def label_of(factors: Mapping[str, str | float], *without: str) -> str:
     """The words of some factors: loss and network by their names, the others as `name=value`."""
     kept = {name: value for name, value in factors.items() if name not in without}
     return " ".join(str(v) if name in ("loss", "net") else f"{name}={v}" for name, v in kept.items())
+
+
+def _spread(means: np.ndarray) -> float:
+    """Standard deviation of the seeds' means; NaN for one seed."""
+    return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
 
 
 def _factors(runs: Sequence[Run]) -> list[dict[str, str | float]]:

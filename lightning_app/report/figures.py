@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_app.report import tables
 from lightning_app.report.compare import MAX_DRAWN, Comparison, label_of
 from lightning_app.report.page import Picture
-from lightning_app.report.tables import main_metrics, number, title_of
+from lightning_app.report.tables import main_metrics, title_of
 from metrics import plot, statistics
 from metrics.catalogue import higher_is_better
 from metrics.plot import style
@@ -41,7 +42,7 @@ def overview(comparison: Comparison) -> list[Picture]:
         ax.remove()
     if len(comparison.data) > 1:
         _legend_below(figure, axes.flat[0])
-    caption = "Mean over cases and its 95 % bootstrap interval. Arrows in the titles point to the better side."
+    caption = "Mean over cases and its 95 % interval. Arrows in the titles point to the better side."
     return [picture(figure, "Overview", caption, "Dots with intervals; the numbers are in the table above.")]
 
 
@@ -98,7 +99,7 @@ def _curve(comparison: Comparison, name: str) -> Picture | None:
         ax.remove()
     _legend_below(figure, axes.flat[0])
     alt = "; ".join(f"{data} {rest}: {len(points)} values of {name}" for (data, rest), points in series.items())
-    caption = f"Mean over cases against {name}, with 95 % bootstrap bands over cases."
+    caption = f"Mean over cases against {name}, with 95 % intervals over cases."
     return picture(figure, f"Results against {name}", caption, alt)
 
 
@@ -276,11 +277,17 @@ def _smooth(values: np.ndarray, width: int = 20) -> np.ndarray:
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
-def best_value(comparison: Comparison, data: str, metric: str) -> str:
-    """A sentence on the best method of a data set, for the introduction."""
-    marks = comparison.marks(data, metric)
-    if not marks:
+def best_value(comparison: Comparison, metric: str) -> str:
+    """A sentence on the best method of each data set, for the introduction: where it is told apart, and where not."""
+    if metric not in comparison.metrics():
         return ""
-    shown = ", ".join(f"{m} ({number(c.mean)})" for m in marks if (c := comparison.cell(data, m, metric)))
-    verdict = "is best" if len(marks) == 1 else "are not told apart at the top"
-    return f"{title_of(metric).strip(' ↑↓')} on {data}: {shown} {verdict}."
+    marks = tables.summary_marks(comparison)
+    found = {data: own for data in comparison.data if (own := marks.of(data, metric))}
+    best: dict[str, list[str]] = {}
+    for data, own in found.items():
+        if len(own) == 1:
+            best.setdefault(next(iter(own)), []).append(data)
+    told = [f"{method} is best on {', '.join(places)}" for method, places in best.items()]
+    open_ = [f"{data} ({len(own)} methods)" for data, own in found.items() if len(own) > 1]
+    told += [f"nothing is told apart at the top on {', '.join(open_)}"] if open_ else []
+    return f"{title_of(metric).strip(' ↑↓')}: {'; '.join(told)}." if told else ""

@@ -2,19 +2,23 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from lightning_app.files import csv_text, write_text
 from lightning_app.report.compare import Cell, Comparison
+from lightning_app.report.mixtures import code_of
 from lightning_app.report.read import Case
+from lightning_app.report.verdicts import Marks
 from metrics import catalogue
+from metrics.intervals import ENOUGH_CASES
 
 BY_CLASS, OF_RUNS = ("dice", "nll", "brier", "ece"), ("dice", "nll", "ece")
-_INTERVAL = re.compile(r"(\[-?[\d.]+, -?[\d.]+\])")
+_INTERVAL = re.compile(r"((?:± [\d.]+ )?\[[-+]?[\d.]+, [-+]?[\d.]+\])")
 LATEX = {
     "\\": r"\textbackslash ",
     "_": r"\_",
@@ -46,6 +50,7 @@ class Table:
         columns: Column titles.
         rows: Texts, one list a row; marks (★, ≈) are part of the text.
         keys: Sort keys beside the texts: numbers where a column is numeric.
+        records: The same as plain names and numbers, for the CSV: value, low and high apart.
     """
 
     name: str
@@ -53,10 +58,14 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     keys: Sequence[Sequence[float | str]] = field(default_factory=list)
+    records: Sequence[Mapping[str, float | str]] = field(default_factory=list)
 
     def to_csv(self) -> str:
-        """Comma-separated, without marks."""
-        return csv_text([[text.strip(" ★≈") for text in row] for row in [self.columns, *self.rows]])
+        """Comma-separated: the records where there are some, in full, else the texts without marks."""
+        if not self.records:
+            return csv_text([[text.strip(" ★≈") for text in row] for row in [self.columns, *self.rows]])
+        names = list(dict.fromkeys(name for record in self.records for name in record))
+        return csv_text([names, *([_plain(record.get(name, "")) for name in names] for record in self.records)])
 
     def to_markdown(self) -> str:
         """A GitHub table under its caption."""
@@ -102,6 +111,13 @@ class Table:
         )
 
 
+def _plain(value: float | str) -> str:
+    """A value in full; empty for NaN."""
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else repr(value)
+
+
 def _html_row(row: Sequence[str], keys: Sequence[float | str]) -> str:
     cells = []
     for number, (text, key) in enumerate(zip(row, keys, strict=True)):
@@ -137,12 +153,21 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.{2 if abs(value) >= 10 else digits}f}"
 
 
-def cell_text(cell: Cell | None) -> str:
-    """Mean, interval and mark of a cell."""
+def cell_text(cell: Cell | None, mark: str = "") -> str:
+    """Mean, spread of the seeds, interval and mark of a cell."""
     if cell is None:
         return ""
+    spread = "" if np.isnan(cell.spread) else f" ± {number(cell.spread)}"
     interval = "" if np.isnan(cell.low) else f" [{number(cell.low)}, {number(cell.high)}]"
-    return f"{number(cell.mean)}{interval} {MARKS[cell.mark]}".strip()
+    return f"{number(cell.mean)}{spread}{interval} {MARKS[mark]}".strip()
+
+
+def cell_record(name: str, cell: Cell | None, mark: str = "") -> dict[str, float | str]:
+    """A cell's columns of the CSV."""
+    if cell is None:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high", f"{name}_seed_sd", f"{name}_mark"), "")
+    ends = {f"{name}_low": cell.low, f"{name}_high": cell.high, f"{name}_seed_sd": cell.spread}
+    return {name: cell.mean, **ends, f"{name}_mark": mark}
 
 
 def main_metrics(comparison: Comparison) -> list[str]:
@@ -150,48 +175,79 @@ def main_metrics(comparison: Comparison) -> list[str]:
     return [metric for metric in catalogue.main_keys() if metric in comparison.metrics()]
 
 
+class _Rows:
+    """Texts, sort keys and records of a table of cells, row by row."""
+
+    def __init__(self, comparison: Comparison, marks: Marks, metrics: Sequence[str]) -> None:
+        self.comparison, self.marks, self.metrics = comparison, marks, metrics
+        self.rows: list[list[str]] = []
+        self.keys: list[list[float | str]] = []
+        self.records: list[dict[str, float | str]] = []
+
+    def add(self, data: str, method: str, label: str = "all") -> None:
+        """Add a method on a data set, if it was run there."""
+        cells = {metric: self.comparison.cell(data, method, metric, label) for metric in self.metrics}
+        known = next((cell for cell in cells.values() if cell), None)
+        if known is None:
+            return
+        counts = (known.cases, known.seeds)
+        marks = {metric: self.marks.of(data, metric, label).get(method, "") for metric in self.metrics}
+        start = [method, data] if label == "all" else [method, data, label]
+        self.rows.append([*start, *map(str, counts), *(cell_text(cell, marks[m]) for m, cell in cells.items())])
+        self.keys.append([*start, *map(float, counts), *(cell.mean if cell else np.nan for cell in cells.values())])
+        record: dict[str, float | str] = dict(zip(("method", "data", "class"), start, strict=False))
+        record |= {"cases": known.cases, "seeds": known.seeds}
+        for metric, cell in cells.items():
+            record |= cell_record(metric, cell, marks[metric])
+        self.records.append(record)
+
+    def few(self) -> str:
+        """A sentence on data sets whose intervals do not hold what they say, if there are some."""
+        counts = {row["data"]: row["cases"] for row in self.records if float(row["cases"]) < ENOUGH_CASES}
+        told = ", ".join(f"{data} ({count})" for data, count in counts.items())
+        return f". Too few cases for intervals that hold 95 %, and for verdicts: {told}" if told else ""
+
+
+@lru_cache(maxsize=1)
+def summary_marks(comparison: Comparison) -> Marks:
+    """The marks of the first table, which the sentences above it repeat."""
+    return Marks(comparison, main_metrics(comparison))
+
+
 def summary_table(comparison: Comparison) -> Table:
     """Data set and method against the main metrics: the table that a report begins with."""
     metrics = main_metrics(comparison)
-    rows: list[list[str]] = []
-    keys: list[list[float | str]] = []
+    found = _Rows(comparison, summary_marks(comparison), metrics)
     for data in comparison.data:
         for method in comparison.methods:
-            cells = [comparison.cell(data, method, metric) for metric in metrics]
-            known = next((cell for cell in cells if cell), None)
-            if known is None:
-                continue
-            rows.append([method, data, str(known.cases), str(known.seeds), *map(cell_text, cells)])
-            keys.append(
-                [method, data, float(known.cases), float(known.seeds), *(c.mean if c else np.nan for c in cells)]
-            )
+            found.add(data, method)
+    several = " and seeds; ±: standard deviation over the seeds" if any(r["seeds"] != 1 for r in found.records) else ""
     caption = (
-        f"Means over the cases of the {_stage(comparison)} with 95 % bootstrap intervals over cases (each case is "
-        "averaged over the seeds). ★: better than every other method on that data set (paired Wilcoxon test over "
-        "cases, Holm-corrected, p < 0.05); ≈: the test does not tell it from the best mean"
+        f"Means over the cases of the {_stage(comparison)} with 95 % intervals over cases{several}. ★: better than "
+        "every other method on that data set, by the mean, by the paired Wilcoxon test (Holm-corrected over this whole "
+        f"table, p < 0.05) and by the interval of the difference; ≈: not told apart from the best mean{found.few()}"
     )
-    return Table("summary", caption, ["Method", "Data", "Cases", "Seeds", *map(title_of, metrics)], rows, keys)
+    titles = ["Method", "Data", "Cases", "Seeds", *map(title_of, metrics)]
+    return Table("summary", caption, titles, found.rows, found.keys, found.records)
 
 
 def class_table(comparison: Comparison) -> Table | None:
     """The same for each class, where there are several."""
     classes = {
-        d: comparison.of(d, m)[0].classes(comparison.stage)
-        for d in comparison.data
-        for m in comparison.methods
-        if comparison.of(d, m)
+        data: comparison.of(data, method)[0].classes(comparison.stage)
+        for data in comparison.data
+        for method in comparison.methods
+        if comparison.of(data, method)
     }
-    rows: list[list[str]] = []
-    keys: list[list[float | str]] = []
-    for data, names in classes.items():
-        for label in names if len(names) > 1 else []:
+    several = {data: names for data, names in classes.items() if len(names) > 1}
+    found = _Rows(comparison, Marks(comparison, BY_CLASS, several), BY_CLASS)
+    for data, names in several.items():
+        for label in names:
             for method in comparison.methods:
-                cells = [comparison.cell(data, method, metric, label) for metric in BY_CLASS]
-                if any(cells):
-                    rows.append([method, data, label, *map(cell_text, cells)])
-                    keys.append([method, data, label, *(c.mean if c else np.nan for c in cells)])
-    titles = ["Method", "Data", "Class", *map(title_of, BY_CLASS)]
-    return Table("classes", "Each class against the rest, means over cases", titles, rows, keys) if rows else None
+                found.add(data, method, label)
+    titles = ["Method", "Data", "Class", "Cases", "Seeds", *map(title_of, BY_CLASS)]
+    caption = "Each class against the rest, means over cases; marks as in the first table, over this one"
+    return Table("classes", caption, titles, found.rows, found.keys, found.records) if found.rows else None
 
 
 def run_table(comparison: Comparison) -> Table:
@@ -202,9 +258,10 @@ def run_table(comparison: Comparison) -> Table:
         seconds = float(run.state.get("wall_seconds") or np.nan)
         means = [_mean(comparison.cases(run), metric) for metric in OF_RUNS]
         method = comparison.method(run)
-        rows.append([run.name, run.data, method, str(run.seed), run.status, number(seconds, 0), *map(number, means)])
-        keys.append([run.name, run.data, method, float(run.seed), run.status, seconds, *means])
-    titles = ["Run", "Data", "Method", "Seed", "State", "Seconds", *map(title_of, OF_RUNS)]
+        start, code = [run.name, run.data, method], code_of(run, comparison.stage)
+        rows.append([*start, str(run.seed), run.status, code, number(seconds, 0), *map(number, means)])
+        keys.append([*start, float(run.seed), run.status, code, seconds, *means])
+    titles = ["Run", "Data", "Method", "Seed", "State", "Commit", "Seconds", *map(title_of, OF_RUNS)]
     return Table("runs", f"Every run, means over the cases of the {_stage(comparison)}", titles, rows, keys)
 
 

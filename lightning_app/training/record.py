@@ -13,6 +13,8 @@ from lightning_app.origin import commit, versions
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.run_folder import RunFolder
 
+SCORED = {"validate": "val", "test": "test"}
+
 
 class RunRecord(Callback):
     """Writes the split and the state of the run, and makes a resumed run equal to an uninterrupted one.
@@ -32,9 +34,14 @@ class RunRecord(Callback):
         self.started = time.monotonic()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Agree on the folder, which the first process made."""
+        """Agree on the folder, which the first process made; note which code trains and which scores."""
         self.run.path = Path(trainer.strategy.broadcast(str(self.run.path)))
-        if stage != "fit" or not trainer.is_global_zero:
+        if not trainer.is_global_zero:
+            return
+        if stage in SCORED and self.run.path.is_dir():
+            scored = self.run.read_state().get("evaluated", {})
+            self.run.write_state(evaluated={**scored, SCORED[stage]: commit()})
+        if stage != "fit":
             return
         self.run.write_state(status="running", error=None, commit=commit(), versions=versions())
         for logger in trainer.loggers:
