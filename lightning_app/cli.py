@@ -17,6 +17,8 @@ TRAINING_VERBS = {
     "export": "write a checkpoint's network as ONNX, checked against the network",
 }
 OTHER_VERBS = {
+    "evaluate": ("lightning_app.maps.evaluate", "score a folder of probability maps made by any program"),
+    "apply": ("lightning_app.maps.apply", "write maps calibrated by what calibrate --probs kept"),
     "sweep": ("lightning_app.sweep.command", "run a sweep file without a server, resumable"),
     "report": ("lightning_app.report", "make one HTML page that compares runs"),
     "data": ("lightning_app.data_command", "list the data sets, check a folder before hours are spent"),
@@ -26,6 +28,7 @@ OTHER_VERBS = {
         "print the folder of our trainers, for nnU-Net's variable nnUNet_extTrainer",
     ),
 }
+MAPS_CALIBRATE = "lightning_app.maps.calibrate"
 
 
 def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None":
@@ -85,19 +88,32 @@ def overview() -> str:
 
 def _dispatch(args: list[str], run: bool) -> "TrainingCLI | None":
     verb = args[0]
-    if verb in OTHER_VERBS:
-        code = importlib.import_module(OTHER_VERBS[verb][0]).main(args[1:])
+    module = MAPS_CALIBRATE if verb == "calibrate" and _names_maps(args) else OTHER_VERBS.get(verb, ("",))[0]
+    if verb == "evaluate":
+        _offline_unless_chosen()
+    if module:
+        code = importlib.import_module(module).main(args[1:])
         if code:
             raise SystemExit(code)
         return None
     if verb not in TRAINING_VERBS:
         raise ValueError(f"unknown verb {verb!r}; choose from {', '.join([*TRAINING_VERBS, *OTHER_VERBS])}")
-    if "WANDB_MODE" not in os.environ and "WANDB_SWEEP_ID" not in os.environ:
-        os.environ["WANDB_MODE"] = "offline"
-        os.environ.setdefault("WANDB_SILENT", "true")  # the summary says how to upload
+    _offline_unless_chosen()
     from lightning_app.training.program import run_training
 
     return run_training(args, run)
+
+
+def _offline_unless_chosen() -> None:
+    """W&B writes to the run folder, unless the user or a sweep chose where."""
+    if "WANDB_MODE" not in os.environ and "WANDB_SWEEP_ID" not in os.environ:
+        os.environ["WANDB_MODE"] = "offline"
+        os.environ.setdefault("WANDB_SILENT", "true")  # the summary says how to upload
+
+
+def _names_maps(args: list[str]) -> bool:
+    """Whether `calibrate` is asked of stored maps and not of a checkpoint."""
+    return any(arg.partition("=")[0] == "--probs" for arg in args)
 
 
 def _is_users(error: Exception) -> bool:

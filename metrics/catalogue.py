@@ -66,6 +66,8 @@ class Number:
         """Whether these sums hold what the number is computed from."""
         if self.view:
             return f"{self.region}.{self.view}" in sums.bins
+        if self.function in (nll, brier):  # hard masks have neither
+            return "all.classwise" in sums.bins
         return self.function is not beside or self.key in sums.beside
 
     def value(self, sums: CaseSums) -> Tensor:

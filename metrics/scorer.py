@@ -109,6 +109,7 @@ class Scorer(Metric):
         """Add one scored case; a named one is kept."""
         if name is not None:
             self.records.append((name, sums.coarse(CASE_BINS).cpu()))
+        self._update_count, self._computed = self._update_count + 1, None  # also where nobody called `update`
         values = case_values(sums, self.numbers).to(self.case_sum)
         self.case_sum += values.nan_to_num(0.0)
         self.cases += ~values.isnan()

@@ -1,10 +1,13 @@
 """Pictures of a run: reliability diagrams and overlays, during training and of each evaluated stage."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
@@ -146,18 +149,9 @@ class StageFigures(Callback):
         chosen = self._chosen()
         if trainer.is_global_zero:
             folder, step = self.run.stage(stage) / "figures", trainer.global_step
-            for key, title in DIAGRAMS.items():
-                labels = class_names(pl_module) if key.endswith("classwise") else None
-                figure, _ = plot.reliability_diagram(
-                    self.evaluation.bins[key], num_bins=NUM_BINS, title=f"{stage}: {title}", labels=labels
-                )
-                name = f"reliability_{key.replace('.', '_')}"
-                publish(figure, folder / f"{name}.png", trainer.loggers, f"{stage}/{name}", step)
+            draw_diagrams(self.evaluation.bins, class_names(pl_module), stage, folder, trainer.loggers, step)
             for rank, shown in chosen.items():
-                figure, _ = draw(shown, title=f"{rank} case, ")
-                publish(figure, folder / f"case_{rank}.png", trainer.loggers, f"{stage}_cases/{rank}", step)
-                if shown["volume"] is not None:
-                    np.savez_compressed(folder / f"case_{rank}.npz", case=shown["case"], **shown["volume"])
+                draw_case(shown, rank, stage, folder, trainer.loggers, step)
         self.shown = {}
 
     def _chosen(self) -> dict[str, dict[str, Any]]:
@@ -168,6 +162,30 @@ class StageFigures(Callback):
         names = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
         found = dict(gather([(case, self.shown[case]) for case in names.values() if case in self.shown]))
         return {rank: found[case] for rank, case in names.items()}
+
+
+def draw_diagrams(
+    bins: Mapping[str, metrics.Bins],
+    class_names: Sequence[str],
+    stage: str,
+    folder: Path,
+    loggers: Iterable[Logger],
+    step: int,
+) -> None:
+    """Reliability diagrams of a stage by region and view, to files and loggers."""
+    for key, title in DIAGRAMS.items():
+        labels = class_names if key.endswith("classwise") else None
+        figure, _ = plot.reliability_diagram(bins[key], num_bins=NUM_BINS, title=f"{stage}: {title}", labels=labels)
+        name = f"reliability_{key.replace('.', '_')}"
+        publish(figure, folder / f"{name}.png", loggers, f"{stage}/{name}", step)
+
+
+def draw_case(shown: dict[str, Any], rank: str, stage: str, folder: Path, loggers: Iterable[Logger], step: int) -> None:
+    """The picture of a stage's worst, median or best case, and of a volume the slices to leaf through."""
+    figure, _ = draw(shown, title=f"{rank} case, ")
+    publish(figure, folder / f"case_{rank}.png", loggers, f"{stage}_cases/{rank}", step)
+    if shown["volume"] is not None:
+        np.savez_compressed(folder / f"case_{rank}.npz", case=shown["case"], **shown["volume"])
 
 
 def thumbnail(batch: dict[str, Any], probs: torch.Tensor, size: int = 256) -> dict[str, Any]:

@@ -1,0 +1,159 @@
+"""`apply`: calibrated maps in the layout, the types and under the names that the maps came in."""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datamodules import DataError
+from lightning_app.errors import UserError
+from lightning_app.files import write_text
+from lightning_app.maps.fitted import FittedCalibrator, digest
+from lightning_app.maps.folder import flag
+from lightning_app.maps.grid import hard_labels
+from lightning_app.maps.pairing import Files, find, group_classes, root_of
+from lightning_app.maps.problems import above_zero, join, split
+from lightning_app.maps.reading import KINDS, Form, Map, files_of, read_map, write_map
+from lightning_app.maps.storage import levels_of, read_array, write_labels
+
+RECORD = "calibration.json"
+COMPANIONS = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")
+
+
+def main(args: list[str]) -> int:
+    """Run the command.
+
+    Args:
+        args: Arguments after `apply`.
+
+    Raises:
+        UserError: If a case was in the fit, or the output folder holds something else.
+        DataError: If a file is no map of these classes.
+    """
+    options = _parser().parse_args(args)
+    fitted = FittedCalibrator.load(Path(options.calibrator))
+    form = _form(fitted.form, options)
+    cases = group_classes(find(options.probs, "--probs"), form.classes)
+    root, out = root_of(options.probs), Path(options.out)
+    _check_unseen(cases, fitted)
+    _claim(
+        out, root, {"calibrator": digest([Path(options.calibrator)]), "method": fitted.method, "probs": options.probs}
+    )
+    sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.digests)} cases; {len(cases)} cases of {options.probs}\n")
+    lost = 0
+    for files in cases.values():
+        lost += apply_case(files, form, fitted, out, root)
+    for name in COMPANIONS:
+        if (root / name).is_file():
+            shutil.copyfile(root / name, out / name)
+    if lost:
+        sys.stdout.write(
+            f"WARNING   {lost:,} foreground probabilities above 0 were rounded to 0 by the type of the files\n"
+        )
+    sys.stdout.write(f"written   {out}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lightning_app apply",
+        allow_abbrev=False,
+        description="Write calibrated probability maps: same layout in, same layout out. Hard masks that lie beside "
+        "the maps, as nnU-Net writes them, are made anew from what was calibrated.",
+    )
+    add = parser.add_argument
+    add("calibrator", help="file of calibrate --probs ... --out")
+    add("--probs", required=True, metavar="DIR|PATTERN", help="maps of cases that the fit has not seen")
+    add("--out", required=True, metavar="DIR", help="folder to write to")
+    add(
+        "--format", choices=tuple(k for k in KINDS if k != "mask"), help="form of the maps; that of the fit if left out"
+    )
+    add(
+        "--logits",
+        type=flag,
+        default=None,
+        metavar="true|false",
+        help="the values are logits; as in the fit if left out",
+    )
+    return parser
+
+
+def _form(form: Form, options: argparse.Namespace) -> Form:
+    logits = form.logits if options.logits is None else options.logits
+    return Form(options.format or form.kind, form.classes, form.dims, form.regions, form.order, logits, form.turned)
+
+
+def _check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:
+    """Refuse maps that the calibrator was fitted on, whatever they are called now."""
+    seen = [name for name, files in cases.items() if digest(files.all) in fitted.digests]
+    if seen:
+        raise UserError(
+            f"{len(seen)} of {len(cases)} cases were in the fit, first {seen[0]}: what they show after is no "
+            "test; give maps of other cases"
+        )
+    if same := [name for name in cases if name in fitted.digests.values()]:
+        sys.stdout.write(f"WARNING   {len(same)} cases are called as cases of the fit, first {same[0]}\n")
+
+
+def _claim(out: Path, root: Path, record: dict[str, str]) -> None:
+    """Make the output folder, or go on in it where the same calibrator wrote the same maps there."""
+    if out.resolve() == root.resolve():
+        raise UserError(f"--out {out}: is the folder of the maps themselves; give another")
+    place = out / RECORD
+    if place.is_file() and json.loads(place.read_text(encoding="utf-8")) == record:
+        return
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out {out}: holds something else; give a new folder")
+    write_text(place, json.dumps(record, indent=1) + "\n")
+
+
+def apply_case(files: Files, form: Form, fitted: FittedCalibrator, out: Path, root: Path) -> int:
+    """Calibrate one case and write it, its mask last; a case whose last file is there is done.
+
+    Returns:
+        How many foreground probabilities were rounded to zero.
+    """
+    chosen, beside = files_of(files, form.kind)
+    last = beside if beside is not None and beside.is_relative_to(root) else list(chosen.values())[-1]
+    if (out / last.relative_to(root)).is_file():
+        return 0
+    map_ = read_map(files, form)
+    probs = calibrated(map_, form, fitted)
+    properties = next(iter(chosen.values())).with_suffix(".pkl")
+    if map_.properties is not None:
+        (out / properties.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(properties, out / properties.relative_to(root))
+    stored = _as_logits(probs, map_, form) if form.logits else probs
+    write_map(map_, stored, form, out, root)
+    if beside is not None and beside.is_relative_to(root):
+        mask = read_array(beside)
+        labels = hard_labels(probs, form)
+        if labels.shape != mask.array.shape:
+            raise DataError(f"{beside}: shape {mask.array.shape}, but its map's is {labels.shape}.")
+        write_labels(out / beside.relative_to(root), labels, mask, len(form.classes) == 2)
+    levels = levels_of(map_.stored[0][1].array.dtype)
+    foreground = probs if form.regions else probs[1:]
+    return int(((foreground > 0) & (foreground * levels < 0.5)).sum()) if levels else 0
+
+
+def calibrated(map_: Map, form: Form, fitted: FittedCalibrator) -> np.ndarray:
+    """The calibrated probabilities of a case."""
+    dtype = map_.stored[0][1].array.dtype
+    parts = []
+    for probs, calibrator in zip(split(map_.probs, form), fitted.calibrators, strict=True):
+        given = above_zero(torch.from_numpy(probs), dtype)
+        parts.append(calibrator(given[None])[0].numpy())
+    return join(parts, form)
+
+
+def _as_logits(probs: np.ndarray, map_: Map, form: Form) -> np.ndarray:
+    """Numbers whose softmax (or sigmoid, for channels of their own) is `probs`."""
+    tiny = np.finfo(np.float32).tiny
+    logs = np.log(np.maximum(probs, tiny))
+    if form.regions or len(map_.place) == 1:
+        return logs - np.log(np.maximum(1 - probs, np.finfo(np.float32).eps / 2))
+    return logs

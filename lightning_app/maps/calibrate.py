@@ -1,0 +1,238 @@
+"""`calibrate --probs`: fit a post-hoc calibrator to stored maps, judge it by cross-fitting, keep it in a file."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import metrics
+import models
+from lightning_app.calibration.calibrate import CLASSES, build
+from lightning_app.errors import UserError
+from lightning_app.maps.fitted import FittedCalibrator, digest
+from lightning_app.maps.folder import Case, Folder, add_options, describe, open_folder
+from lightning_app.maps.pairing import Pair
+from lightning_app.maps.problems import above_zero, names_of, problems_of
+from models import Calibrator
+
+FOLDS = 5
+TABLE = ("dice", "nll", "brier", "ece", "ece_classwise", "ece_foreground")
+LOWER = ("nll", "brier", "ece")  # that no calibration may make worse unsaid
+
+
+def main(args: list[str]) -> int:
+    """Run the command.
+
+    Args:
+        args: Arguments after `calibrate`.
+
+    Raises:
+        UserError: If maps and labels do not fit, or the fit runs off.
+    """
+    options, rest = _parser().parse_known_args(args)
+    arguments = _method_options(rest)
+    folder = open_folder(options)
+    if folder.hard:
+        raise UserError(f"--probs {options.probs}: hard masks hold no probabilities to calibrate")
+    say(*describe(folder, options))
+    arguments = calibrator_arguments(options.method, arguments, folder)
+    fits = CrossFit(folder, options.method, arguments)
+    fits.run()
+    final = fits.final
+    before, after = fits.judge()
+    say("", *comparison(options.method, before, after, folder))
+    paths = {pair.name: pair.maps.all for pair in folder.pairs.pairs}
+    digests = {digest(files): name for name, files in paths.items()}
+    out = Path(options.out)
+    FittedCalibrator(options.method, arguments, final, folder.form, digests).save(out)
+    say(f"kept in   {out}; python -m lightning_app apply {out} --probs TEST_MAPS --out CALIBRATED_MAPS")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lightning_app calibrate",
+        allow_abbrev=False,
+        description="Fit a post-hoc calibrator to a folder of probability maps with labels, cases that no network was "
+        "trained on. Before and after are judged by cross-fitting: no case judges a fit that saw it.",
+    )
+    add_options(parser)
+    parser.add_argument("--method", choices=tuple(CLASSES), default="temperature", help="the kind of calibrator")
+    parser.add_argument("--out", required=True, metavar="FILE", help="file to keep the calibrator in")
+    parser.epilog = "Further arguments of the method's class in models: --options.NAME VALUE, as --options.gamma 2"
+    return parser
+
+
+def _method_options(rest: list[str]) -> dict[str, Any]:
+    """`--options.NAME VALUE` pairs.
+
+    Raises:
+        UserError: For any other argument.
+    """
+    found: dict[str, Any] = {}
+    words = [part for word in rest for part in word.split("=", 1)]
+    for name, value in zip(words[::2], [*words[1::2], ""], strict=False):
+        if not name.startswith("--options.") or not value:
+            raise UserError(f"calibrate --probs does not know {name}; --help lists what it knows")
+        found[name.removeprefix("--options.")] = yaml.safe_load(value)
+    return found
+
+
+def calibrator_arguments(method: str, options: dict[str, Any], folder: Folder) -> dict[str, Any]:
+    """What each calibrator is built with.
+
+    Raises:
+        UserError: If the method needs what only the user can tell.
+    """
+    arguments: dict[str, Any] = {"num_classes": 2 if folder.form.regions else len(folder.form.classes)}
+    if method in ("image_temperature", "local_temperature"):
+        arguments |= {"in_channels": 0, "spatial_dims": folder.form.dims}
+    if method == "dicepp_inverse" and "gamma" not in options:
+        raise UserError("--method dicepp_inverse undoes the DSC++ loss: give its exponent, as --options.gamma 2")
+    return arguments | options
+
+
+class CrossFit:
+    """Calibrators fitted on all cases but those of a fold, and one on all.
+
+    Args:
+        folder: Maps and labels.
+        method: Name of the method.
+        arguments: What each calibrator is built with.
+    """
+
+    def __init__(self, folder: Folder, method: str, arguments: dict[str, Any]) -> None:
+        self.folder = folder
+        self.cases = folder.pairs.pairs
+        self.folds = min(FOLDS, len(self.cases)) if len(self.cases) > 1 else 0
+        self.problems = names_of(folder.form)
+        self.calibrators = [[build(method, arguments) for _ in self.problems] for _ in range(self.folds + 1)]
+        self.found: dict[str, int] = {}
+
+    @property
+    def final(self) -> list[Calibrator]:
+        """Fitted on all cases, one a problem."""
+        return self.calibrators[-1]
+
+    def fold(self, index: int) -> int:
+        """The fold that a case is judged in; every case has one."""
+        return index % self.folds if self.folds else -1
+
+    def run(self) -> None:
+        """Fit all, in one pass over the cases where the method needs no more.
+
+        Raises:
+            UserError: If a fit runs off, or tells less than the frequencies of the classes.
+        """
+        reports = self._passes() if isinstance(self.final[0], models.LocalTemperatureScaling) else self._one_pass()
+        for (name, _), calibrator, report in zip(self.problems, self.final, reports, strict=True):
+            of = f"{name}: " if name else ""
+            if calibrator.runaway:
+                raise UserError(f"{of}{calibrator.runaway}; nothing was kept")
+            if report.nll_before > report.nll_frequencies and report.nll_after > 0.999 * report.nll_frequencies:
+                raise UserError(
+                    f"{of}the maps tell less of the labels than the frequencies of the classes do (NLL "
+                    f"{report.nll_before:.4f} and {report.nll_frequencies:.4f}): are classes or cases mixed up?"
+                )
+
+    def _one_pass(self) -> list[models.FitReport]:
+        samples = [[calibrator.begin() for calibrator in own] for own in self.calibrators]
+        for index, pair in enumerate(self.cases):
+            case = self.folder.read(pair)
+            self._count(case)
+            for fold, (calibrators, sums) in enumerate(zip(self.calibrators, samples, strict=True)):
+                if fold == self.folds or fold != self.fold(index):
+                    for calibrator, sample, one in zip(calibrators, sums, fit_cases(case, self.folder), strict=True):
+                        calibrator.add(one, sample)
+        return [
+            [calibrator.finish(sample) for calibrator, sample in zip(calibrators, sums, strict=True)]
+            for calibrators, sums in zip(self.calibrators, samples, strict=True)
+        ][-1]
+
+    def _passes(self) -> list[models.FitReport]:
+        """Fits that pass over the cases many times read them anew each time."""
+        reports = []
+        for fold, calibrators in enumerate(self.calibrators):
+            kept = [c for index, c in enumerate(self.cases) if fold == self.folds or fold != self.fold(index)]
+            reports = [c.fit(Stream(self.folder, kept, number)) for number, c in enumerate(calibrators)]
+        return reports
+
+    def judge(self) -> tuple[list[dict[str, float]], list[dict[str, float]] | None]:
+        """The numbers of each problem before, and after by calibrators that did not see the case; None for one case."""
+        before = [metrics.Scorer(len(names), names) for _, names in self.problems]
+        after = [metrics.Scorer(len(names), names) for _, names in self.problems]
+        for index, pair in enumerate(self.cases):
+            case = self.folder.read(pair)
+            of_fold = self.calibrators[self.fold(index)]
+            given = problems_of(case, self.folder.form)
+            for k, (problem, one) in enumerate(zip(given, fit_cases(case, self.folder), strict=True)):
+                spacing = case.label.spacing
+                before[k].add(before[k].score(problem.probs, problem.target, spacing))
+                if self.folds:
+                    calibrated = of_fold[k](one.probs)[0]
+                    after[k].add(after[k].score(calibrated, problem.target, spacing))
+        return _numbers(before), _numbers(after) if self.folds else None
+
+    def _count(self, case: Case) -> None:
+        for name, number in case.map.found.items():
+            self.found[name] = self.found.get(name, 0) + number
+
+
+class Stream:
+    """Cases of one problem, read anew each time they are passed over."""
+
+    def __init__(self, folder: Folder, cases: Sequence[Pair], problem: int) -> None:
+        self.folder, self.cases, self.problem = folder, cases, problem
+
+    def __iter__(self) -> Iterator[models.Case]:
+        for pair in self.cases:
+            yield fit_cases(self.folder.read(pair), self.folder)[self.problem]
+
+
+def fit_cases(case: Case, folder: Folder) -> list[models.Case]:
+    """Each problem of a case as calibrators take it."""
+    dtype = case.map.stored[0][1].array.dtype
+    return [models.Case(above_zero(p.probs, dtype)[None], p.target[None]) for p in problems_of(case, folder.form)]
+
+
+def _numbers(scorers: Sequence[metrics.Scorer]) -> list[dict[str, float]]:
+    return [{key: float(value) for key, value in scorer.compute().items()} for scorer in scorers]
+
+
+def comparison(
+    method: str, before: list[dict[str, float]], after: list[dict[str, float]] | None, folder: Folder
+) -> list[str]:
+    """The table before and after, and what is to be said of it."""
+    if after is None:
+        return ["WARNING   one case: there is none to judge the fit by; give more cases"]
+    lines: list[str] = []
+    for (name, _), old, new in zip(names_of(folder.form), before, after, strict=True):
+        cases = len(folder.pairs.pairs)
+        head = f"{name + ': ' if name else ''}{method}, {cases} cases, each judged by a fit without it"
+        lines += [f"{head:<44}{'before':>10}{'after':>10}"]
+        keys = [key for row in TABLE for key in (row, f"{row}_pooled") if key in old]
+        lines += [f"  {key:<42}{old[key]:>10.5f}{new[key]:>10.5f}" for key in keys]
+        lines += warnings_of(old, new)
+    return lines
+
+
+def warnings_of(old: dict[str, float], new: dict[str, float]) -> list[str]:
+    """A line for each proper score and ECE that gets worse, for a Dice that falls, and where nothing helps."""
+    keys = [key for row in LOWER for key in (row, f"{row}_pooled")]
+    told = [
+        f"WARNING   {key} gets worse: {old[key]:.5f} to {new[key]:.5f}" for key in keys if new[key] > old[key] * 1.0001
+    ]
+    if new["dice"] < old["dice"] - 0.001:
+        told.append(f"WARNING   Dice falls: {old['dice']:.4f} to {new['dice']:.4f}")
+    if not any(new[key] < old[key] * 0.99 for key in keys):
+        told.append("keep it as it is: neither NLL, Brier score nor ECE gains one percent")
+    return told
+
+
+def say(*lines: str) -> None:
+    """Print lines."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()

@@ -1,0 +1,80 @@
+"""The file between `calibrate --probs` and `apply`: calibrators, the form of the maps, what they were fitted on."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_app.calibration.calibrate import build
+from lightning_app.errors import UserError
+from lightning_app.files import write_atomic
+from lightning_app.maps.reading import Form
+from models import Calibrator
+
+KEY = "calibrated_maps"
+
+
+@dataclass(frozen=True)
+class FittedCalibrator:
+    """Calibrators of a folder's maps.
+
+    Attributes:
+        method: Name of the method.
+        arguments: What each calibrator was built with.
+        calibrators: One, or one a region.
+        form: Form of the maps of the fit.
+        digests: Digest of each map file of the fit to the case's name.
+    """
+
+    method: str
+    arguments: dict[str, Any]
+    calibrators: list[Calibrator]
+    form: Form
+    digests: dict[str, str]
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        content = {
+            KEY: {
+                "method": self.method,
+                "arguments": self.arguments,
+                "states": [calibrator.state_dict() for calibrator in self.calibrators],
+                "form": asdict(self.form),
+                "digests": self.digests,
+            }
+        }
+        write_atomic(path, lambda part: torch.save(content, part))
+
+    @classmethod
+    def load(cls, path: Path) -> "FittedCalibrator":
+        """Read a file; nothing in it is run.
+
+        Raises:
+            UserError: If it is none that `calibrate --probs` wrote.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)[KEY]
+            form = content["form"]
+            form = Form(**{**form, "classes": tuple(form["classes"]), "order": tuple(form["order"])})
+            calibrators = [build(content["method"], content["arguments"]) for _ in content["states"]]
+            for calibrator, state in zip(calibrators, content["states"], strict=True):
+                calibrator.load_state_dict(state)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; calibrate --probs ... --out {path} makes it") from None
+        except Exception as error:  # torch raises anything over a file that is no checkpoint
+            reason = "a checkpoint of a training has its calibrator applied by predict" if path.is_file() else error
+            raise UserError(f"{path}: no calibrator of calibrate --probs ({reason})") from error
+        done = [calibrator.requires_grad_(False) for calibrator in calibrators]
+        return cls(content["method"], content["arguments"], done, form, content["digests"])
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Digest of the contents of files."""
+    found = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        with path.open("rb") as file:
+            found.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
+    return found.hexdigest()

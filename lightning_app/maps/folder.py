@@ -1,0 +1,324 @@
+"""A folder of predictions with its labels: what form it has, which cases, and one case after the other."""
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datamodules import DataError
+from datamodules.masks import IGNORE
+from lightning_app.errors import UserError
+from lightning_app.maps import nnunet, values
+from lightning_app.maps.grid import arrangements, check_mask, hard_labels, on_grid, unlike
+from lightning_app.maps.labels import CODINGS, Coding, Label, read_label
+from lightning_app.maps.pairing import Files, Pair, Pairs, ending_of, find, group_classes, pair
+from lightning_app.maps.reading import KINDS, Form, Map, files_of, read_map
+from lightning_app.maps.storage import KEYS, NUMPY, TIFF, VOLUMES, read_array
+
+PEEKED = 3  # cases from which the form of a folder is told
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case, ready to be scored: probabilities (K, *S) or regions (R, *S), labels (*S), and what was doubtful."""
+
+    name: str
+    probs: np.ndarray
+    label: Label
+    map: Map
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Predictions with labels.
+
+    Attributes:
+        pairs: The cases, and what was left over.
+        form: What the maps have in common.
+        coding: How labels hold classes.
+        hard: The maps are hard masks: no probabilities.
+        resample: Bring maps on other grids to that of their label.
+    """
+
+    pairs: Pairs
+    form: Form
+    coding: Coding
+    hard: bool
+    resample: bool
+
+    def read(self, case: Pair) -> Case:
+        """Read and check a case.
+
+        Raises:
+            DataError: If a file is not what it should be; the message names it.
+        """
+        label = read_label(case.label, self.coding, case.valid)
+        chosen, beside = files_of(case.maps, self.form.kind)
+        path = next(iter(chosen.values()))
+        if self.hard:
+            map_ = hard_map(path, self.form)
+        else:
+            map_ = read_map(case.maps, self.form, label.array.shape)
+            if beside is not None:
+                check_mask(map_, self.form, path, beside)
+        case_ = Case(case.name, on_grid(map_, label, path, self.resample), label, map_)
+        counted = label.array != IGNORE
+        foreground = case_.probs if self.form.regions else case_.probs[1:]
+        values.count_extremes(foreground if counted.all() else foreground[:, counted], map_.found)
+        return case_
+
+
+def hard_map(path: Path, form: Form) -> Map:
+    """A hard mask as one-hot maps, which only overlap and surfaces are read from.
+
+    Raises:
+        DataError: If it holds numbers that are no class.
+    """
+    stored = read_array(path)
+    array = stored.array
+    if array.ndim == form.dims + 1:
+        axis = int(np.argmin([abs(size - len(form.classes)) for size in array.shape]))
+        array = np.moveaxis(array, axis, 0).argmax(0)
+    top = float(array.max(initial=0))
+    if len(form.classes) == 2 and top > 1:
+        array = array > top / 2
+    if not (np.asarray(array) % 1 == 0).all() or top < 0 or int(array.max(initial=0)) >= len(form.classes):
+        raise DataError(f"{path}: holds {top:g}, but there are {len(form.classes)} classes and hard masks are scored.")
+    one_hot = np.stack([array == k for k in range(len(form.classes))]).astype(np.float32)
+    if form.turned:
+        one_hot = one_hot.transpose(0, 3, 2, 1)
+    return Map(one_hot, stored.affine, [(path, stored)], list(range(len(form.classes))), 0)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say where maps and labels lie and how they hold classes."""
+    add = parser.add_argument
+    add("--probs", required=True, metavar="DIR|PATTERN", help="probability maps; a pattern holds {name}, maybe {class}")
+    add("--labels", required=True, metavar="DIR|PATTERN", help="their labels")
+    add("--valid", metavar="PATTERN", help="masks of what counts, as a field of view")
+    add("--classes", metavar="NAMES", help="class names, background first, as background,vessel")
+    add("--regions", metavar="REGIONS", help="maps are sigmoids of regions that overlap: 'whole=1,2,3;core=2,3'")
+    add("--format", choices=tuple(KINDS), help="form of the maps, where it is not told apart by itself")
+    add("--axes", choices=("xyz", "zyx"), help="axes of volumes in .npy and .npz, where their shape does not tell")
+    add("--logits", type=flag, default=False, metavar="true|false", help="the values are logits")
+    add("--resample", type=flag, default=False, metavar="true|false", help="bring maps to the grid of their labels")
+    add("--label_coding", choices=CODINGS, help="how labels hold classes, as ImageFolder's coding")
+    add("--label_values", type=numbers, metavar="VALUES", help="stored value of each class, as 0,255")
+    add("--label_threshold", type=int, default=127, metavar="GREY", help="grey value above which is foreground")
+    add("--label_colours", type=colours, metavar="COLOURS", help="colour of each class, as [[0,0,0],[255,0,0]]")
+    add("--ignore", type=int, metavar="VALUE", help="stored value of voxels that do not count, as 255")
+
+
+def flag(text: str) -> bool:
+    """True or false.
+
+    Raises:
+        ArgumentTypeError: For anything else.
+    """
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas, with or without brackets."""
+    return tuple(int(part) for part in text.strip("[]() ").split(",") if part.strip())
+
+
+def colours(text: str) -> tuple[tuple[int, ...], ...]:
+    """Triples of whole numbers, as [[0,0,0],[255,0,0]].
+
+    Raises:
+        ArgumentTypeError: If the numbers are no triples.
+    """
+    flat = numbers(text.replace("[", "").replace("]", ""))
+    if len(flat) % 3:
+        raise argparse.ArgumentTypeError(f"{text!r} holds no triples, as [[0,0,0],[255,0,0]]")
+    return tuple(flat[k : k + 3] for k in range(0, len(flat), 3))
+
+
+def open_folder(options: argparse.Namespace) -> Folder:
+    """Find the cases and tell from the first few what form they have.
+
+    Raises:
+        UserError: If maps and labels do not pair, or an option does not fit.
+        DataError: If a file is not what it should be.
+    """
+    maps, labels = find(options.probs, "--probs"), find(options.labels, "--labels")
+    valid = find(options.valid, "--valid") if options.valid else None
+    facts = nnunet.read_labels(next(iter(maps.values())).all[0].parent)
+    classes, regions = class_names(options, facts)
+    maps, labels = group_classes(maps, classes, labels), group_classes(labels, classes, maps)
+    images = find(options.images, "--images") if getattr(options, "images", None) else None
+    pairs = pair(maps, labels, valid, images)
+    coding = Coding(
+        classes, regions, options.label_coding, options.label_values, options.label_threshold, options.label_colours,
+        options.ignore if options.ignore is not None or facts is None else facts.ignore,
+    )  # fmt: skip
+    peeked = [(case, read_label(case.label, coding, case.valid)) for case in pairs.pairs[:PEEKED]]
+    form = _form(peeked, classes, regions, options, tuple(facts.order) if facts else ())
+    hard = options.format == "mask" or (options.format is None and _are_hard(peeked, form))
+    folder = Folder(pairs, form, coding, hard, options.resample)
+    if not hard:
+        _check_arrangement([folder.read(case) for case, _ in peeked], form)
+    return folder
+
+
+def class_names(
+    options: argparse.Namespace, facts: nnunet.Labels | None
+) -> tuple[tuple[str, ...], dict[str, list[int]] | None]:
+    """Names of the classes, and the regions, from the options or nnU-Net's dataset.json.
+
+    Raises:
+        UserError: If nobody tells the classes, or there are fewer than two or two of one name.
+    """
+    regions = _parse_regions(options.regions) if options.regions else None
+    if regions is None and facts is not None and facts.regions is not None:
+        regions = facts.regions
+    given = tuple(name.strip() for name in options.classes.strip("[]").split(",")) if options.classes else ()
+    if regions:
+        return (given[0] if given else "background", *regions), regions
+    names = given or tuple(facts.names if facts else ())
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        raise UserError(f"--classes {options.classes or ''}: give two or more different names, background first")
+    return names, None
+
+
+def _parse_regions(text: str) -> dict[str, list[int]]:
+    try:
+        parts = [part.split("=") for part in text.split(";") if part.strip()]
+        return {name.strip(): list(numbers(united)) for name, united in parts}
+    except ValueError:
+        raise UserError(f"--regions {text!r}: write 'whole=1,2,3;core=2,3'") from None
+
+
+def _form(
+    peeked: Sequence[tuple[Pair, Label]],
+    classes: tuple[str, ...],
+    regions: dict[str, list[int]] | None,
+    options: argparse.Namespace,
+    order: tuple[int, ...],
+) -> Form:
+    """What the maps have in common."""
+    case, label = peeked[0]
+    chosen, beside = files_of(case.maps, options.format)
+    path = next(iter(chosen.values()))
+    kind = options.format or _kind(path, beside)
+    dims = label.array.ndim
+    turned = options.axes == "zyx"
+    if options.axes is None and ending_of(path) in NUMPY and dims == 3 and label.volume:
+        volumes = beside is None or ending_of(beside) in VOLUMES
+        turned = volumes if kind == "nnunet" else all(_only_reversed(c, own, classes) for c, own in peeked)
+    return Form(kind, classes, dims, regions, order, options.logits, turned)
+
+
+def _kind(path: Path, beside: Path | None) -> str:
+    """The form that an ending, the name of the array, or the company of a file tells."""
+    ending = ending_of(path)
+    if ending == ".npz":
+        alone = beside is None and not path.with_suffix(".pkl").is_file()
+        return "npy" if alone or read_array(path).key not in KEYS else "nnunet"
+    if ending in NUMPY:
+        return "npy"
+    if ending in TIFF:
+        return "tiff"
+    return "nifti" if ending in VOLUMES else "png"
+
+
+def _only_reversed(case: Pair, label: Label, classes: Sequence[str]) -> bool:
+    """Whether the shape of an array fits the label from behind alone, as SimpleITK has axes."""
+    path = next(iter(files_of(case.maps, "npy")[0].values()))
+    shape, wanted = read_array(path).array.shape, label.array.shape
+    spatial = {shape} if len(shape) == len(wanted) else {shape[1:], shape[:-1]}
+    return wanted not in spatial and wanted[::-1] in spatial
+
+
+def _are_hard(peeked: Sequence[tuple[Pair, Label]], form: Form) -> bool:
+    """Whether the files of the first cases are hard masks."""
+    if form.kind == "nnunet" or form.logits or form.regions:
+        return False
+    paths = [next(iter(files_of(case.maps, form.kind)[0].values())) for case, _ in peeked]
+    arrays = [read_array(path).array for path in paths]
+    return values.looks_hard(arrays, len(form.classes), arrays[0].ndim > form.dims)
+
+
+def _check_arrangement(cases: Sequence[Case], form: Form) -> None:
+    """Hold the first cases against their labels, where all agree with another arrangement and hardly with this one.
+
+    Raises:
+        DataError: If so.
+    """
+
+    def off(case: Case, turn: Callable[[np.ndarray], np.ndarray] = lambda probs: probs) -> float:
+        counts = case.label.array != IGNORE
+        return unlike(hard_labels(turn(case.probs), form) * counts, case.label.array * counts)
+
+    if form.regions or min(map(off, cases)) < 0.8:
+        return
+    for name, turn in arrangements(cases[0].probs, form):
+        same = all(turn(case.probs).shape == case.probs.shape for case in cases)
+        if same and max(off(case, turn) for case in cases) < 0.5:
+            path = cases[0].map.stored[0][0]
+            raise DataError(
+                f"{path}: the map hardly meets its label, and does with {name}. Write it as its label lies."
+            )
+
+
+def describe(folder: Folder, options: argparse.Namespace) -> list[str]:
+    """What is said before anything is computed: pairs, orphans, form, order of the classes."""
+    pairs, form = folder.pairs, folder.form
+    kind = "hard masks" if folder.hard else {"png": "images", "npy": "NumPy arrays"}.get(form.kind, form.kind)
+    lines = [f"maps      {options.probs}: {kind}, {_shown(p.name for p in pairs.pairs)}"]
+    lines += [f"labels    {options.labels}"]
+    if options.valid:
+        lines += [f"counted   where {options.valid} is set"]
+    if form.regions:
+        united = "; ".join(f"{name} = labels {', '.join(map(str, n))}" for name, n in form.regions.items())
+        lines += [f"regions   {united}: sigmoids, each a two-class problem of its own"]
+    else:
+        lines += [f"classes   {', '.join(f'{k} {name}' for k, name in enumerate(form.classes))}"]
+    if form.turned:
+        lines += ["axes      z, y, x in the files, turned to the x, y, z of the labels"]
+    if pairs.maps_alone:
+        lines += [f"WARNING   {len(pairs.maps_alone)} maps have no label: {_shown(pairs.maps_alone)}"]
+    if pairs.labels_alone:
+        lines += [f"WARNING   {len(pairs.labels_alone)} labels have no map: {_shown(pairs.labels_alone)}"]
+    if folder.hard:
+        lines += ["WARNING   hard masks hold no probabilities: overlap and surface distances only, no calibration"]
+    return lines
+
+
+def findings(found: Mapping[str, int], cases: int) -> list[str]:
+    """What was doubtful over all cases, a line each."""
+    told = []
+    if found.get("values"):
+        zeros, ones = found.get("zeros", 0) / found["values"], found.get("ones", 0) / found["values"]
+        bits = "".join(f"stored in {n} bits; " for n in (8, 16) if found.get(f"bits_{n}"))
+        if bits or zeros + ones > 0.001:
+            told.append(f"{bits}{zeros:.2%} of the foreground probabilities are exactly 0, {ones:.2%} exactly 1")
+    if found.get("uneven"):
+        told.append(f"WARNING   sums over the classes are off 1 in {found['uneven']:,} voxels: renormalised")
+    if found.get("empty"):
+        told.append(f"WARNING   {found['empty']:,} voxels have no probability in any class: taken as background")
+    if found.get("clipped"):
+        told.append(f"WARNING   {found['clipped']:,} values lay a little outside [0, 1]: clipped")
+    if found.get("resampled"):
+        told.append(f"WARNING   {found['resampled']} of {cases} maps were resampled to the grid of their labels")
+    if found.get("masks_unlike"):
+        told.append(
+            f"WARNING   in {found['masks_unlike']} of {cases} cases the hard mask beside the map is not its largest "
+            "probability (post-processed?): the map is scored"
+        )
+    return told
+
+
+def _shown(names: Iterable[str]) -> str:
+    held = list(names)
+    return f"{len(held)} cases, {', '.join(held[:3])}{' ...' if len(held) > 3 else ''}"
+
+
+def files_by_name(folder: Folder) -> dict[str, Files]:
+    """The map files of each case."""
+    return {case.name: case.maps for case in folder.pairs.pairs}

@@ -1,0 +1,158 @@
+"""A case's label on its own grid, under the codings of `ImageFolder`; with regions the numbers that regions unite."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datamodules import DataError, readers
+from datamodules.masks import IGNORE, Binary, Colour, Index, MaskCoding, PerClass
+from lightning_app.errors import UserError
+from lightning_app.maps.pairing import Files, ending_of
+from lightning_app.maps.storage import NUMPY, VOLUMES, read_array
+
+CODINGS = ("binary", "index", "files", "colour")
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How label files hold classes; the options that begin with `label_`.
+
+    Attributes:
+        classes: Class names, background first.
+        regions: Region name to the numbers that it unites, or None.
+        coding: One of `CODINGS`; left out, a file of class numbers is read as such, and other two-class images are
+            grey values to be cut.
+        values: Stored value of each class under "index".
+        threshold: Grey value above which a pixel is foreground.
+        colours: Red, green and blue of each class under "colour".
+        ignore: Stored value of voxels that do not count, or None.
+    """
+
+    classes: tuple[str, ...]
+    regions: dict[str, list[int]] | None = None
+    coding: str | None = None
+    values: tuple[int, ...] | None = None
+    threshold: int = 127
+    colours: tuple[tuple[int, int, int], ...] | None = None
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.values is not None and len(self.values) != len(self.classes):
+            raise UserError(f"--label_values {list(self.values)} must give a value for each of {list(self.classes)}")
+        if self.coding == "binary" and len(self.classes) != 2:
+            raise UserError(f"--label_coding binary means two classes, --classes names {len(self.classes)}")
+        if (self.coding == "colour") != (self.colours is not None):
+            raise UserError("--label_coding colour and --label_colours go together")
+        if self.colours is not None and len(self.colours) != len(self.classes):
+            raise UserError(f"--label_colours must give a colour for each of {list(self.classes)}")
+
+    def numbers(self) -> Index:
+        """The rule for files of numbers: only those declared may occur."""
+        if self.regions:
+            known = {0, *(number for united in self.regions.values() for number in united)}
+            mapping = {number: number for number in known}
+        else:
+            mapping = {value: k for k, value in enumerate(self.values or range(len(self.classes)))}
+        if self.ignore is not None:
+            mapping[self.ignore] = IGNORE
+        return Index(max(*mapping.values(), 1) + 1, mapping)
+
+
+@dataclass(frozen=True)
+class Label:
+    """A case's label.
+
+    Attributes:
+        array: (*S) uint8, 255 where nothing counts.
+        affine: 4x4 matrix from indices to mm, for volumes.
+        spacing: Distance between neighbours along each axis.
+        volume: Read by a reader of volumes, whose axes are (x, y, z).
+    """
+
+    array: np.ndarray
+    affine: np.ndarray | None
+    spacing: tuple[float, ...]
+    volume: bool
+
+
+def read_label(files: Files, coding: Coding, valid: Path | None = None) -> Label:
+    """Read a label, with the field of view that a mask gives.
+
+    Raises:
+        DataError: If a file cannot be read, holds a value that is no class, or the mask has another size.
+    """
+    paths = _ordered(files, coding)
+    ending = ending_of(paths[0])
+    if ending in VOLUMES:
+        volume = readers.read_volume(paths[0], labels=True)
+        arrays = [volume.array, *(readers.read_volume(path, labels=True).array for path in paths[1:])]
+        label = Label(_decoded(arrays, paths, coding), volume.affine, volume.spacing, True)
+    else:
+        arrays = _planes(paths, coding) if ending not in NUMPY else [read_array(path).array for path in paths]
+        array = _decoded(arrays, paths, coding)
+        label = Label(array, None, (1.0,) * array.ndim, False)
+    if valid is not None:
+        outside = _outside(valid)
+        if outside.shape != label.array.shape:
+            raise DataError(f"{valid}: shape {outside.shape}, but the label's is {label.array.shape}.")
+        label.array[outside] = IGNORE
+    return label
+
+
+def _ordered(files: Files, coding: Coding) -> list[Path]:
+    """The label files in the order of the classes.
+
+    Raises:
+        DataError: If there are several without `--label_coding files`.
+    """
+    if set(files.by_class) != {""}:
+        names = [name for name in coding.classes[1:] if name in files.by_class]
+        names = names or sorted(files.by_class, key=readers.natural)
+        return [files.by_class[name][0] for name in names]
+    paths = files.all
+    if len(paths) > 1 and coding.coding != "files":
+        raise DataError(f"{paths[0]}: {files.name} has {len(paths)} labels, as {paths[1].name}; narrow --labels.")
+    return paths
+
+
+def _planes(paths: Sequence[Path], coding: Coding) -> list[np.ndarray]:
+    """Images as the coding wants them: numbers where they are class numbers, else grey values or colours."""
+    if coding.coding in ("index", "colour"):
+        return [readers.read_mask(path, "labels") for path in paths]
+    if coding.coding is None and len(paths) == 1:
+        numbers = readers.read_mask(paths[0], "labels")
+        if numbers.ndim == 2 and _are_numbers(numbers, coding):
+            return [numbers]
+    return [readers.read_mask(path, "grey") for path in paths]
+
+
+def _are_numbers(array: np.ndarray, coding: Coding) -> bool:
+    return len(coding.classes) > 2 or coding.values is not None or int(array.max(initial=0)) <= 1
+
+
+def _decoded(arrays: Sequence[np.ndarray], paths: Sequence[Path], coding: Coding) -> np.ndarray:
+    if len(arrays) > 1:
+        if len(arrays) != len(coding.classes) - 1:
+            raise DataError(f"{paths[0]}: {len(arrays)} label files for {len(coding.classes) - 1} classes.")
+        top = max(int(array.max(initial=0)) for array in arrays)
+        return PerClass(coding.threshold if top > 1 else 0).decode(arrays, paths)
+    return _rule(arrays[0], coding).decode(arrays, paths)
+
+
+def _rule(array: np.ndarray, coding: Coding) -> MaskCoding:
+    """The rule for one file."""
+    if coding.colours is not None:
+        return Colour(coding.colours)
+    grey = coding.coding == "binary" or (
+        coding.coding is None and not coding.regions and not _are_numbers(array, coding) and coding.ignore is None
+    )
+    return Binary(coding.threshold) if grey else coding.numbers()
+
+
+def _outside(path: Path) -> np.ndarray:
+    """Where a mask of the field of view is zero (or not above the middle, for grey values)."""
+    volume = ending_of(path) in VOLUMES
+    array = readers.read_volume(path, labels=True).array if volume else readers.read_mask(path, "grey")
+    return array <= (127 if array.max(initial=0) > 1 else 0)

@@ -1,0 +1,223 @@
+"""Which file belongs to which case: a folder or a pattern with {name}, and the pairs that two of them make."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from datamodules import readers
+from lightning_app.errors import UserError
+
+ENDINGS = (
+    *readers.VOLUME_ENDINGS,
+    ".npz",
+    ".npy",
+    *(e for e in readers.IMAGE_ENDINGS if e not in readers.VOLUME_ENDINGS),
+)
+_PLACE = re.compile(r"(\{name\}|\{class\}|\*)")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one case: by the class that a name says, or under "" where no name says one."""
+
+    name: str
+    by_class: dict[str, list[Path]] = field(default_factory=dict)
+
+    @property
+    def all(self) -> list[Path]:
+        """Every file of the case."""
+        return [path for paths in self.by_class.values() for path in paths]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is known of one case: its maps, its label and what belongs to them."""
+
+    name: str
+    maps: Files
+    label: Files
+    valid: Path | None = None
+    image: Path | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Cases that have a map and a label, and what was left over on either side."""
+
+    pairs: list[Pair]
+    maps_alone: list[str]
+    labels_alone: list[str]
+
+
+def ending_of(path: Path) -> str:
+    """The known ending of a file in lower case, `.nii.gz` being one, or "" for a file of another kind."""
+    name = path.name.lower()
+    return next((end for end in ENDINGS if name.endswith(end)), "")
+
+
+def stem_of(path: Path) -> str:
+    """File name without its known ending."""
+    return path.name[: len(path.name) - len(ending_of(path))] if ending_of(path) else path.stem
+
+
+def find(text: str, option: str) -> dict[str, Files]:
+    """The files of each case, in the natural order of the names.
+
+    Args:
+        text: A folder, or a path with {name} for the case, {class} for a class's name or number, `*` for anything.
+        option: How the command line calls it, for messages.
+
+    Raises:
+        UserError: If there is nothing, or two files claim one place.
+    """
+    found = _in_folder(Path(text), option) if _PLACE.search(text) is None else _by_pattern(text, option)
+    if not found:
+        raise UserError(f"{option} {text}: no file with a known ending fits; known are {', '.join(ENDINGS)}")
+    return {name: found[name] for name in sorted(found, key=readers.natural)}
+
+
+def root_of(text: str) -> Path:
+    """The folder that a folder or pattern starts from."""
+    return Path(text) if _PLACE.search(text) is None else _compiled(text)[0]
+
+
+def group_classes(found: dict[str, Files], classes: Sequence[str], cases: Collection[str] = ()) -> dict[str, Files]:
+    """Take `<case>_<class>` or `<case>_<number>` files of a plain folder together, a file a class.
+
+    Args:
+        found: The files by their stems.
+        classes: Class names, background first; the background may lack a file.
+        cases: Names of the labels: a stem that is one of them is a case of its own.
+
+    Returns:
+        The files by case, or `found` where they are not named so.
+    """
+    if any(set(files.by_class) != {""} for files in found.values()) or any(name in cases for name in found):
+        return found
+    by_name = {f"_{name}": name for name in classes}
+    by_number = {f"_{k}": name for k, name in enumerate(classes)} if len(classes) > 2 or cases else {}
+    for suffixes in (by_name, by_number):
+        grouped = _by_suffix(found, suffixes, len(classes) - 1, cases)
+        if grouped:
+            return {name: grouped[name] for name in sorted(grouped, key=readers.natural)}
+    return found
+
+
+def pair(
+    maps: dict[str, Files],
+    labels: dict[str, Files],
+    valid: dict[str, Files] | None = None,
+    images: dict[str, Files] | None = None,
+) -> Pairs:
+    """Join by name.
+
+    Raises:
+        UserError: If no name is on both sides, or a case lacks its mask of the field of view.
+    """
+    both = [name for name in maps if name in labels]
+    if not both:
+        ours, theirs = list(maps)[:3], list(labels)[:3]
+        raise UserError(
+            f"no map has a label of the same name: maps are {', '.join(ours)}, labels {', '.join(theirs)}; "
+            "name the varying part by {name}, as --labels 'labels/{name}_gt.png'"
+        )
+    if valid is not None and (without := [name for name in both if name not in valid]):
+        raise UserError(f"--valid: no file for {len(without)} of {len(both)} cases, first {without[0]}")
+    pairs = [Pair(name, maps[name], labels[name], _one(valid, name), _one(images, name)) for name in both]
+    return Pairs(pairs, [n for n in maps if n not in labels], [n for n in labels if n not in maps])
+
+
+def _one(found: dict[str, Files] | None, name: str) -> Path | None:
+    files = found.get(name) if found else None
+    return files.all[0] if files else None
+
+
+def _by_pattern(text: str, option: str) -> dict[str, Files]:
+    """The files that a pattern names."""
+    if "{name}" not in text:
+        raise UserError(f"{option} {text}: must hold {{name}}, which stands for the case, or be a folder")
+    root, expression, depth = _compiled(text)
+    if not root.is_dir():
+        raise UserError(f"{option} {text}: no such folder {root}")
+    found: dict[str, Files] = {}
+    for path in _walk(root, depth):
+        match = expression.fullmatch(path.relative_to(root).as_posix())
+        if match:
+            parts = match.groupdict()
+            files = found.setdefault(parts["name"], Files(parts["name"]))
+            held = files.by_class.setdefault(parts.get("class") or "", [])
+            if held:
+                raise UserError(f"{option} {text}: {held[0]} and {path} are both {parts['name']}; narrow the pattern")
+            held.append(path)
+    return found
+
+
+def _compiled(text: str) -> tuple[Path, re.Pattern[str], int]:
+    """Folder before the first place, expression of what follows, and how many folders deep that lies."""
+    parts = PurePosixPath(text).parts
+    fixed = next(i for i, part in enumerate(parts) if _PLACE.search(part))
+    seen: set[str] = set()
+    pieces = []
+    for piece in _PLACE.split("/".join(parts[fixed:])):
+        if piece in ("{name}", "{class}"):
+            group = piece[1:-1]
+            pieces.append(f"(?P={group})" if group in seen else f"(?P<{group}>[^/]+?)")
+            seen.add(group)
+        else:
+            pieces.append("[^/]*" if piece == "*" else re.escape(piece))
+    return Path(*parts[:fixed]), re.compile("".join(pieces)), len(parts) - fixed
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    """Visible files exactly `depth` levels down."""
+    for path in sorted(folder.iterdir()):
+        if not readers.is_visible(path):
+            continue
+        if depth == 1 and path.is_file():
+            yield path
+        elif depth > 1 and path.is_dir():
+            yield from _walk(path, depth - 1)
+
+
+def _in_folder(folder: Path, option: str) -> dict[str, Files]:
+    """The files of a plain folder by their stems, or its sub-folders where each holds a case, as MONAI writes them."""
+    if not folder.is_dir():
+        raise UserError(f"{option} {folder}: no such folder; a pattern holds {{name}}, as {folder}/{{name}}.png")
+    paths = [path for path in _walk(folder, 1) if ending_of(path)]
+    if not paths:
+        return _in_sub_folders(folder, option)
+    found: dict[str, Files] = {}
+    for path in paths:
+        found.setdefault(stem_of(path), Files(stem_of(path))).by_class.setdefault("", []).append(path)
+    return found
+
+
+def _in_sub_folders(folder: Path, option: str) -> dict[str, Files]:
+    """A sub-folder a case with one file in it whose name begins with the folder's."""
+    found: dict[str, Files] = {}
+    for path in _walk(folder, 2):
+        name = path.parent.name
+        if ending_of(path) and path.name.startswith(name):
+            held = found.setdefault(name, Files(name)).by_class.setdefault("", [])
+            if held:
+                raise UserError(
+                    f"{option} {folder}: {held[0]} and {path} are both {name}; give a pattern with {{name}}"
+                )
+            held.append(path)
+    return found
+
+
+def _by_suffix(
+    found: dict[str, Files], suffixes: dict[str, str], least: int, cases: Collection[str]
+) -> dict[str, Files] | None:
+    """The files under their names less the suffix; None unless every file has one and every case enough of them."""
+    grouped: dict[str, Files] = {}
+    for stem, files in found.items():
+        suffix = max((end for end in suffixes if stem.endswith(end)), key=len, default="")
+        name = stem[: len(stem) - len(suffix)]
+        if not suffix or (cases and name not in cases):
+            return None
+        grouped.setdefault(name, Files(name)).by_class[suffixes[suffix]] = files.all
+    enough = all(len(files.by_class) >= least for files in grouped.values())
+    return grouped if enough else None

@@ -1,0 +1,69 @@
+"""What is scored and calibrated in a case: one problem of K classes, or a two-class problem a region."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_app.maps.folder import Case
+from lightning_app.maps.reading import Form
+from lightning_app.maps.storage import levels_of
+
+
+class Problem(NamedTuple):
+    """Probabilities (K, *S) and labels (*S) uint8, 255 where nothing counts."""
+
+    probs: Tensor
+    target: Tensor
+
+
+def names_of(form: Form) -> list[tuple[str, tuple[str, ...]]]:
+    """Of each problem: what to call it ("" where there is one), and its class names, background first."""
+    if form.regions is None:
+        return [("", form.classes)]
+    return [(region, (f"not {region}", region)) for region in form.regions]
+
+
+def problems_of(case: Case, form: Form) -> list[Problem]:
+    """The problems of a case."""
+    return [
+        Problem(torch.from_numpy(p), torch.from_numpy(t))
+        for p, t in zip(split(case.probs, form), targets(case, form), strict=True)
+    ]
+
+
+def split(probs: np.ndarray, form: Form) -> list[np.ndarray]:
+    """The probabilities of each problem."""
+    probs = np.ascontiguousarray(probs)
+    return [probs] if form.regions is None else [np.stack((1 - region, region)) for region in probs]
+
+
+def join(parts: Sequence[np.ndarray], form: Form) -> np.ndarray:
+    """The way back of `split`."""
+    return parts[0] if form.regions is None else np.stack([part[1] for part in parts])
+
+
+def targets(case: Case, form: Form) -> list[np.ndarray]:
+    """The labels of each problem."""
+    labels = case.label.array
+    if form.regions is None:
+        return [labels]
+    inside = [np.isin(labels, united) for united in form.regions.values()]
+    return [np.where(labels == 255, 255, one).astype(np.uint8) for one in inside]
+
+
+def above_zero(probs: Tensor, dtype: np.dtype) -> Tensor:
+    """Probabilities as a calibrator takes them: what was rounded to zero becomes half the smallest number that is not.
+
+    Args:
+        probs: (K, *S).
+        dtype: The type that they were stored in.
+    """
+    levels = levels_of(dtype)
+    least = 0.5 / levels if levels else 3e-8 if dtype == np.float16 else 0.0
+    if not least:
+        return probs
+    raised = probs.clamp_min(least)
+    return raised / raised.sum(0)

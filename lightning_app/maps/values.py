@@ -1,0 +1,144 @@
+"""Are these probabilities? What is not is refused, what is doubtful is counted and said."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from datamodules import DataError
+from lightning_app.maps.storage import levels_of
+
+SLACK = 1e-3  # how far rounding and interpolation may leave [0, 1], and sums 1
+Findings = Counter[str]
+
+
+def to_unit(array: np.ndarray, path: Path) -> np.ndarray:
+    """Numbers as stored to floating point, 8 and 16 bits as shares of their largest; whole numbers else are refused.
+
+    Raises:
+        DataError: For integers that are neither 8 nor 16 bits without sign.
+    """
+    if array.dtype == bool:
+        return array.astype(np.float32)
+    if top := levels_of(array.dtype):
+        return array.astype(np.float32) / top
+    if array.dtype.kind != "f":
+        raise DataError(
+            f"{path}: holds {array.dtype} up to {array.max(initial=0)}. Probabilities are floats, or 8 or 16 bits "
+            "without sign; --format mask scores hard masks."
+        )
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def from_logits(values: np.ndarray, path: Path, separate: bool) -> np.ndarray:
+    """Softmax over the classes, or the sigmoid of each channel where they are separate or there is one.
+
+    Raises:
+        DataError: If the values are probabilities already.
+    """
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low >= 0 and high <= 1 and (len(values) == 1 or np.allclose(values.sum(0), 1, atol=SLACK)):
+        raise DataError(f"{path}: values from {low:g} to {high:g} are probabilities already. Leave out --logits.")
+    if separate or len(values) == 1:
+        return 1 / (1 + np.exp(-values))
+    shifted = np.exp(values - values.max(0))
+    return shifted / shifted.sum(0)
+
+
+def checked(values: np.ndarray, path: Path, found: Findings) -> np.ndarray:
+    """Values in [0, 1]; a hair outside is clipped and counted.
+
+    Raises:
+        DataError: For NaN, infinity and values that are no probabilities.
+    """
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if not np.isfinite((low, high)).all():
+        raise DataError(f"{path}: holds NaN or infinity. Repair the map or leave the case out.")
+    if low < -SLACK or high > 1 + SLACK:
+        meant = "percent? divide by 100" if low >= 0 and 1.5 < high <= 100 else "logits? give --logits true"
+        raise DataError(f"{path}: values from {low:g} to {high:g} are no probabilities ({meant}).")
+    if low < 0 or high > 1:
+        found["clipped"] += int((values < 0).sum() + (values > 1).sum())
+        return np.clip(values, 0, 1)
+    return values
+
+
+def complete(values: np.ndarray, classes: int, path: Path) -> np.ndarray:
+    """Put the background before foreground maps that come without: what they leave of one.
+
+    Raises:
+        DataError: If the foreground maps together exceed one: then each is a sigmoid of its own.
+    """
+    if len(values) == classes:
+        return values
+    rest = 1 - values.sum(0, keepdims=True)
+    if float(rest.min(initial=0)) < -0.02:
+        raise DataError(
+            f"{path}: {len(values)} maps sum to {1 - float(rest.min()):.2f}: sigmoids of regions that overlap? "
+            "Give --regions, as 'whole=1,2,3;core=2,3'."
+        )
+    return np.concatenate((np.clip(rest, 0, 1), values))
+
+
+def normalised(probs: np.ndarray, rounding: float, found: Findings) -> np.ndarray:
+    """Probabilities that sum to one (to 0.001); sums that are off by more than rounding explains are counted.
+
+    Args:
+        probs: (K, *S).
+        rounding: By how much rounding may put a sum off.
+        found: Gets `uneven` (voxels), `empty` (voxels without any mass, which become background).
+    """
+    total = probs.sum(0, dtype=np.float32)
+    low, high = float(total.min(initial=1)), float(total.max(initial=1))
+    if max(1 - low, high - 1) <= SLACK:
+        return probs
+    if max(1 - low, high - 1) > rounding:
+        empty = total == 0
+        found["empty"] += int(empty.sum())
+        found["uneven"] += int((np.abs(total - 1) > rounding).sum() - empty.sum())
+        if empty.any():
+            probs = probs.copy()
+            probs[0][empty] = 1
+            total = np.where(empty, 1, total)
+    return probs / total
+
+
+def rounding_of(dtype: np.dtype, classes: int) -> float:
+    """By how much the sum of `classes` probabilities may be off 1 from the type that they were stored in."""
+    if top := levels_of(dtype):
+        return 1.01 * classes / top  # rounded down, as many writers do
+    step = {2: 2**-10, 4: 1e-4}.get(dtype.itemsize, 1e-6)
+    return step * classes
+
+
+def count_extremes(values: np.ndarray, found: Findings) -> None:
+    """Count the foreground probabilities that are exactly 0 and exactly 1."""
+    found["values"] += values.size
+    found["zeros"] += int(values.size - np.count_nonzero(values))
+    found["ones"] += int(np.count_nonzero(values == 1))
+
+
+def looks_hard(arrays: Iterable[np.ndarray], classes: int, stacked: bool) -> bool:
+    """Whether a few arrays hold labels (or zero and one) and no probabilities.
+
+    Args:
+        arrays: As stored.
+        classes: K.
+        stacked: Whether an axis of the arrays is that of the classes: then labels can only be one-hot.
+    """
+    return all(_is_hard(array, classes, stacked) for array in arrays)
+
+
+def _is_hard(array: np.ndarray, classes: int, stacked: bool) -> bool:
+    flat = array.reshape(-1)
+    if ((flat[:4096] != 0) & (flat[:4096] != flat.max(initial=0)) & (flat[:4096] % 1 != 0)).any():
+        return False  # the usual case, at once
+    values = np.unique(flat)
+    if len(values) > max(classes, 2):
+        return False
+    largest = float(values[-1]) if len(values) else 0.0
+    if stacked or classes == 2:
+        tops = (1, 255) if array.dtype.kind in "bui" else (1,)
+        return len(values) <= 2 and float(values[0]) in (0, largest) and largest in (0, *tops)
+    return bool((values % 1 == 0).all()) and float(values[0]) >= 0 and largest < classes
