@@ -191,6 +191,7 @@ class SegmentationData(LightningDataModule, ABC):
         absent_classes: list[str] | None = None,
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer cases than processes
         if batch_size < 1 or num_workers < 0:
             raise DataError(f"batch_size={batch_size}, num_workers={num_workers}: need at least 1 and 0.")
         if patches_per_case < 1:
@@ -424,6 +425,10 @@ class SegmentationData(LightningDataModule, ABC):
             )
             warnings.warn(f"{type(self).__name__}: {message} Prefer split=grouped.", stacklevel=2)
         return split
+
+    def use_split(self, split: splits.Split) -> None:
+        """Use this division of the cases instead of the one that the arguments ask for."""
+        self.subsets = split
 
     def _official(self, cases: Sequence[Case], sizes: Sequence[float]) -> splits.Split:
         parts: splits.Split = {subset: [c for c in cases if c.subset == subset] for subset in ("val", "test")}

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from lightning_app.errors import UserError
+from lightning_app.files import load_yaml, read_yaml
 from lightning_app.shipped import CONFIGS, find_config
+from lightning_app.training.processes import tell
 from lightning_app.training.run_folder import RunFolder
 
 KEYWORDS = ("best", "last")
@@ -16,22 +19,26 @@ def expand(args: list[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: If a run folder or checkpoint is not there.
-        ValueError: If `--resume` meets arguments that it does not go with.
+        UserError: If `--resume` meets arguments that it does not go with.
     """
     verb, rest = args[0], _found_configs(args[1:])
+    _check_documents(rest)
     runs_dir = _value(rest, "--runs_dir") or "runs"
     configs = [CONFIGS / "default.yaml"]
     resume = _value(rest, "--resume")
-    checkpoint = _value(rest, "--ckpt_path")
+    option = "--start_from" if _value(rest, "--ckpt_path") is None else "--ckpt_path"
+    checkpoint = _value(rest, option)
+    if option == "--start_from" and checkpoint is not None and (verb != "fit" or resume is not None):
+        raise UserError(f"--start_from {checkpoint} goes with fit, and without --resume and --ckpt_path")
     if resume is not None:
         if verb != "fit" or checkpoint is not None:
-            raise ValueError(f"--resume {resume} goes with fit, and without --ckpt_path")
+            raise UserError(f"--resume {resume} goes with fit, and without --ckpt_path")
         run = _existing_run(resume)
-        rest += [f"--ckpt_path={_existing(run.checkpoint('last'))}"]
+        rest += _checkpoint_to_go_on_from(run)
         configs.append(run.config)
     elif checkpoint is not None:
         path = resolve_checkpoint(checkpoint, runs_dir, verb)
-        rest = _replace(rest, "--ckpt_path", str(path))
+        rest = _replace(rest, option, str(path))
         folder = RunFolder.of_checkpoint(path)
         if folder is not None and not _names_config(rest):
             configs.append(folder.config)
@@ -54,11 +61,39 @@ def resolve_checkpoint(given: str, runs_dir: str, verb: str) -> Path:
     return _existing(Path(given))
 
 
+def _checkpoint_to_go_on_from(run: RunFolder) -> list[str]:
+    """The argument that names a run's newest sound checkpoint; none where the training ended before its first."""
+    from lightning_app.training.checkpoint_files import newest_sound
+
+    path, faults = newest_sound(run)
+    for fault in faults:
+        tell(f"{fault}; going on from {path}")
+    if path is None:
+        tell(f"{run} holds no checkpoint yet: its training starts from the beginning")
+        return []
+    return [f"--ckpt_path={path}"]
+
+
 def _existing_run(path: str) -> RunFolder:
     run = RunFolder(Path(path))
     if not run.config.is_file():
-        raise FileNotFoundError(f"{path} is no run folder: it has no config.yaml")
+        cure = "; its training ended before it was written: run the same command again" if run.path.is_dir() else ""
+        raise FileNotFoundError(f"{path} is no run folder: it has no config.yaml{cure}")
     return run
+
+
+def _check_documents(args: list[str]) -> None:
+    """Refuse YAML that blows up once its aliases are written out, before the parser meets it.
+
+    Raises:
+        UserError: If a file or a value is such a document.
+    """
+    for value in (arg.partition("=")[2] if arg.startswith("--") else arg for arg in args):
+        path = Path(value) if value.endswith((".yaml", ".yml")) else None
+        if path is not None and path.is_file():
+            read_yaml(path)
+        elif "&" in value and "*" in value:
+            load_yaml(value, value[:40])
 
 
 def _existing(path: Path) -> Path:

@@ -5,6 +5,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from lightning_app.errors import UserError, is_users
+
 if TYPE_CHECKING:
     from lightning_app.training.program import TrainingCLI
 
@@ -16,6 +18,7 @@ TRAINING_VERBS = {
     "calibrate": "fit a post-hoc calibrator on the validation cases and keep it with the checkpoint",
     "export": "write a checkpoint's network as ONNX, checked against the network",
 }
+STOPPED = 130
 OTHER_VERBS = {
     "evaluate": ("lightning_app.maps.evaluate", "score a folder of probability maps made by any program"),
     "apply": ("lightning_app.maps.apply", "write maps calibrated by what calibrate --probs kept"),
@@ -52,8 +55,11 @@ def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None
         return None
     try:
         return _dispatch(args, run)
+    except KeyboardInterrupt:
+        sys.stderr.write("lightning_app: stopped\n")
+        raise SystemExit(STOPPED) from None
     except Exception as error:
-        if debug or not _is_users(error):
+        if debug or not is_users(error):
             raise
         from lightning_app.wording import in_words
 
@@ -97,7 +103,7 @@ def _dispatch(args: list[str], run: bool) -> "TrainingCLI | None":
             raise SystemExit(code)
         return None
     if verb not in TRAINING_VERBS:
-        raise ValueError(f"unknown verb {verb!r}; choose from {', '.join([*TRAINING_VERBS, *OTHER_VERBS])}")
+        raise UserError(f"unknown verb {verb!r}; choose from {', '.join([*TRAINING_VERBS, *OTHER_VERBS])}")
     _offline_unless_chosen()
     from lightning_app.training.program import run_training
 
@@ -114,12 +120,6 @@ def _offline_unless_chosen() -> None:
 def _names_maps(args: list[str]) -> bool:
     """Whether `calibrate` is asked of stored maps and not of a checkpoint."""
     return any(arg.partition("=")[0] == "--probs" for arg in args)
-
-
-def _is_users(error: Exception) -> bool:
-    """Whether the error speaks of what the user gave; others are ours and keep their traceback."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, ValueError | OSError) or bool(kinds & {"MisconfigurationException", "ArgumentError"})
 
 
 def _fail(message: str) -> NoReturn:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_app.calibration.calibrate import CalibratingTrainer, restore
 from lightning_app.files import write_text
+from lightning_app.training.checkpoint_files import read_checkpoint
 from models import (
     Averaged,
     Calibrator,
@@ -55,7 +56,7 @@ class ProgramTrainer(CalibratingTrainer):
             raise ValueError("export needs --ckpt_path: a checkpoint, a run folder, or best or last of the newest run")
         channels = datamodule.in_channels  # type: ignore[attr-defined]
         shape = spatial_size(model, datamodule, size)
-        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(Path(ckpt_path))
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"], strict=False)
         path = Path(output) if output else Path(ckpt_path).with_suffix(".onnx")

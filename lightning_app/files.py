@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def write_atomic(path: Path, write: Callable[[Path], object], needed: int = 0) -
     Raises:
         DiskFull: If there is no room for it.
     """
-    part = path.with_name(f"{PART}{secrets.token_hex(8)}{path.suffix}")
+    part = path.with_name(part_name(path.suffix))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(part)
@@ -79,13 +80,28 @@ def write_text(path: Path, text: str) -> Path:
     return write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"), len(text))
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers staged under a folder that nobody writes to now."""
-    for part in folder.rglob(f"{PART}*"):
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
+def remove_leftovers(*folders: Path) -> None:
+    """Remove what writers on this machine staged in these folders and did not live to move to its place."""
+    for folder in folders:
+        for part in folder.glob(f"{PART}{socket.gethostname()}-*"):
+            writer = part.name.rsplit("-", 2)[1]
+            if writer.isdigit() and not _lives(int(writer)):
+                shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+
+
+def part_name(suffix: str = "") -> str:
+    """A name for what is staged, which tells the machine and the process that stages it."""
+    return f"{PART}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> Path:

@@ -15,7 +15,8 @@ from torch import Tensor
 import metrics
 import models
 from lightning_app.errors import UserError
-from lightning_app.files import read_csv, write_atomic, write_csv
+from lightning_app.files import part_name, read_csv, write_csv
+from lightning_app.training.checkpoint_files import read_checkpoint, save_checkpoint
 from lightning_app.training.run_folder import RunFolder
 from models import Calibrator, Case, FitReport, LocalTemperatureScaling
 from models.network import center_crop
@@ -73,7 +74,7 @@ class CalibratingTrainer(Trainer):
             )
         if self.world_size > 1:
             raise ValueError(f"calibrate runs in one process, not {self.world_size}: give --trainer.devices 1")
-        checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(Path(ckpt_path))
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"], strict=False)
         setattr(model, KEY, None)  # the network's own probabilities are what is fitted
@@ -82,7 +83,7 @@ class CalibratingTrainer(Trainer):
         allowed = validation_cases(datamodule, ckpt_path)
         arguments = calibrator_arguments(method, options or {}, model, datamodule)
         calibrator = build(method, arguments)
-        with tempfile.TemporaryDirectory(dir=Path(ckpt_path).parent, prefix="calibration-") as folder:
+        with tempfile.TemporaryDirectory(dir=Path(ckpt_path).parent, prefix=part_name()) as folder:
             collector = Collector(model, Path(folder), allowed, isinstance(calibrator, LocalTemperatureScaling))
             # the run's callbacks would take these for predictions of `predict`, and write files
             given: list[Callback] = self.callbacks  # type: ignore[has-type]
@@ -100,7 +101,7 @@ class CalibratingTrainer(Trainer):
             "report": report._asdict(),
             "thresholds": thresholds,
         }
-        save_atomically(checkpoint, Path(ckpt_path))
+        save_checkpoint(checkpoint, Path(ckpt_path))
         sys.stdout.write(describe(method, calibrator, report, thresholds, collector, ckpt_path))
         return report
 
@@ -299,11 +300,6 @@ def threshold_labels(probs: Tensor, thresholds: list[float]) -> Tensor:
     cuts = torch.tensor(thresholds[1:], dtype=probs.dtype, device=probs.device).clamp_min(1e-6)
     ratio, label = (probs[1:] / cuts.view(-1, *[1] * (probs.dim() - 1))).max(0)
     return torch.where(ratio >= 1, label + 1, 0)
-
-
-def save_atomically(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that a kill leaves the old one."""
-    write_atomic(path, lambda part: torch.save(checkpoint, part))
 
 
 def describe(

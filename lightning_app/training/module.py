@@ -9,10 +9,13 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 import losses
 import metrics
 from lightning_app.calibration import calibrate
+from lightning_app.errors import UserError
+from lightning_app.training.checkpoint_files import check_finite
 from lightning_app.training.run_folder import STAGES
 from losses.wrappers import call
 from models import Averaged, Inference, Network, adaptive_norm, entropy
@@ -59,6 +62,7 @@ class SegmentationModule(LightningModule):
         self.channels = 1 if binary == "sigmoid" else num_classes
         self.class_names = tuple(class_names)
         self.strict_loading = False  # the weights are compared in on_load_checkpoint; another loss may be evaluated
+        self.val_loss = MeanMetric(nan_strategy="disable")  # every process takes part, also one without a case
         self.train_dice = metrics.DiceScore(num_classes)
         self.scorers = nn.ModuleDict({s: metrics.Scorer(num_classes, self.class_names) for s in STAGES})
         self.finished_cases: frozenset[str] = frozenset()
@@ -66,6 +70,7 @@ class SegmentationModule(LightningModule):
         self.calibrator_method = ""
         self.calibrator_cases: frozenset[str] = frozenset()
         self.thresholds: list[float] | None = None
+        self._step_cases: list[str] = []  # since the last step
         self._check_window()
         whole = self.inference is None or self.inference.window is None
         self._shifted_norm = adaptive_norm(net) if whole else None  # None once told
@@ -89,9 +94,11 @@ class SegmentationModule(LightningModule):
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise ValueError(
-                f"network {type(self.net).__name__} cannot take an image batch of shape {tuple(image.shape)}: {error}"
-            ) from error
+            told = f"network {type(self.net).__name__} cannot take an image batch of shape {tuple(image.shape)}"
+            if not type(self.net).__module__.startswith("models."):
+                error.add_note(told)  # a network of the user's: its traceback shows where
+                raise
+            raise UserError(f"{told}: {error}") from error
         finest = logits[0] if isinstance(logits, list | tuple) else logits
         if finest.shape[1] != self.channels:
             raise ValueError(
@@ -104,17 +111,15 @@ class SegmentationModule(LightningModule):
         """Loss of one batch; logs it, its components and the batch's hard Dice.
 
         Raises:
-            ValueError: If the loss is not finite; the message names the batch's cases.
+            UserError: If the loss is not finite; the message names the step's cases.
         """
+        self._step_cases += batch["case"]
         logits = self(batch["image"])
         finest = logits[0] if isinstance(logits, list | tuple) else logits
         mask = center_crop(batch["mask"], finest.shape[2:])
         loss = self._loss(logits, mask)
         if not torch.isfinite(loss):
-            raise ValueError(
-                f"the loss is {loss.item()} at step {self.global_step} on cases {', '.join(batch['case'])}: training "
-                f"stopped before the weights changed; try a smaller learning rate, or check these images"
-            )
+            raise UserError(self._not_finite("loss", loss.item()))
         size = len(batch["case"])
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         with torch.no_grad():
@@ -125,6 +130,27 @@ class SegmentationModule(LightningModule):
         self.log("train/dice", dice, prog_bar=True, batch_size=size)
         self.train_dice.reset()
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Look at the gradient before it changes the weights.
+
+        Raises:
+            UserError: If it is not finite; the message names the step's cases. Under fp16 its scaler skips such steps.
+        """
+        cases, self._step_cases = self._step_cases, []
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            return
+        gradients = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(norm):
+            self._step_cases = cases
+            raise UserError(self._not_finite("gradient's norm", norm.item()))
+
+    def _not_finite(self, what: str, value: float) -> str:
+        return (
+            f"the {what} is {value} at step {self.global_step} on cases {', '.join(self._step_cases)}: training "
+            f"stopped before this step changed the weights; try a smaller learning rate, or check these images"
+        )
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Evaluate one case: `probs` on the network's grid and, unless training is under way, on the `original` one."""
@@ -139,20 +165,23 @@ class SegmentationModule(LightningModule):
             probs = self.probabilities(batch["image"]).to(batch["image"].device)
             logits = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
         mask = center_crop(batch["mask"], logits.shape[2:])
-        self.log("val/loss", self._loss(logits, mask), batch_size=1, sync_dist=True)
+        self.val_loss.update(self._loss(logits, mask))
         true_probs = center_crop(batch["true_probs"], mask.shape[1:]) if "true_probs" in batch else None
         self._scorer("val").update(probs, mask, true_probs=true_probs)
         return {"probs": probs}
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics; only during training do they enter the curves."""
+        if self._training():
+            self.log("val/loss", self.val_loss.compute(), sync_dist=True)
+            self.val_loss.reset()
         self._log_metrics("val", logger=self._training())
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Evaluate one case: `probs` on the network's grid and on the `original` one."""
         case = batch["case"][0]
         if case in self.calibrator_cases:
-            raise ValueError(f"case {case} was used to fit the calibrator: test with the split of the training")
+            raise UserError(f"case {case} was used to fit the calibrator: test with the split of the training")
         self._tell_of_padding(batch)
         return self._evaluate(batch, "test", calibrated=True)
 
@@ -199,14 +228,15 @@ class SegmentationModule(LightningModule):
         """Refuse the checkpoint of another network in words.
 
         Raises:
-            ValueError: If names or shapes of the weights differ.
+            UserError: If names or shapes of the weights differ, or weights are not finite.
         """
+        check_finite(checkpoint, "the checkpoint")
         theirs = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("net.")}
         ours = {key: value for key, value in self.state_dict().items() if key.startswith("net.")}
         different = [key for key in ours if key not in theirs or theirs[key].shape != ours[key].shape]
         different += [key for key in theirs if key not in ours]
         if different:
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint is of another network: {len(different)} weights differ from {type(self.net).__name__} "
                 f"as configured, first {different[0]!r}; give the config it was trained with"
             )
@@ -276,6 +306,7 @@ class SegmentationModule(LightningModule):
     def _log_metrics(self, stage: str, logger: bool) -> None:
         scorer = self._scorer(stage)
         values = scorer.compute()
+        logger = logger and bool(self.trainer.loggers)
         # Each process holds the same values already; sync_dist only spares Lightning its doubt.
         self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, logger=logger, sync_dist=True)
         scorer.reset()

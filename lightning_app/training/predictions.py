@@ -1,20 +1,35 @@
 """Writes masks, probabilities and maps of uncertainty of `predict` on the original grid, one case at a time."""
 
-import csv
 import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from datamodules import is_series, is_written, write_map, write_mask, write_probabilities, write_segmentation
+from datamodules import (
+    SegmentationData,
+    is_series,
+    is_written,
+    write_map,
+    write_mask,
+    write_probabilities,
+    write_segmentation,
+)
+from datamodules.case import Case
 from lightning_app.calibration.calibrate import threshold_labels
+from lightning_app.errors import UserError
+from lightning_app.files import PART, append_csv, read_csv, write_csv, write_text
+from lightning_app.lock import claim
+from lightning_app.training.evaluation import gather
+from lightning_app.training.run_folder import RunFolder
+from lightning_app.training.split import digests
 
 MAPS = ("entropy", "mutual_information")  # of inferences that average members
-ENTRIES = "cases.csv"
+ENTRIES, COLUMNS = "cases.csv", ("case", "made_by")
+SOURCE = "input.txt"
 
 
 class PredictionWriter(Callback):
@@ -24,39 +39,54 @@ class PredictionWriter(Callback):
     entropy to `entropy/` and the mutual information to `mutual_information/`: in nats for volumes, and as shares of
     log K, the largest there can be, for images.
 
-    Files appear whole or not at all, the mask last; then the case is entered in `cases.csv` with a fingerprint of what
-    made it: checkpoint, calibrator, cuts and settings. A case whose entry says the same is not computed again, one that
+    Each input has a folder of its own, `predictions/test` or `predictions/<folder of images>`. Files appear whole or
+    not at all, the mask last; then the case is entered in `cases.csv` with a fingerprint of what made it: its files,
+    checkpoint, calibrator, cuts and settings. A case whose entry says the same is not computed again, one that
     something else made is.
 
     Args:
-        folder: Where to write.
+        run: The run's folder.
+        output: Where to write instead of the run's folder.
         threshold: `argmax`, `calibrated` for the cuts that `calibrate` kept with the checkpoint, or a cut for each
             foreground class.
         probabilities: Write probability maps too.
         settings: Further plain data that the predictions depend on, such as the configuration of model and data.
 
     Raises:
-        ValueError: If `calibrated` cuts are asked of a checkpoint without, or their number is not that of the classes.
+        UserError: If `calibrated` cuts are asked of a checkpoint without, or their number is not that of the classes.
     """
 
     def __init__(
         self,
-        folder: Path,
+        run: RunFolder,
+        output: str | None = None,
         threshold: str | list[float] = "argmax",
         probabilities: bool = True,
         settings: Any = None,
     ) -> None:
-        self.folder = folder
+        self.run = run
+        self.output = output
+        self.folder = Path()
+        self.cases = 0  # of this input, after the last of them
+        self.claim: IO[str] | None = None
         self.threshold = threshold
         self.probabilities = probabilities
         self.settings = settings
         self.cuts: list[float] | None = None
         self.fingerprint = ""
+        self.contents: dict[str, str] = {}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Settle the cuts and tell the module which cases are done."""
+        """Settle folder and cuts and tell the module which cases are done."""
         self.cuts = self._find_cuts(pl_module)
         self.fingerprint = self._fingerprint(trainer.ckpt_path)
+        root = getattr(trainer.datamodule, "predict_root", None)  # type: ignore[attr-defined]
+        self.folder = Path(self.output) if self.output else self._own_folder(root)
+        self.contents = digests(_cases(trainer.datamodule, root))  # type: ignore[attr-defined]
+        self.cases = 0
+        if trainer.is_global_zero:
+            self._claim(root)
+        trainer.strategy.barrier("predictions")
         pl_module.finished_cases = frozenset(self._done())  # type: ignore[assignment]
 
     def on_predict_batch_end(
@@ -69,6 +99,7 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write one case."""
+        self.cases += 1
         if not outputs:
             return
         case, geometry = batch["case"][0], batch["geometry"][0]
@@ -84,19 +115,54 @@ class PredictionWriter(Callback):
         if is_series(geometry):
             write_segmentation(self.folder / "dicom_seg" / case, mask, geometry, pl_module.class_names)  # type: ignore[arg-type]
         write_mask(self.folder / "masks" / case, mask, geometry)
-        with (self.folder / ENTRIES).open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow([case, self.fingerprint])
+        append_csv(self.folder / ENTRIES, {"case": case, "made_by": self._made_by(case)}, COLUMNS)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the cases of all processes."""
+        self.cases = sum(gather([self.cases]))
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let another program write here."""
+        self._release()
+
+    def _own_folder(self, root: str | None) -> Path:
+        """The run's folder of this input; of two inputs of one name the later has a number too."""
+        if root is None:
+            return self.run.predictions / "test"
+        source = Path(root).expanduser().resolve()
+        names = [source.name, *(f"{source.name}-{number}" for number in range(2, 1000))]
+        folders = (self.run.predictions / name for name in names if name != "test")
+        return next(folder for folder in folders if _source(folder) in ("", str(source)))
+
+    def _claim(self, root: str | None) -> None:
+        """Keep others out, note the input, and leave one entry a case in `cases.csv`: those that hold still."""
+        source = str(Path(root).expanduser().resolve()) if root else "test cases"
+        if _source(self.folder) not in ("", source):
+            raise UserError(f"--output {self.folder} holds the predictions of {_source(self.folder)}: give another")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.claim = claim(self.folder, "predictions are written")
+        for part in self.folder.rglob(f"{PART}*"):
+            part.unlink()
+        write_text(self.folder / SOURCE, f"{source}\n")
+        rows = [{"case": case, "made_by": self._made_by(case)} for case in sorted(self._done())]
+        write_csv(self.folder / ENTRIES, rows, COLUMNS)
+
+    def _release(self) -> None:
+        if self.claim is not None:
+            self.claim.close()
+            self.claim = None
 
     def _find_cuts(self, pl_module: LightningModule) -> list[float] | None:
         if self.threshold == "argmax":
             return None
         if self.threshold == "calibrated":
             if pl_module.thresholds is None:
-                raise ValueError("--threshold calibrated: the checkpoint holds no cuts; run calibrate on it first")
+                raise UserError("--threshold calibrated: the checkpoint holds no cuts; run calibrate on it first")
             return pl_module.thresholds  # type: ignore[return-value]
         classes = pl_module.class_names[1:]  # type: ignore[index]
         if len(self.threshold) != len(classes):
-            raise ValueError(f"--threshold {self.threshold} must give a cut for each of {', '.join(classes)}")
+            raise UserError(f"--threshold {self.threshold} must give a cut for each of {', '.join(classes)}")
         return [0.5, *map(float, self.threshold)]
 
     def _fingerprint(self, checkpoint: Any) -> str:
@@ -105,12 +171,24 @@ class PredictionWriter(Callback):
         made_by = json.dumps([str(checkpoint), stamp, self.cuts, self.settings], sort_keys=True, default=str)
         return hashlib.sha256(made_by.encode()).hexdigest()[:16]
 
+    def _made_by(self, case: str) -> str:
+        return f"{self.fingerprint}-{self.contents.get(case, '')}"
+
     def _done(self) -> set[str]:
         """Names of the cases that have a mask, made last by what makes them now."""
-        entries = self.folder / ENTRIES
-        if not entries.is_file():
-            return set()
-        with entries.open(newline="", encoding="utf-8") as file:
-            last = {row[0]: row[1] for row in csv.reader(file) if len(row) == 2}  # a kill may leave half a line
-        ours = {case for case, fingerprint in last.items() if fingerprint == self.fingerprint}
+        rows = read_csv(self.folder / ENTRIES)
+        ours = {row["case"] for row in rows if row["made_by"] == self._made_by(row["case"])}
         return {case for case in ours if is_written(self.folder / "masks" / case)}
+
+
+def _cases(datamodule: Any, root: str | None) -> list[Case]:
+    """The cases that are predicted, of data of ours."""
+    if not isinstance(datamodule, SegmentationData):
+        return []
+    return datamodule.new_cases if root else (datamodule.subsets or {}).get("test", [])
+
+
+def _source(folder: Path) -> str:
+    """The input that a folder of predictions was made from; empty where there is none."""
+    path = folder / SOURCE
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""

@@ -3,92 +3,98 @@
 import logging
 import os
 import shlex
+import shutil
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any
 
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_app.arguments import expand
 from lightning_app.calibration.calibrate import CalibrationComparison
+from lightning_app.errors import UserError, is_users
 from lightning_app.export import ProgramTrainer
 from lightning_app.files import write_text
-from lightning_app.training.checkpoint import BestCheckpoint
+from lightning_app.lock import claim
+from lightning_app.training.checkpoint_files import WholeCheckpoints, read_checkpoint
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.evaluation import CaseEvaluation
 from lightning_app.training.figures import StageFigures, TrainingFigures
 from lightning_app.training.module import SegmentationModule
+from lightning_app.training.options import add_options, check_options
 from lightning_app.training.predictions import PredictionWriter
+from lightning_app.training.processes import is_first_process, tell
 from lightning_app.training.progress import RunProgress
 from lightning_app.training.record import RunRecord
 from lightning_app.training.run_folder import RunFolder
+from lightning_app.training.split import follow
 from lightning_app.training.summary import print_predictions, print_summary
 from lightning_app.training.tracking import RunLogger, end_wandb, recipe_of, run_labels
 
-NOT_KEPT = ("config", "ckpt_path", "weights_only", "verbose", "return_predictions", "dataloaders", "resume", "run_name")
+STOPPED = 130  # the exit code after Ctrl-C
+NOT_KEPT = (
+    "config",
+    "ckpt_path",
+    "weights_only",
+    "verbose",
+    "return_predictions",
+    "dataloaders",
+    "resume",
+    "run_name",
+    "start_from",
+)
 
 
 class TrainingCLI(LightningCLI):
     """LightningCLI for `fit`, `validate`, `test`, `predict`, `calibrate` and `export`."""
 
+    trainer: ProgramTrainer
     run_folder: RunFolder
     is_new: bool
     kept_config: dict[str, Any]
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.claim: IO[str] | None = None
+        self.record: RunRecord | None = None
+        try:
+            super().__init__(*args, **kwargs)
+        except BaseException as error:
+            self._end_badly(error)
+            raise
+        finally:
+            if self.claim is not None:
+                self.claim.close()
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The verbs, each a method of the trainer, and their arguments that are no options."""
-        ours = {verb: {"model", "datamodule"} for verb in ("calibrate", "export")}
+        ours = {"calibrate": {"model", "datamodule"}, "export": {"model", "datamodule", "output"}}
         return {**LightningCLI.subcommands(), **ours}
+
+    def export(self, **options: Any) -> None:
+        """Hand the trainer's verb `export` its file, an option that it shares with `predict`."""
+        self.trainer.export(output=self._option("output"), **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Our own options, the links from the data to the network, and the two checkpoints."""
-        parser.add_argument("--runs_dir", type=str, default="runs", help="Folder that run folders are made in.")
-        parser.add_argument(
-            "--run_name", type=str | None, default=None, help="Name of the run folder; time and a random part if unset."
-        )
-        parser.add_argument(
-            "--resume", type=str | None, default=None, help="Run folder to go on with, from its last epoch (fit only)."
-        )
-        parser.add_argument("--test_after", type=bool, default=False, help="After fit, evaluate the test cases too.")
-        parser.add_argument(
-            "--surface", type=bool, default=False, help="Evaluate surface distances too (HD95, ASSD, NSD, in mm)."
-        )
-        parser.add_argument(
-            "--threshold",
-            type=Literal["argmax", "calibrated"] | list[float],
-            default="argmax",
-            help="How predict makes labels: the largest probability, the cuts that calibrate found, or a cut a class.",
-        )
-        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.auto_insert_metric_name": False,
-                "checkpoint.enable_version_counter": False,
-            }
-        )
-        for name in ("in_channels", "spatial_dims"):
-            parser.link_arguments(f"data.{name}", f"model.net.init_args.{name}", apply_on="instantiate")
-        parser.link_arguments(
-            "data.num_classes", "model.net.init_args.num_classes", compute_fn=self._channels, apply_on="instantiate"
-        )
-        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
-        parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
+        add_options(parser, self._channels)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the expanded arguments; the process's own stay as they are, for the processes that DDP starts."""
         self.config = parser.parse_args(args)
 
+    def _parse_ckpt_path(self) -> None:
+        """Take no settings from a checkpoint, as Lightning does: those of a run are in its `config.yaml`."""
+
     def before_instantiate_classes(self) -> None:
         """Name or find the run folder and point checkpoints and loggers at it."""
         config = self.config[self.subcommand] if self.subcommand else self.config
-        self._check_device(config)
+        check_options(self.subcommand, config)
         self.kept_config = self._keep(config)  # before this run's places enter it
         self.run_folder, self.is_new = self._find_run_folder(config)
         config.checkpoint.dirpath = str(self.run_folder.checkpoints)
@@ -106,24 +112,25 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has: curves, record, evaluation, figures, predictions and the last checkpoint."""
         config = self._get(self.config_init, "trainer")
-        run, seed = self.run_folder, self._get(self.config_init, "seed_everything") or 0
-        if self.is_new:
-            run.make()
+        run, seed = self.run_folder, self._option("seed_everything") or 0
+        self._claim()
         given = config.get("logger") or []
         loggers = given if isinstance(given, list) else [given]
         if self.subcommand == "fit":
             loggers = [*loggers, CurvesLogger(run.curves)]
-        evaluation = CaseEvaluation(run, surface=bool(self._get(self.config_init, "surface")))
+        evaluation = CaseEvaluation(run, surface=bool(self._option("surface")))
+        self.record = RunRecord(run, seed, self.hyperparameters(), self.subcommand or "fit")
         ours = [
-            RunRecord(run, seed, self.hyperparameters()),
+            self.record,
             evaluation,
             StageFigures(run, evaluation),
             TrainingFigures(run),
             RunProgress(),
             CalibrationComparison(run),
             PredictionWriter(
-                run.predictions,
-                threshold=self._get(self.config_init, "threshold"),
+                run,
+                output=self._option("output"),
+                threshold=self._option("threshold"),
                 settings={part: self.kept_config[part] for part in ("model", "data")},
             ),
             ModelCheckpoint(
@@ -131,6 +138,8 @@ class TrainingCLI(LightningCLI):
             ),
         ]
         config["callbacks"] = [*(config.get("callbacks") or []), *ours]
+        plugins = config.get("plugins") or []
+        config["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
         return super().instantiate_trainer(logger=loggers or False, **kwargs)
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -155,14 +164,51 @@ class TrainingCLI(LightningCLI):
                 self.run_folder.path / "command.txt", shlex.join(["python", "-m", "lightning_app", *sys.argv[1:]])
             )
 
+    def before_fit(self) -> None:
+        """Find and split the cases before a logger tells a server of the run; go on from the run's own split."""
+        epochs = self._epochs_done()
+        most = self.trainer.max_epochs
+        if epochs and most is not None and 0 <= most <= epochs:
+            raise UserError(
+                f"--ckpt_path {self._option('ckpt_path')} has {epochs} epochs behind it, and --trainer.max_epochs "
+                f"{most} counts them: give more, or --start_from to take its weights alone"
+            )
+        self._start_from()
+        if is_first_process():
+            self.datamodule.prepare_data()
+        self._follow_split("val", "test")
+        self.datamodule.setup("fit")
+        if not (getattr(self.datamodule, "subsets", None) or {"val": True})["val"]:
+            tell("no validation cases: every epoch trains, none is validated; the last checkpoint is kept")
+            self.trainer.limit_val_batches = 0
+
+    def before_validate(self) -> None:
+        """Use the split of the training."""
+        self._follow_split("val")
+
+    def before_calibrate(self) -> None:
+        """Use the split of the training."""
+        self._follow_split("val")
+
+    def before_test(self) -> None:
+        """Use the split of the training."""
+        self._follow_split("test")
+
+    def before_predict(self) -> None:
+        """Use the split of the training where its test cases are predicted."""
+        if not getattr(self.datamodule, "predict_root", None):
+            self._follow_split("test")
+
     def after_fit(self) -> None:
         """Evaluate the kept checkpoint, on the test cases too where asked, and say where everything lies."""
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         path = str(self.run_folder.scored)
-        self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
-        stages = ["val"]
-        if self._get(self.config_init, "test_after"):
+        stages = []
+        if self.trainer.limit_val_batches:
+            self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
+            stages.append("val")
+        if self._option("test_after"):
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
             stages.append("test")
         self._finish(*stages)
@@ -179,8 +225,9 @@ class TrainingCLI(LightningCLI):
 
     def after_predict(self) -> None:
         """Say where the files lie."""
+        writer = next(callback for callback in self.trainer.callbacks if isinstance(callback, PredictionWriter))
         if self.trainer.is_global_zero:
-            print_predictions(self.run_folder)
+            print_predictions(writer.folder, writer.cases)
 
     def _finish(self, *stages: str) -> None:
         if self.trainer.is_global_zero:
@@ -194,6 +241,61 @@ class TrainingCLI(LightningCLI):
         """The resolved configuration as plain data, less what belongs to one call of the program."""
         text = self._parser(self.subcommand).dump(config, skip_none=False)
         return {key: value for key, value in yaml.safe_load(text).items() if key not in NOT_KEPT}
+
+    def _option(self, name: str) -> Any:
+        """A value of the command line or the configuration."""
+        return self._get(self.config_init, name)
+
+    def _follow_split(self, *parts: str) -> None:
+        """Divide the data as the run did that the weights come from."""
+        source = self._option("resume") or self._option("ckpt_path") or self._option("start_from")
+        if not source:
+            return
+        run = RunFolder(Path(source)) if self._option("resume") else RunFolder.of_checkpoint(source)
+        if run is None:
+            tell(f"{source} lies in no run folder: which cases its network was trained on is not known")
+            return
+        follow(self.datamodule, run, self.kept_config["data"].get("init_args") or {}, parts)
+
+    def _epochs_done(self) -> int:
+        """Epochs that the checkpoint has behind it which a new run goes on from."""
+        path = self._option("ckpt_path")
+        return int(read_checkpoint(Path(path)).get("epoch", -1)) + 1 if path and not self._option("resume") else 0
+
+    def _start_from(self) -> None:
+        """Take the weights alone of another run."""
+        path = self._option("start_from")
+        if path:
+            checkpoint = read_checkpoint(Path(path))
+            self.model.on_load_checkpoint(checkpoint)
+            self.model.load_state_dict(checkpoint["state_dict"], strict=False)
+
+    def _claim(self) -> None:
+        """Make the run folder, or claim it where this program writes checkpoints; clear what a kill left in it."""
+        run = self.run_folder
+        if not is_first_process() or self.subcommand is None:
+            return
+        if self.is_new:
+            self.claim = run.make()
+        elif self.subcommand in {"fit", "calibrate"}:
+            self.claim = claim(run.path, "a training runs")
+            run.remove_leftovers()
+
+    def _end_badly(self, error: BaseException) -> None:
+        """Leave nothing of a start that failed; say how to go on after a stop, and which process failed first."""
+        end_wandb(1)
+        if self.record is None or not is_first_process():
+            return
+        run = self.run_folder
+        if self.is_new and not self.record.begun and (self.subcommand == "fit" or run.is_empty()):
+            shutil.rmtree(run.path, ignore_errors=True)
+        elif self.subcommand == "fit" and self.record.interrupted:
+            tell(f"stopped; the run lies in {run}; go on with: python -m lightning_app fit --resume {run}")
+            raise SystemExit(STOPPED) from None
+        elif self.subcommand == "fit" and not is_users(error):
+            state = run.read_state()
+            if state.get("process"):
+                raise UserError(f"process {state['process']} failed: {state.get('error')}") from error
 
     def _find_run_folder(self, config: Any) -> tuple[RunFolder, bool]:
         """The run's folder, and whether it is to be made."""
@@ -228,16 +330,6 @@ class TrainingCLI(LightningCLI):
         name = None if in_sweep else config.run_name
         return run_labels(self.kept_config, self.subcommand or "fit", name, recipe_of(config.get("config") or []))
 
-    def _check_device(self, config: Any) -> None:
-        """Say in words that a GPU was asked for and is not there."""
-        import torch
-
-        if config.trainer.accelerator in {"gpu", "cuda"} and not torch.cuda.is_available():
-            raise ValueError(
-                f"--trainer.accelerator {config.trainer.accelerator}: no GPU is visible to torch {torch.__version__}; "
-                f"use --trainer.accelerator cpu, or check the driver and CUDA_VISIBLE_DEVICES"
-            )
-
 
 def run_training(args: list[str], run: bool = True) -> TrainingCLI:
     """Parse the command line of a training verb, build its objects and run it.
@@ -251,28 +343,19 @@ def run_training(args: list[str], run: bool = True) -> TrainingCLI:
     parser_kwargs: dict[str, Any] = {"exit_on_error": False, "prog": "python -m lightning_app"}
     if run:
         parser_kwargs |= {verb: {"exit_on_error": False} for verb in TrainingCLI.subcommands()}
-    code = 1
-    try:
-        cli = TrainingCLI(
-            SegmentationModule,
-            LightningDataModule,
-            trainer_class=ProgramTrainer,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            parser_kwargs=parser_kwargs,
-            args=arguments if run else arguments[1:],
-            run=run,
-            seed_everything_default=0,
-        )
-        code = 0
-    finally:
-        end_wandb(code)
+    cli = TrainingCLI(
+        SegmentationModule,
+        LightningDataModule,
+        trainer_class=ProgramTrainer,
+        subclass_mode_data=True,
+        save_config_callback=None,
+        parser_kwargs=parser_kwargs,
+        args=arguments if run else arguments[1:],
+        run=run,
+        seed_everything_default=0,
+    )
+    end_wandb(0)
     return cli
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that writes; Lightning knows it from the launcher's environment."""
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 class _NoAdvertisement(logging.Filter):
@@ -286,5 +369,7 @@ def _quieten() -> None:
         logging.getLogger(name).addFilter(_NoAdvertisement())
     # Lightning 2.6.6 with torch 2.15: its own use of a name that torch renamed.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
+    # Every run that is gone on with has one.
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty", category=UserWarning)
     # The loaders have the number of workers that the data module's author chose or the user asked for.
     warnings.filterwarnings("ignore", message=r".*does not have many workers", category=UserWarning)

@@ -1,6 +1,7 @@
 """Keeps the run folder's own record: split, state, hyper-parameters, and the seed of each step."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from lightning_app.errors import UserError
 from lightning_app.files import write_csv
 from lightning_app.origin import commit, versions
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.run_folder import RunFolder
+from lightning_app.training.split import split_rows
 
 SCORED = {"validate": "val", "test": "test"}
 
@@ -25,10 +28,14 @@ class RunRecord(Callback):
         run: The run's folder.
         seed: The run's seed.
         hyperparameters: What loggers are told of the run.
+        verb: What the program does.
     """
 
-    def __init__(self, run: RunFolder, seed: int, hyperparameters: dict[str, Any]) -> None:
+    def __init__(self, run: RunFolder, seed: int, hyperparameters: dict[str, Any], verb: str = "fit") -> None:
         self.run = run
+        self.verb = verb
+        self.begun = False
+        self.interrupted = False
         self.seed = seed
         self.hyperparameters = hyperparameters
         self.started = time.monotonic()
@@ -43,14 +50,14 @@ class RunRecord(Callback):
             self.run.write_state(evaluated={**scored, SCORED[stage]: commit()})
         if stage != "fit":
             return
-        self.run.write_state(status="running", error=None, commit=commit(), versions=versions())
+        self.run.write_state(status="running", error=None, process=None, commit=commit(), versions=versions())
         for logger in trainer.loggers:
             logger.log_hyperparams(self.hyperparameters)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write which case is in which part of the split."""
-        if trainer.is_global_zero:
-            write_csv(self.run.split, trainer.datamodule.split_table())  # type: ignore[attr-defined]
+        """Write which case is in which part of the split, once: it is the law for whatever is done with the run."""
+        if trainer.is_global_zero and not self.run.split.is_file():
+            write_csv(self.run.split, split_rows(trainer.datamodule))  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop what an interrupted run logged after its last checkpoint."""
@@ -77,9 +84,23 @@ class RunRecord(Callback):
             if isinstance(logger, WandbLogger):
                 logger.experiment.summary.update(values)
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note that the training has begun."""
+        self.begun = True
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Note why the run stopped."""
-        if trainer.is_global_zero and self.run.path.is_dir():
-            stopped = isinstance(exception, KeyboardInterrupt | SystemExit)  # the latter by SIGTERM: preemption, say
-            status = "interrupted" if stopped else "failed"
-            self.run.write_state(status=status, error=f"{type(exception).__name__}: {exception}")
+        """Note why a training stopped; a failing `test` does not make a finished training a failed one.
+
+        Whichever process stops first writes it: what the others then raise is only that they lost it.
+        """
+        stopped = isinstance(exception, KeyboardInterrupt | SystemExit)  # the latter by SIGTERM: preemption, say
+        self.interrupted = stopped
+        if self.verb != "fit" or not self.run.path.is_dir():
+            return
+        with suppress(OSError, UserError):  # a full disk must not hide why the run stopped
+            if self.run.read_state().get("status") != "failed":
+                error = f"{type(exception).__name__}: {exception}"
+                status = "interrupted" if stopped else "failed"
+                self.run.write_state(status=status, error=error, process=trainer.global_rank)

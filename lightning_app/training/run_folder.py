@@ -4,15 +4,21 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from lightning_app.files import write_text
+from lightning_app.errors import UserError
+from lightning_app.files import PART, DiskFull, remove_leftovers, write_text
+from lightning_app.lock import CLAIM, claim
 
 log = logging.getLogger(__name__)
+BEFORE_A_CHECKPOINT = frozenset(
+    [CLAIM, "config.yaml", "command.txt", "split.csv", "metrics.csv", "state.json", "checkpoints", "wandb", "figures"]
+)
 STAGES = ("val", "test")  # the parts that are evaluated, each with a folder of its own
 OLD_NAMES = frozenset({"pooled", "ece_foreground_region", "foreground.top_label.count"})
 
@@ -38,25 +44,44 @@ class RunFolder:
         """A new run's folder, not made yet; named like the W&B run where one is set, else by time and a random part.
 
         Raises:
-            ValueError: If the name is no plain folder name.
+            UserError: If the name is no plain folder name.
         """
         name = name or os.environ.get("WANDB_RUN_ID") or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         if Path(name).name != name or name in {".", ".."}:
-            raise ValueError(f"--run_name {name!r} is no folder name: leave out '/', use --runs_dir for the place")
+            raise UserError(f"--run_name {name!r} is no folder name: leave out '/', use --runs_dir for the place")
         return cls(Path(runs_dir) / name)
 
-    def make(self) -> None:
-        """Make the folder, exclusively.
+    def make(self) -> IO[str]:
+        """Make the folder and claim it; one whose training ended before its first checkpoint is begun anew.
+
+        Returns:
+            The claim, until it is closed.
 
         Raises:
-            ValueError: If it exists.
+            UserError: If the folder holds a run, or something else.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=False)
-        except FileExistsError:
-            raise ValueError(
+        self._check_begun()
+        self.path.mkdir(parents=True, exist_ok=True)
+        taken = claim(self.path, "a training runs")
+        for name in self._check_begun() - {CLAIM}:
+            path = self.path / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return taken
+
+    def _check_begun(self) -> set[str]:
+        """What lies in the folder, which is nothing or what a training leaves that ended before its first checkpoint.
+
+        Raises:
+            UserError: If it is more.
+        """
+        inside = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        known = {name for name in inside if name in BEFORE_A_CHECKPOINT or name.startswith(PART)}
+        ours = not inside - {CLAIM} or bool(inside & {"command.txt", "state.json"})
+        if inside - known or not ours or any(self.checkpoints.glob("[!.]*.ckpt")):
+            raise UserError(
                 f"run folder {self} exists: choose another --run_name, or go on with it by fit --resume {self}"
-            ) from None
+            )
+        return inside
 
     @classmethod
     def of_checkpoint(cls, checkpoint: str | Path) -> "RunFolder | None":
@@ -79,6 +104,24 @@ class RunFolder:
                 f"name a checkpoint file or a run folder"
             )
         return cls(found[-1].parent.parent)
+
+    @classmethod
+    def newest(cls, runs_dir: str | Path) -> "RunFolder | None":
+        """The run folder with the newest checkpoint, or None."""
+        found = max(
+            Path(runs_dir).glob("*/checkpoints/[!.]*.ckpt"), key=lambda path: path.stat().st_mtime, default=None
+        )
+        return cls(found.parent.parent) if found else None
+
+    def is_empty(self) -> bool:
+        """Whether nothing was written into the folder."""
+        return {path.name for path in self.path.iterdir()} <= {CLAIM}
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed programs staged and never finished."""
+        stages = [self.stage(stage) for stage in STAGES]
+        places = [self.path, self.checkpoints, *stages, *(folder / "figures" for folder in (self.path, *stages))]
+        remove_leftovers(*places)
 
     @property
     def name(self) -> str:
@@ -153,5 +196,14 @@ class RunFolder:
             return {}
 
     def write_state(self, **changes: Any) -> None:
-        """Merge `changes` into `state.json`, atomically."""
-        write_text(self.path / "state.json", json.dumps({**self.read_state(), **changes}, indent=1) + "\n")
+        """Merge `changes` into `state.json`: atomically, or in place where the disk has no room for a second file."""
+        path = self.path / "state.json"
+        text = json.dumps({**self.read_state(), **changes}, indent=1) + "\n"
+        try:
+            write_text(path, text)
+        except DiskFull:
+            if not path.is_file():
+                raise
+            with path.open("r+", encoding="utf-8") as file:
+                file.write(text)
+                file.truncate()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from lightning.pytorch.loggers import Logger
 
@@ -43,11 +44,10 @@ def table(run: RunFolder, stage: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def print_predictions(run: RunFolder) -> None:
-    """Say where `predict` wrote."""
-    masks = sorted((run.predictions / "masks").iterdir()) if (run.predictions / "masks").is_dir() else []
-    sys.stdout.write(f"\n{len(masks)} masks in         {run.predictions / 'masks'}\n")
+def print_predictions(folder: Path, count: int) -> None:
+    """Say what `predict` wrote, and where."""
+    sys.stdout.write(f"\n{f'{count} masks in':<22}{folder / 'masks'}\n")
     for name in ("probabilities", "entropy", "mutual_information"):
-        if (run.predictions / name).is_dir():
-            sys.stdout.write(f"{name.replace('_', ' ').capitalize() + ' in':<22}{run.predictions / name}\n")
+        if (folder / name).is_dir():
+            sys.stdout.write(f"{name.replace('_', ' ').capitalize() + ' in':<22}{folder / name}\n")
     sys.stdout.flush()

@@ -1,6 +1,9 @@
 import pytest
+import torch
 
 from lightning_app.arguments import CONFIGS, expand
+from lightning_app.errors import UserError
+from lightning_app.training.checkpoint_files import OF_TRAINING, save_checkpoint
 from lightning_app.training.run_folder import RunFolder
 
 DEFAULT, PHANTOM = f"--config={CONFIGS / 'default.yaml'}", f"--config={CONFIGS / 'phantom.yaml'}"
@@ -9,11 +12,11 @@ DEFAULT, PHANTOM = f"--config={CONFIGS / 'default.yaml'}", f"--config={CONFIGS /
 @pytest.fixture
 def run(tmp_path):
     run = RunFolder.named(tmp_path / "runs", "one")
-    run.make()
+    run.make().close()
     run.config.write_text("seed_everything: 3\n")
     run.checkpoints.mkdir()
     for name in ("best", "last"):
-        run.checkpoint(name).write_bytes(b"weights")
+        save_checkpoint(dict.fromkeys(OF_TRAINING, 0) | {"state_dict": {}}, run.checkpoint(name))
     return run
 
 
@@ -84,3 +87,54 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, given):
 def test_resume_goes_with_fit_only(run):
     with pytest.raises(ValueError, match="goes with fit"):
         expand(["test", "--resume", str(run)])
+
+
+@pytest.mark.parametrize(
+    "break_it", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:300] + b"x" * 9 + b[309:]]
+)
+def test_resume_falls_back_from_a_broken_checkpoint_and_says_so(run, capsys, break_it):
+    last = run.checkpoint("last")
+    last.write_bytes(break_it(last.read_bytes()))
+    assert expand(["fit", "--resume", str(run)])[-1] == f"--ckpt_path={run.checkpoint('best')}"
+    told = capsys.readouterr().err
+    assert str(last) in told
+    assert f"going on from {run.checkpoint('best')}" in told
+
+
+def test_resume_takes_no_checkpoint_of_weights_that_are_not_finite(run, capsys):
+    spoiled = dict.fromkeys(OF_TRAINING, 0) | {"state_dict": {"net.a": torch.tensor([1.0, float("nan")])}}
+    save_checkpoint(spoiled, run.checkpoint("last"))
+    assert expand(["fit", "--resume", str(run)])[-1] == f"--ckpt_path={run.checkpoint('best')}"
+    assert "1 of 1 weights hold NaN" in capsys.readouterr().err
+
+
+def test_resume_of_nothing_but_broken_checkpoints_names_each(run):
+    for name in ("best", "last"):
+        run.checkpoint(name).write_bytes(b"")
+    with pytest.raises(UserError, match=r"no checkpoint to go on from: .*last\.ckpt.*empty.*best\.ckpt.*empty"):
+        expand(["fit", "--resume", str(run)])
+
+
+def test_resume_before_the_first_checkpoint_starts_from_the_beginning(run, capsys):
+    for name in ("best", "last"):
+        run.checkpoint(name).unlink()
+    assert not any("--ckpt_path" in arg for arg in expand(["fit", "--resume", str(run)]))
+    assert "from the beginning" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["--config={}", "--model.loss={}", "--data={}"])
+def test_a_configuration_that_blows_up_is_refused_at_once(tmp_path, given):
+    lines = ["a0: &a0 [1, 2]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40))]
+    bomb = tmp_path / "bomb.yaml"
+    bomb.write_text("\n".join(lines))
+    for value in (str(bomb), "{" + ", ".join(lines) + "}"):
+        with pytest.raises(UserError, match="its aliases stand for more than"):
+            expand(["fit", given.format(value)])
+
+
+def test_start_from_names_the_weights_alone(run):
+    args = expand(["fit", f"--start_from={run}"])
+    assert args[-1] == f"--start_from={run.checkpoint('last')}"
+    assert f"--config={run.config}" in args
+    with pytest.raises(UserError, match=r"--start_from .* goes with fit"):
+        expand(["test", f"--start_from={run}"])

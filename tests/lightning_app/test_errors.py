@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+import losses
 from lightning_app.cli import main
+from lightning_app.errors import UserError
+from lightning_app.training.checkpoint_files import read_checkpoint, save_checkpoint
 from tests.data.dsb2018.make import make as make_dsb2018
 
 SMALL = ["--data.size=16", "--data.num_cases=[2,1,1]", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"]
@@ -19,6 +22,44 @@ class NotFinite(nn.Module):
 
     def forward(self, logits, target):
         return logits.sum() * float("nan")
+
+
+class NotFiniteGradient(nn.Module):
+    """A loss whose value is finite and whose gradient is not, from the third step on."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def forward(self, logits, target):
+        self.steps += torch.is_grad_enabled()
+        return logits.square().mean() + ((logits * 0).abs().sqrt().mean() if self.steps > 2 else 0)
+
+
+class Buggy(nn.Module):
+    """A loss with a fault in its code, or one that calls ours wrongly."""
+
+    def __init__(self, how: str = "value"):
+        super().__init__()
+        self.how = how
+
+    def forward(self, logits, target):
+        if self.how == "value":
+            raise ValueError("not enough values to unpack")
+        if self.how == "file":
+            return open("/nowhere/weights.npy")
+        return losses.DiceLoss()(logits, target[:, :3])
+
+
+class BuggyNet(nn.Module):
+    """A network whose layers do not fit."""
+
+    def __init__(self, in_channels: int = 1):
+        super().__init__()
+        self.layer = nn.Linear(7, 2)
+
+    def forward(self, image):
+        return self.layer(image)
 
 
 class ThreeChannels(nn.Module):
@@ -87,13 +128,11 @@ def test_what_is_typed_wrong(capsys, tmp_path, args, parts):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_folder_is_named_and_the_failed_run_leaves_a_record(capsys, tmp_path):
+def test_a_missing_folder_is_named_and_the_failed_start_leaves_nothing(capsys, tmp_path):
     options = [*QUIET, f"--runs_dir={tmp_path}", "--run_name=one"]
     error = message(capsys, "fit", "--data=datamodules.DRIVE", "--data.root=/nowhere", *options)
     assert all(part in error for part in ("/nowhere", "--data.root", "SEGMENTATION_DATA")), error
-    state = json.loads((tmp_path / "one" / "state.json").read_text())
-    assert state["status"] == "failed"
-    assert "/nowhere" in state["error"]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -109,6 +148,87 @@ def test_a_loss_that_is_not_finite_names_the_cases_and_leaves_no_checkpoint(caps
     assert "loss is nan" in error
     assert "train_000" in error
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_gradient_that_is_not_finite_stops_before_its_step(capsys, tmp_path):
+    options = ["--data.size=16", "--data.num_cases=[8,1,1]", "--data.batch_size=2", "--trainer.max_epochs=2", *QUIET]
+    options += [f"--model.loss={__name__}.NotFiniteGradient", f"--runs_dir={tmp_path}", "--run_name=one"]
+    options += ["--trainer.check_val_every_n_epoch=9", "--trainer.enable_progress_bar=false"]
+    error = message(capsys, "fit", *options)
+    assert "the gradient's norm is nan at step 2 on cases train_000" in error
+    assert "before this step changed the weights" in error
+    state = json.loads((tmp_path / "one" / "state.json").read_text())
+    assert state["status"] == "failed"
+    assert "gradient" in state["error"]
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ([f"--model.loss={__name__}.Buggy"], ValueError),
+        ([f"--model.loss={__name__}.Buggy", "--model.loss.how=file"], FileNotFoundError),
+        ([f"--model.loss={__name__}.Buggy", "--model.loss.how=ours"], ValueError),
+        ([f"--model.net={__name__}.BuggyNet"], RuntimeError),
+    ],
+)
+def test_a_fault_in_the_users_own_code_keeps_its_traceback(tmp_path, given, error):
+    with pytest.raises(error) as caught:
+        main(["fit", *SMALL, *QUIET, *given, f"--runs_dir={tmp_path}"])
+    assert any("Buggy" in str(entry.frame.f_locals.get("self", "")) for entry in caught.traceback)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict", "calibrate", "export"])
+def test_an_untrained_network_is_not_used(capsys, tmp_path, verb):
+    checkpoint = tmp_path / "two" / "checkpoints" / "last.ckpt"
+    assert "there is no run in" in message(capsys, verb, f"--runs_dir={tmp_path}")
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    error = message(capsys, verb, f"--runs_dir={tmp_path}")
+    assert f"{verb} needs --ckpt_path, its network is untrained without" in error
+    assert f"the newest run is --ckpt_path {tmp_path / 'two'}" in error
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no checkpoint", b"\x80\x02."])
+@pytest.mark.parametrize("verb", ["test", "calibrate", "export"])
+def test_what_is_no_checkpoint_is_named(capsys, tmp_path, verb, content):
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(content)
+    error = message(capsys, verb, *SMALL[:2], *QUIET, f"--ckpt_path={path}", f"--runs_dir={tmp_path / 'runs'}")
+    assert f"{path} is no checkpoint that can be read" in error
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, [1], {"state_dict": 3}, {"state_dict": {"a": "text"}}])
+def test_a_file_of_something_else_is_named(tmp_path, content):
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match="no checkpoint of this program"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_a_checkpoint_with_all_its_epochs_behind_it(capsys, tmp_path):
+    places = [f"--runs_dir={tmp_path}", "--run_name"]
+    first = main(["fit", *SMALL, *QUIET, *places, "A"]).run_folder
+    error = message(capsys, "fit", *SMALL, *QUIET, f"--ckpt_path={first}", *places, "B")
+    assert "has 1 epochs behind it" in error
+    assert "--start_from" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["A"]
+    second = main(["fit", *SMALL, *QUIET, f"--start_from={first}", *places, "B", "--optimizer.lr=1e-12"])
+    weights = [read_checkpoint(run.checkpoint("last"))["state_dict"] for run in (first, second.run_folder)]
+    assert all(torch.allclose(weights[0][name], weights[1][name]) for name in weights[0] if name.startswith("net."))
+    assert read_checkpoint(second.run_folder.checkpoint("last"))["epoch"] == 0
+
+
+def test_weights_that_are_not_finite_are_not_used(capsys, tmp_path):
+    run = main(["fit", *SMALL, *QUIET, f"--runs_dir={tmp_path}", "--run_name=one"]).run_folder
+    checkpoint = read_checkpoint(run.checkpoint("best"))
+    name = next(iter(checkpoint["state_dict"]))
+    checkpoint["state_dict"][name][0] = float("nan")
+    save_checkpoint(checkpoint, run.checkpoint("best"))
+    for verb in ("test", "predict", "calibrate", "export"):
+        error = message(capsys, verb, f"--ckpt_path={run}")
+        assert "weights hold NaN or infinite numbers" in error, verb
+    assert run.read_state()["status"] == "finished"
 
 
 def test_a_loss_from_elsewhere_gets_its_labels_as_int64(tmp_path):

@@ -12,7 +12,6 @@ from lightning_app.files import (
     append_csv,
     load_yaml,
     read_csv,
-    remove_leftovers,
     write_atomic,
     write_csv,
     write_text,
@@ -107,13 +106,6 @@ def test_a_damaged_table_is_named(tmp_path, text):
 
 def test_no_file_has_no_rows(tmp_path):
     assert read_csv(tmp_path / "a.csv") == []
-
-
-def test_leftovers_go_and_files_stay(tmp_path):
-    for name in ("x/.part-1.ckpt", ".part-2/a.npy", "x/last.ckpt"):
-        write_text(tmp_path / name, "x")
-    remove_leftovers(tmp_path)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["last.ckpt"]
 
 
 def laughs(levels: int, inside: str = "lol") -> str:

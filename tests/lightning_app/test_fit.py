@@ -123,8 +123,8 @@ def test_test_scores_the_same_again(run):
 def test_predict_writes_masks_and_goes_on_after_a_kill(run, capsys):
     args = ["predict", f"--ckpt_path={run}", "--trainer.enable_progress_bar=false"]
     main(args)
-    masks = sorted((run / "predictions" / "masks").iterdir())
-    probabilities = sorted((run / "predictions" / "probabilities").iterdir())
+    masks = sorted((run / "predictions" / "test" / "masks").iterdir())
+    probabilities = sorted((run / "predictions" / "test" / "probabilities").iterdir())
     assert len(masks) == len(probabilities) == 2
     masks[0].unlink()
     kept = masks[1].stat().st_mtime_ns

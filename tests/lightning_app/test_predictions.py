@@ -1,5 +1,6 @@
 """What `predict` writes beside masks when members are averaged: two maps of uncertainty, in 2D and in 3D."""
 
+import csv
 import math
 import shutil
 
@@ -42,7 +43,7 @@ def predict(run, name: str, *args: str):
     shutil.rmtree(run / "predictions", ignore_errors=True)
     other = run.parent / "1" / "checkpoints" / "best.ckpt"
     main(["predict", *QUIET, f"--ckpt_path={run}", *(arg.format(other=other) for arg in AVERAGES[name]), *args])
-    return run / "predictions"
+    return run / "predictions" / ("new" if any("predict_root" in arg for arg in args) else "test")
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_volumes_get_both_maps_in_nats_on_their_grid(volumes, name):
 
 
 def test_what_something_else_made_is_made_anew_and_what_the_same_made_stays(images, capsys):
-    folder = images / "predictions"
+    folder = images / "predictions" / "test"
     shutil.rmtree(folder, ignore_errors=True)
 
     def made(*args: str) -> list[int]:
@@ -127,7 +128,13 @@ def test_what_something_else_made_is_made_anew_and_what_the_same_made_stays(imag
         return [path.stat().st_mtime_ns for path in sorted((folder / "masks").iterdir())]
 
     plain = made()
-    assert sorted(path.name for path in folder.iterdir()) == ["cases.csv", "masks", "probabilities"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".lock",
+        "cases.csv",
+        "input.txt",
+        "masks",
+        "probabilities",
+    ]
     assert "Entropy in" not in capsys.readouterr().out
     assert made() == plain
     averaged = made(*AVERAGES["flips"])
@@ -151,14 +158,85 @@ def test_a_stop_between_the_maps_and_the_mask_is_made_good(images, monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(predictions, "write_mask", stopping)
-    with pytest.raises(SystemExit):
+    with pytest.raises(OSError, match="killed"):
         predict(images, "flips")
     monkeypatch.undo()
-    folder = images / "predictions"
+    folder = images / "predictions" / "test"
     (done,) = (folder / "masks").iterdir()
     assert len(list((folder / "entropy").iterdir())) == 2
     kept = {part: (folder / part / done.name).stat().st_mtime_ns for part in ("masks", "entropy")}
     main(["predict", *QUIET, f"--ckpt_path={images}", *AVERAGES["flips"]])
     assert len(list((folder / "masks").iterdir())) == 2
     assert {part: (folder / part / done.name).stat().st_mtime_ns for part in kept} == kept
-    assert list(folder.rglob(".*")) == []
+    assert [path.name for path in folder.rglob(".*")] == [".lock"]
+
+
+def folder_of_images(root, names, low: int = 0):
+    """Grey noise, or masks of 0 and 255 with `low` 255."""
+    rng = np.random.default_rng(len(names))
+    root.mkdir(parents=True)
+    for name in names:
+        values = rng.integers(0, 256, (32, 32)) if not low else low * (rng.random((32, 32)) > 0.5)
+        Image.fromarray(values.astype(np.uint8)).save(root / f"{name}.png")
+    return f"--data.predict_root={root}"
+
+
+@pytest.fixture(scope="module")
+def of_a_folder(tmp_path_factory):
+    """A run on a folder of images."""
+    root = tmp_path_factory.mktemp("folder")
+    for part, low in (("images", 0), ("masks", 255)):
+        folder_of_images(root / "data" / part, [f"c{number}" for number in range(8)], low=low)
+    data = ["--data=datamodules.ImageFolder", f"--data.root={root / 'data'}", "--data.size=[32,32]"]
+    return fit(root / "runs", 0, *data)
+
+
+def cells(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_input_has_a_folder_of_its_own_and_a_count_that_is_true(of_a_folder, tmp_path, capsys):
+    """Two folders of images with names in common, and two folders of one name."""
+    inputs = {
+        "A": folder_of_images(tmp_path / "A", ["img0", "img1", "only_A"]),
+        "B": folder_of_images(tmp_path / "B", ["img0", "img1"]),
+        "A-2": folder_of_images(tmp_path / "other" / "A", ["img0"]),
+    }
+    for times in (1, 2):
+        for name, given in inputs.items():
+            capsys.readouterr()
+            main(["predict", *QUIET, f"--ckpt_path={of_a_folder}", given])
+            folder = of_a_folder / "predictions" / name
+            count = len(list((folder / "masks").iterdir()))
+            assert count == {"A": 3, "B": 2, "A-2": 1}[name], times
+            assert f"{count} masks in" in capsys.readouterr().out
+            assert (
+                len({row["case"] for row in cells(folder / "cases.csv")}) == len(cells(folder / "cases.csv")) == count
+            )
+
+
+def test_output_takes_one_input_and_refuses_another(of_a_folder, tmp_path, capsys):
+    first, second = (folder_of_images(tmp_path / name, ["a", "b"]) for name in "AB")
+    out = f"--output={tmp_path / 'out'}"
+    main(["predict", *QUIET, f"--ckpt_path={of_a_folder}", first, out])
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "out" / "masks").iterdir()}
+    with pytest.raises(SystemExit):
+        main(["predict", *QUIET, f"--ckpt_path={of_a_folder}", second, out])
+    assert f"holds the predictions of {tmp_path / 'A'}" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "masks").iterdir()} == kept
+
+
+def test_an_image_that_changed_under_its_name_is_predicted_anew(of_a_folder, tmp_path):
+    given = folder_of_images(tmp_path / "changing", ["a", "b"])
+
+    def predicted():
+        main(["predict", *QUIET, f"--ckpt_path={of_a_folder}", given])
+        folder = of_a_folder / "predictions" / "changing" / "masks"
+        return {path.stem: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+    before = predicted()
+    Image.fromarray(np.full((32, 32), 7, dtype=np.uint8)).save(tmp_path / "changing" / "b.png")
+    after = predicted()
+    assert after["a"] == before["a"]
+    assert after["b"] != before["b"]

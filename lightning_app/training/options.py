@@ -1,0 +1,83 @@
+"""The program's own options beside those of trainer, network, loss and data, and what of them does not go together."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_app.errors import UserError
+from lightning_app.training.checkpoint import BestCheckpoint
+from lightning_app.training.run_folder import RunFolder
+
+
+def add_options(parser: LightningArgumentParser, channels: Callable[[int], int]) -> None:
+    """Add the options, and the links from the data to the network.
+
+    Args:
+        parser: The parser of a verb.
+        channels: Output channels of the network for a number of classes.
+    """
+    parser.add_argument("--runs_dir", type=str, default="runs", help="Folder that run folders are made in.")
+    parser.add_argument(
+        "--run_name", type=str | None, default=None, help="Name of the run folder; time and a random part if unset."
+    )
+    parser.add_argument(
+        "--resume", type=str | None, default=None, help="Run folder to go on with, from its last epoch (fit only)."
+    )
+    parser.add_argument(
+        "--start_from",
+        type=str | None,
+        default=None,
+        help="Checkpoint or run folder whose weights alone a new training starts from (fit only).",
+    )
+    parser.add_argument("--test_after", type=bool, default=False, help="After fit, evaluate the test cases too.")
+    parser.add_argument(
+        "--surface", type=bool, default=False, help="Evaluate surface distances too (HD95, ASSD, NSD, in mm)."
+    )
+    parser.add_argument(
+        "--threshold",
+        type=Literal["argmax", "calibrated"] | list[float],
+        default="argmax",
+        help="How predict makes labels: the largest probability, the cuts that calibrate found, or a cut a class.",
+    )
+    parser.add_argument(
+        "--output",
+        type=str | None,
+        default=None,
+        help="Folder that predict writes to, by default one of the run's; file that export writes.",
+    )
+    parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
+    parser.set_defaults({"checkpoint.auto_insert_metric_name": False, "checkpoint.enable_version_counter": False})
+    for name in ("in_channels", "spatial_dims"):
+        parser.link_arguments(f"data.{name}", f"model.net.init_args.{name}", apply_on="instantiate")
+    parser.link_arguments(
+        "data.num_classes", "model.net.init_args.num_classes", compute_fn=channels, apply_on="instantiate"
+    )
+    parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+    parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
+
+
+def check_options(verb: str | None, config: Any) -> None:
+    """Refuse, before anything is built, what cannot work.
+
+    Raises:
+        UserError: If there is no such GPU, or no checkpoint for a verb that needs one.
+    """
+    _check_device(config)
+    if verb not in {None, "fit"} and not config.get("ckpt_path"):
+        newest = RunFolder.newest(config.runs_dir)
+        run = f"the newest run is --ckpt_path {newest}" if newest else f"there is no run in {config.runs_dir}/"
+        raise UserError(
+            f"{verb} needs --ckpt_path, its network is untrained without: a checkpoint, a run folder, or best or last "
+            f"of the newest run; {run}"
+        )
+
+
+def _check_device(config: Any) -> None:
+    """Say in words that a GPU was asked for and is not there."""
+    if config.trainer.accelerator in {"gpu", "cuda"} and not torch.cuda.is_available():
+        raise UserError(
+            f"--trainer.accelerator {config.trainer.accelerator}: no GPU is visible to torch {torch.__version__}; "
+            f"use --trainer.accelerator cpu, or check the driver and CUDA_VISIBLE_DEVICES"
+        )
