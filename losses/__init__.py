@@ -1,6 +1,8 @@
 """Calibrated segmentation losses: logits in, one number out; the formulas of three papers and their kin."""
 
 from .adaptive import ClassAdaptiveHingeLoss, ClassAdaptiveMarginLoss, ConstrainedRegionLoss
+from .base import LossOfParts as LossOfParts  # bases to build on; __all__ names what can be trained with
+from .base import SegmentationLoss as SegmentationLoss
 from .calibration import AverageCalibrationLoss, ClasswiseConfidenceAccuracyLoss, ConfidenceAccuracyLoss
 from .compound import ComboLoss, ComboPlusPlusLoss, DiceCrossEntropyLoss, MarginDiceLoss
 from .cross_entropy import (
@@ -25,6 +27,7 @@ from .overlap import (
     DicePlusPlusLoss,
     FocalTverskyLoss,
     FocalTverskyPlusPlusLoss,
+    OverlapLoss,
     TverskyLoss,
     TverskyPlusPlusLoss,
 )
@@ -63,6 +66,7 @@ __all__ = [
     "MarginDiceLoss",
     "MarginLabelSmoothingLoss",
     "NeighborAwareCalibrationLoss",
+    "OverlapLoss",
     "SampleDependentFocalLoss",
     "SensitivitySpecificityLoss",
     "SpatiallyVaryingLabelSmoothingLoss",

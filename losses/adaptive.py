@@ -1,19 +1,23 @@
-"""Margin losses whose multipliers adapt to each class, by an augmented Lagrangian: CALS-ALM and CRaC."""
+"""Margin losses whose multipliers adapt to each class, by an augmented Lagrangian: CALS-ALM and CRaC.
+
+:func:`lagrangian` of each loss's ``constraint`` is the formula. Its slope, which updates the multipliers, also runs the
+gradient by hand; ``tests/losses/test_engine.py`` proves it equal to autograd's.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .base import SegmentationLoss, in_range, one_of, result, sum_over_processes
-from .cross_entropy import cross_entropy_rows, cross_entropy_slope
-from .inputs import IGNORED
-from .margin import distance_slope
+from .base import LossOfParts, in_range, one_of, ratio, sum_over_processes, weighted_cost
+from .cross_entropy import entropy_summands
+from .engine import IGNORED, HandSlopes, Slopes, Sums, Voxels, as_numbers, flatten_pair, voxel_sums
+from .engine.slopes import distance_slope, entropy_slope
 from .neighbours import neighbour_shares, window_weights
-from .voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
 
 Lagrangian = Literal["phr", "p2", "p3"]
+Normalize = Literal["none", "margin", "largest"]
 
 
 def lagrangian(h: Tensor, multiplier: Tensor, rho: Tensor, kind: str) -> Tensor:
@@ -44,7 +48,7 @@ def lagrangian_slope(h: Tensor, multiplier: Tensor, rho: Tensor, kind: str) -> T
     return torch.where(h > 0, value, multiplier / (1 - rho * h.clamp_max(0)).square())
 
 
-class AdaptiveMultiplierLoss(SegmentationLoss):
+class AdaptiveMultiplierLoss(LossOfParts):
     """Cross entropy plus the mean of a penalty-Lagrangian, with a multiplier for each class and group of voxels.
 
     Multipliers are buffers, saved with the model. They change only through :meth:`update_multipliers`, from what
@@ -59,7 +63,8 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
         growth: Factor on a penalty parameter whose constraint has not come down enough.
         decrease: Share of the previous violation above which it has not.
         rho_every: Updates between two looks at the penalty parameters.
-        **options: ``class_weights`` (of the cross entropy) and ``ignore_index``.
+        class_weights: One weight for each class, background first; they weigh the cross entropy.
+        ignore_index: Label of voxels that do not count.
     """
 
     multipliers: Tensor
@@ -75,19 +80,12 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
     largest_rho = 10.0
 
     def __init__(
-        self,
-        margin: float,
-        penalty: Lagrangian = "phr",
-        multiplier: float = 1e-6,
-        rho: float = 1.0,
-        growth: float = 1.2,
-        decrease: float = 0.9,
-        rho_every: int = 10,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
+        self, margin: float, penalty: Lagrangian | Literal["hinge"], multiplier: float, rho: float, growth: float,
+        decrease: float, rho_every: int, class_weights: Sequence[float] | None, ignore_index: int | None
+    ) -> None:  # fmt: skip
+        super().__init__(class_weights, ignore_index)
         self.margin = in_range("margin", margin, 0)
-        self.penalty = one_of("penalty", penalty, ("phr", "p2", "p3"))
+        self.penalty = penalty if penalty == "hinge" else one_of("penalty", penalty, Lagrangian)
         self.growth = in_range("growth", growth, 1)
         self.decrease = in_range("decrease", decrease, 0)
         self.rho_every = int(in_range("rho_every", rho_every, 1))
@@ -127,22 +125,26 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
             own = (group - own) * mask + own
         return own
 
-    def rows(self, voxels: Voxels) -> Tensor:
-        """Sum labels, cross entropy and penalty of a chunk: ``(G, 3, K)``."""
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give labels, cross entropy and penalty."""
         penalty = lagrangian(self.constraint(voxels), *self._numbers(voxels), self.penalty)
-        return torch.cat([cross_entropy_rows(voxels), class_rows(penalty * voxels.counted)], dim=1)
+        return entropy_summands(voxels) | {"penalty": penalty * voxels.counted}
 
-    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
-        """Slopes of the rows."""
+    def fast(self) -> HandSlopes:
+        """Give the slopes by hand."""
+        return self._slopes
+
+    def _slopes(self, voxels: Voxels, weights: dict[str, Tensor]) -> Slopes:
         slope = lagrangian_slope(self.constraint(voxels), *self._numbers(voxels), self.penalty)
-        slope.mul_(voxels.counted).mul_(weights[2])
-        return Slopes(self.constraint_slope(voxels, slope), cross_entropy_slope(voxels, weights[1]))
+        slope.mul_(voxels.counted).mul_(weights["penalty"])
+        return Slopes(self.constraint_slope(voxels, slope), entropy_slope(voxels, weights))
 
-    def _observed_rows(self, voxels: Voxels) -> Tensor:
-        """Sum voxels, slope and size of the violation of each group: ``(G, 3 * groups, K)``."""
+    def _observed_summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give voxels, slope and size of the violation of each group."""
         h, numbers = self.constraint(voxels), self._numbers(voxels)
         parts = (torch.ones_like(h), lagrangian_slope(h, *numbers, self.penalty), self.violated(h, numbers))
-        return class_rows(*(part * mask for part in parts for mask in self.members(voxels)))
+        masks = self.members(voxels)
+        return {f"{i}_{j}": part * mask for i, part in enumerate(parts) for j, mask in enumerate(masks)}
 
     def violated(self, h: Tensor, numbers: tuple[Tensor, Tensor]) -> Tensor:
         """What is compared from update to update: the constraint."""
@@ -151,8 +153,10 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
     @torch.no_grad()
     def observe(self, logits: Tensor, target: Tensor) -> None:
         """Gather the constraints of a batch for the next update; no gradient."""
+        flatten_pair(logits, target)
         extra = self.extra(logits, target)
-        rows = voxel_sums(logits.detach(), target, self.ignore_index, self._observed_rows, extra=extra).sum(0)
+        sums = voxel_sums(logits.detach(), target, self.ignore_index, self._observed_summands, extra=extra)
+        rows = torch.stack(list(vars(sums).values())).sum(1)
         self.observed[..., : rows.shape[-1]] += rows.view(3, self.groups, -1)
 
     @torch.no_grad()
@@ -178,21 +182,10 @@ class AdaptiveMultiplierLoss(SegmentationLoss):
             self.rho.copy_(torch.where(stuck, (self.growth * self.rho).clamp_max(self.largest_rho), self.rho))
             self.violation.copy_(torch.where(seen, violation, self.violation))
 
-    def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def parts(self, sums: Sums, weights: Tensor) -> dict[str, Tensor]:
         """Compute the cross entropy and the penalty."""
-        extra = self.extra(logits, target)
-        sums = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes, extra)
-        volume, entropy, penalty = sums.sum(0)
-        weights = self.weights_for(logits)
-        parts = {
-            "cross_entropy": ratio((weights * entropy).sum(), (weights * volume).sum()),
-            "penalty": ratio(penalty.mean(), volume.sum()),
-        }
-        return {name: result(value, logits) for name, value in parts.items()}
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        return torch.stack(list(self.components(logits, target).values())).sum()
+        penalty = ratio(sums.penalty.sum(0).mean(), sums.volume.sum())
+        return {"cross_entropy": weighted_cost(sums.cost, sums.volume, weights), "penalty": penalty}
 
 
 class ClassAdaptiveMarginLoss(AdaptiveMultiplierLoss):
@@ -206,16 +199,31 @@ class ClassAdaptiveMarginLoss(AdaptiveMultiplierLoss):
     Args:
         margin: Distance between logits that costs nothing.
         normalize: What the constraint is divided by.
-        **options: See :class:`AdaptiveMultiplierLoss`.
+        penalty: Penalty-Lagrangian function.
+        multiplier: First value of every multiplier.
+        rho: First value of every penalty parameter.
+        growth: Factor on a penalty parameter whose constraint has not come down enough.
+        decrease: Share of the previous violation above which it has not.
+        rho_every: Updates between two looks at the penalty parameters.
+        class_weights: One weight for each class, background first; they weigh the cross entropy.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.ClassAdaptiveMarginLoss(margin=1.0, multiplier=0.1)(logits, labels)
+        tensor(2.0019)
     """
 
     least = 1e-3
 
     def __init__(
-        self, margin: float = 10.0, normalize: Literal["none", "margin", "largest"] = "none", **options: Any
-    ) -> None:
-        super().__init__(margin, **options)
-        self.normalize = one_of("normalize", normalize, ("none", "margin", "largest"))
+        self, margin: float = 10.0, normalize: Normalize = "none", *, penalty: Lagrangian = "phr",
+        multiplier: float = 1e-6, rho: float = 1.0, growth: float = 1.2, decrease: float = 0.9, rho_every: int = 10,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(margin, penalty, multiplier, rho, growth, decrease, rho_every, class_weights, ignore_index)
+        self.normalize = one_of("normalize", normalize, Normalize)
         if normalize == "margin":
             in_range("margin", margin, 0, open_low=True)
 
@@ -241,7 +249,7 @@ class ClassAdaptiveMarginLoss(AdaptiveMultiplierLoss):
         return distance_slope(voxels, slope / largest).sub_(voxels.share(voxels.logits) * (pull / largest))
 
 
-class ClassAdaptiveHingeLoss(ClassAdaptiveMarginLoss):
+class ClassAdaptiveHingeLoss(AdaptiveMultiplierLoss):
     r"""Margin-based label smoothing with a weight of each class that follows the class's own penalty.
 
     Cross entropy plus the mean over voxels and classes of :math:`\lambda_k \max(0, \max_j z_j - z_k - m)`. From one
@@ -254,15 +262,30 @@ class ClassAdaptiveHingeLoss(ClassAdaptiveMarginLoss):
         alpha: First weight of every class.
         growth: Factor on a weight.
         tolerance: Ratio of two penalties up to which they are alike.
-        **options: ``class_weights`` (of the cross entropy) and ``ignore_index``.
+        class_weights: One weight for each class, background first; they weigh the cross entropy.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.ClassAdaptiveHingeLoss(margin=1.0)(logits, labels)
+        tensor(2.2001)
     """
 
     def __init__(
-        self, margin: float = 10.0, alpha: float = 1.0, growth: float = 1.1, tolerance: float = 1.1, **options: Any
-    ) -> None:
-        super().__init__(margin, multiplier=alpha, growth=growth, **options)
+        self, margin: float = 10.0, alpha: float = 1.0, growth: float = 1.1, tolerance: float = 1.1, *,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(margin, "hinge", alpha, 1.0, growth, 1.0, 1, class_weights, ignore_index)
         self.tolerance = in_range("tolerance", tolerance, 1)
-        self.penalty = "hinge"
+
+    def constraint(self, voxels: Voxels) -> Tensor:
+        """Form the constraint ``(G, K, n)``, which should not be above 0."""
+        return voxels.distances - self.margin
+
+    def constraint_slope(self, voxels: Voxels, slope: Tensor) -> Tensor:
+        """Slope with respect to the logits from that with respect to the constraint."""
+        return distance_slope(voxels, slope)
 
     def violated(self, h: Tensor, numbers: tuple[Tensor, Tensor]) -> Tensor:
         """What is compared from update to update: the weighted penalty."""
@@ -289,13 +312,29 @@ class ConstrainedRegionLoss(AdaptiveMultiplierLoss):
     Args:
         margin: Target of the logit of the class inside a region.
         rho: First value of every penalty parameter.
-        **options: See :class:`AdaptiveMultiplierLoss`.
+        penalty: Penalty-Lagrangian function.
+        multiplier: First value of every multiplier.
+        growth: Factor on a penalty parameter whose constraint has not come down enough.
+        decrease: Share of the previous violation above which it has not.
+        rho_every: Updates between two looks at the penalty parameters.
+        class_weights: One weight for each class, background first; they weigh the cross entropy.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.ConstrainedRegionLoss()(logits, labels)
+        tensor(1.8906)
     """
 
     groups = 2
 
-    def __init__(self, margin: float = 5.0, rho: float = 0.1, **options: Any) -> None:
-        super().__init__(margin, rho=rho, **options)
+    def __init__(
+        self, margin: float = 5.0, rho: float = 0.1, *, penalty: Lagrangian = "phr", multiplier: float = 1e-6,
+        growth: float = 1.2, decrease: float = 0.9, rho_every: int = 10, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(margin, penalty, multiplier, rho, growth, decrease, rho_every, class_weights, ignore_index)
 
     def extra(self, logits: Tensor, target: Tensor) -> list[Tensor]:
         """Share of each class around each voxel."""

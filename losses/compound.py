@@ -1,40 +1,34 @@
-"""Compounds of an overlap loss and a cross entropy that share one pass over the voxels."""
+"""Compounds of an overlap loss and a cross entropy that share one pass over the voxels.
 
-from typing import Any
+The formulas are those of :mod:`losses.overlap`, :mod:`losses.cross_entropy` and :mod:`losses.margin` side by side; the
+engine's ``Terms`` run them in one pass, which ``tests/losses/test_engine.py`` proves equal.
+"""
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from .base import in_range, result
-from .costs import OwnCost
-from .cross_entropy import weighted_cost
-from .overlap import OverlapLoss, pool_batch
-from .statistics import JointSums, OverlapStatistics, Terms, joint_sums
-from .voxelwise import ratio
+from .base import Absent, LossOfParts, Pool, in_range, ratio, weighted_cost
+from .cross_entropy import cost_summands
+from .engine import IGNORED, Cost, HandSlopes, Sums, Terms, Voxels
+from .margin import margin_penalty
+from .overlap import OverlapLoss
 
 
-class CompoundLoss(OverlapLoss):
-    """An overlap loss plus terms that are means over voxels, from one pass: what the compounds share.
+class CompoundLoss(LossOfParts, OverlapLoss):
+    """An overlap loss plus terms that are means over voxels, from one pass: what the compounds share."""
 
-    Args:
-        gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`~losses.overlap.OverlapLoss`.
-    """
+    def own_cost(self) -> Cost:
+        """Give the cost of each voxel that stands beside the overlap: the cross entropy."""
+        return Cost(self.clip)
 
-    def __init__(self, gamma: float, **options: Any) -> None:
-        super().__init__(gamma, **options)
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give the summands of the overlap and of the cost."""
+        return super().summands(voxels) | cost_summands(voxels, self.own_cost())
 
-    def pooled_sums(self, logits: Tensor, target: Tensor, own: OwnCost, margin: float | None = None) -> JointSums:
-        """Form the overlap statistics, a cost and a hinge in one pass; over the whole batch if it is pooled."""
-        terms = Terms(self.gamma, self.clip, self.clip_labels, own, margin)
-        sums = joint_sums(logits, target, self.ignore_index, terms)
-        if self.pool == "image":
-            return sums
-        *statistics, cost, hinge, lead = pool_batch([*sums.statistics, sums.cost, sums.hinge, sums.lead])
-        return JointSums(OverlapStatistics(*statistics), cost, hinge, lead)
-
-    def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compute the unweighted terms by name."""
-        raise NotImplementedError
+    def fast(self) -> Terms | HandSlopes | None:
+        """Give the same as terms of the engine."""
+        return Terms(self.gamma, self.clip, self.clip_labels, self.own_cost())
 
 
 class ComboLoss(CompoundLoss):
@@ -47,29 +41,38 @@ class ComboLoss(CompoundLoss):
         overlap_weight: Weight of the Dice term.
         entropy_weight: Weight of the cross entropy.
         gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`~losses.overlap.OverlapLoss`; ``class_weights`` weigh both terms.
+        smooth: Added above and below the fraction.
+        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first; they weigh both terms.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.ComboLoss()(logits, labels)
+        tensor(2.3749)
     """
 
     def __init__(
-        self, overlap_weight: float = 1.0, entropy_weight: float = 1.0, gamma: float = 1.0, **options: Any
-    ) -> None:
-        super().__init__(gamma, **options)
+        self, overlap_weight: float = 1.0, entropy_weight: float = 1.0, gamma: float = 1.0, *, smooth: float = 1e-7,
+        clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
         self.overlap_weight = in_range("overlap_weight", overlap_weight, 0)
         self.entropy_weight = in_range("entropy_weight", entropy_weight, 0)
 
-    def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def parts(self, sums: Sums, weights: Tensor) -> dict[str, Tensor]:
         """Compute the overlap loss and the cross entropy."""
-        statistics, cost, *_ = self.pooled_sums(logits, target, OwnCost(self.clip))
-        parts = {
-            "overlap": self.mean(statistics, logits),
-            "cross_entropy": weighted_cost(cost, statistics.volume, self.weights_for(logits)),
-        }
-        return {name: result(value, logits) for name, value in parts.items()}
+        entropy = weighted_cost(sums.cost, sums.volume, weights)
+        return {"overlap": self.overlap(sums, weights), "cross_entropy": entropy}
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        parts = self.components(logits, target)
-        return self.overlap_weight * parts["overlap"] + self.entropy_weight * parts["cross_entropy"]
+    def part_weights(self) -> dict[str, float]:
+        """Give the weights of the parts."""
+        return {"overlap": self.overlap_weight, "cross_entropy": self.entropy_weight}
 
 
 class ComboPlusPlusLoss(ComboLoss):
@@ -79,13 +82,30 @@ class ComboPlusPlusLoss(ComboLoss):
         overlap_weight: Weight of the DSC++ term.
         entropy_weight: Weight of the cross entropy.
         gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`~losses.overlap.OverlapLoss`; ``class_weights`` weigh both terms.
+        smooth: Added above and below the fraction.
+        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first; they weigh both terms.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.ComboPlusPlusLoss()(logits, labels)
+        tensor(2.3433)
     """
 
     def __init__(
-        self, overlap_weight: float = 1.0, entropy_weight: float = 1.0, gamma: float = 2.0, **options: Any
-    ) -> None:
-        super().__init__(overlap_weight, entropy_weight, gamma, **options)
+        self, overlap_weight: float = 1.0, entropy_weight: float = 1.0, gamma: float = 2.0, *, smooth: float = 1e-7,
+        clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(
+            overlap_weight, entropy_weight, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
+            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+        )  # fmt: skip
 
 
 class DiceCrossEntropyLoss(ComboLoss):
@@ -97,19 +117,28 @@ class DiceCrossEntropyLoss(ComboLoss):
         gamma: Exponent on each voxel's missed and spurious probability.
         smooth: Added above and below the fraction.
         clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
-        **options: See :class:`~losses.overlap.OverlapLoss`; ``class_weights`` weigh both terms.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first; they weigh both terms.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.DiceCrossEntropyLoss()(logits, labels)
+        tensor(2.3749)
     """
 
     def __init__(
-        self,
-        overlap_weight: float = 1.0,
-        entropy_weight: float = 1.0,
-        gamma: float = 1.0,
-        smooth: float = 1e-5,
-        clip: float = 0.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(overlap_weight, entropy_weight, gamma, smooth=smooth, clip=clip, **options)
+        self, overlap_weight: float = 1.0, entropy_weight: float = 1.0, gamma: float = 1.0, smooth: float = 1e-5,
+        clip: float = 0.0, *, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(
+            overlap_weight, entropy_weight, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
+            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+        )  # fmt: skip
 
 
 class MarginDiceLoss(CompoundLoss):
@@ -123,34 +152,50 @@ class MarginDiceLoss(CompoundLoss):
         alpha: Weight of the penalty; may be scheduled.
         overlap_weight: Weight of the Dice term.
         include_background: Whether class 0 takes part in the Dice term.
-        **options: See :class:`~losses.overlap.OverlapLoss`.
+        gamma: Exponent on each voxel's missed and spurious probability.
+        smooth: Added above and below the fraction.
+        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        class_weights: One weight for each class, background first; they weigh both terms.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.MarginDiceLoss(margin=1.0)(logits, labels)
+        tensor(2.3310)
     """
 
     def __init__(
-        self,
-        margin: float = 10.0,
-        alpha: float = 0.1,
-        overlap_weight: float = 1.0,
-        include_background: bool = False,
-        **options: Any,
-    ) -> None:
-        defaults = {"gamma": 1.0, "smooth": 1e-5, "clip": 0.0}
-        super().__init__(**{**defaults, "include_background": include_background, **options})
+        self, margin: float = 10.0, alpha: float = 0.1, overlap_weight: float = 1.0, include_background: bool = False,
+        *, gamma: float = 1.0, smooth: float = 1e-5, clip: float = 0.0, pool: Pool = "image", absent: Absent = "count",
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
         self.margin = in_range("margin", margin, 0)
         self.alpha = in_range("alpha", alpha, 0)
         self.overlap_weight = in_range("overlap_weight", overlap_weight, 0)
 
-    def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compute the overlap loss, the cross entropy and the unweighted penalty."""
-        statistics, cost, hinge, _ = self.pooled_sums(logits, target, OwnCost(), self.margin)
-        parts = {
-            "overlap": self.mean(statistics, logits),
-            "cross_entropy": weighted_cost(cost, statistics.volume, self.weights_for(logits)),
-            "margin": ratio(hinge.sum(0).mean(), statistics.volume.sum()),
-        }
-        return {name: result(value, logits) for name, value in parts.items()}
+    def own_cost(self) -> Cost:
+        """Give the exact cross entropy."""
+        return Cost()
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        parts = self.components(logits, target)
-        return parts["cross_entropy"] + self.overlap_weight * parts["overlap"] + self.alpha * parts["margin"]
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give the summands of the overlap, the cross entropy and the penalty."""
+        hinge = margin_penalty(voxels.distances, self.margin, "l1") * voxels.counted
+        return super().summands(voxels) | {"hinge": hinge}
+
+    def fast(self) -> Terms | HandSlopes | None:
+        """Give the same as terms of the engine."""
+        return Terms(self.gamma, self.clip, self.clip_labels, self.own_cost(), self.margin)
+
+    def parts(self, sums: Sums, weights: Tensor) -> dict[str, Tensor]:
+        """Compute the overlap loss, the cross entropy and the unweighted penalty."""
+        entropy = weighted_cost(sums.cost, sums.volume, weights)
+        margin = ratio(sums.hinge.sum(0).mean(), sums.volume.sum())
+        return {"cross_entropy": entropy, "overlap": self.overlap(sums, weights), "margin": margin}
+
+    def part_weights(self) -> dict[str, float]:
+        """Give the weights of the parts."""
+        return {"overlap": self.overlap_weight, "margin": self.alpha}

@@ -1,17 +1,24 @@
-"""Losses of the generalised Dice paper: GDL, weighted cross entropy, sensitivity-specificity, two-class Dice."""
+"""Losses of the generalised Dice paper: GDL, weighted cross entropy, sensitivity-specificity, two-class Dice.
 
-from typing import Any, Literal
+Each is a small function of the sums V, S and T of :mod:`losses.overlap`, of squared errors, or of the cross entropy;
+the formulas stand in ``value``. The engine's ``Terms`` run them, which ``tests/losses/test_engine.py`` proves equal.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .base import SegmentationLoss, in_range, one_of, result, sum_over_processes, weighted_mean
-from .costs import OwnCost
-from .inputs import IGNORED
-from .overlap import Pool, fraction, pool_batch, pooled
-from .statistics import OverlapStatistics, Terms, joint_sums, overlap_statistics
-from .voxelwise import Voxels, class_rows, ratio, voxel_sums
+from .base import Pool, SegmentationLoss, in_range, mean_of_items, one_of, ratio
+from .cross_entropy import entropy_summands
+from .engine import IGNORED, Cost, HandSlopes, Sums, Terms, Voxels
+from .overlap import fraction, overlap_summands
 
+Weighting = Literal["square", "simple", "uniform"]
+AbsentWeight = Literal["max", "zero"]
+Source = Literal["prediction", "target"]
+Channels = Literal["foreground", "all"]
 WEIGHT_POWERS = {"square": 2, "simple": 1, "uniform": 0}
 
 
@@ -41,34 +48,44 @@ class GeneralizedDiceLoss(SegmentationLoss):
         smooth: Added above and below the fraction.
         pool: Form the sums for each image, or for the whole batch over all processes, as the paper's code did.
         include_background: Whether class 0 takes part.
-        **options: ``class_weights`` (multiply the weights) and ``ignore_index``.
+        class_weights: One weight for each class, background first; they multiply the weights.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.GeneralizedDiceLoss(weighting="simple")(logits, labels)
+        tensor(0.6491)
     """
 
     def __init__(
-        self,
-        weighting: Literal["square", "simple", "uniform"] = "square",
-        absent: Literal["max", "zero"] = "max",
-        smooth: float = 0.0,
-        pool: Pool = "image",
-        include_background: bool = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self.weighting = one_of("weighting", weighting, WEIGHT_POWERS)
-        self.absent = one_of("absent", absent, ("max", "zero"))
+        self, weighting: Weighting = "square", absent: AbsentWeight = "max", smooth: float = 0.0, pool: Pool = "image",
+        include_background: bool = True, *, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(class_weights, ignore_index)
+        self.weighting = one_of("weighting", weighting, Weighting)
+        self.absent = one_of("absent", absent, AbsentWeight)
         self.smooth = in_range("smooth", smooth, 0)
-        self.pool = one_of("pool", pool, ("image", "batch"))
+        self.pool = one_of("pool", pool, Pool)
         self.include_background = include_background
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        sums = pooled(overlap_statistics(logits, target, ignore_index=self.ignore_index), self.pool)
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give the summands of the overlap."""
+        return overlap_summands(voxels, 1.0)
+
+    def fast(self) -> Terms | HandSlopes | None:
+        """Give the same as terms of the engine."""
+        return Terms(1.0)
+
+    def value(self, sums: Sums, weights: Tensor) -> Tensor:
+        """Compute the loss from the sums."""
         first = 0 if self.include_background else 1
         volume, overlap, predicted = (part[:, first:] for part in (sums.volume, sums.overlap, sums.predicted))
-        weights = generalized_weights(volume, self.weighting, self.absent) * self.weights_for(logits)[first:]
+        weights = generalized_weights(volume, self.weighting, self.absent) * weights[first:]
         top = 2 * (weights * overlap).sum(-1)
         score = fraction(top + self.smooth, (weights * (volume + predicted)).sum(-1) + self.smooth)
-        return result(ratio((1 - score).sum(), (sums.voxels[:, 0] > 0).sum().double()), logits)
+        return mean_of_items(1 - score, sums.voxels)
 
 
 class WeightedCrossEntropyLoss(SegmentationLoss):
@@ -83,36 +100,42 @@ class WeightedCrossEntropyLoss(SegmentationLoss):
         detach: Whether the weight has no gradient (with ``prediction``).
         largest: Bound of the weight.
         pool: One weight for each image, or for the whole batch over all processes.
-        **options: ``class_weights`` (multiply the weights) and ``ignore_index``.
+        class_weights: One weight for each class, background first; they multiply the weights.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.WeightedCrossEntropyLoss()(logits, labels)
+        tensor(1.6418)
     """
 
     def __init__(
-        self,
-        weight_from: Literal["prediction", "target"] = "prediction",
-        detach: bool = True,
-        largest: float = 1e6,
-        pool: Pool = "image",
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self.weight_from = one_of("weight_from", weight_from, ("prediction", "target"))
+        self, weight_from: Source = "prediction", detach: bool = True, largest: float = 1e6, pool: Pool = "image", *,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(class_weights, ignore_index)
+        self.weight_from = one_of("weight_from", weight_from, Source)
         self.detach = detach
         self.largest = in_range("largest", largest, 0, open_low=True)
-        self.pool = one_of("pool", pool, ("image", "batch"))
+        self.pool = one_of("pool", pool, Pool)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        # The weight from the prediction needs the predicted volume, an overlap statistic.
-        terms = Terms(gamma=1.0 if self.weight_from == "prediction" else 0.0, own=OwnCost())
-        sums = joint_sums(logits, target, self.ignore_index, terms)
-        rows = [sums.statistics.volume, sums.cost, sums.statistics.predicted]
-        volume, entropy, predicted = pool_batch(rows) if self.pool == "batch" else rows
-        voxels = volume.sum(-1, keepdim=True)
-        mass = predicted if self.weight_from == "prediction" else volume
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give the cross entropy and the summands of the overlap, of which the predicted volume is used."""
+        return overlap_summands(voxels, 1.0) | entropy_summands(voxels)
+
+    def fast(self) -> Terms | HandSlopes | None:
+        """Give the same as terms of the engine."""
+        return Terms(1.0, own=Cost())
+
+    def value(self, sums: Sums, weights: Tensor) -> Tensor:
+        """Compute the loss from the sums."""
+        voxels = sums.volume.sum(-1, keepdim=True)
+        mass = sums.predicted if self.weight_from == "prediction" else sums.volume
         mass = mass.detach() if self.detach else mass
-        weights = ((voxels - mass) / mass.clamp_min(1e-30)).clamp_max(self.largest)
-        weights = torch.cat([torch.ones_like(weights[:, :1]), weights[:, 1:]], dim=1) * self.weights_for(logits)
-        return result(ratio((weights * entropy).sum(), voxels.sum()), logits)
+        factors = ((voxels - mass) / mass.clamp_min(1e-30)).clamp_max(self.largest)
+        factors = torch.cat([torch.ones_like(factors[:, :1]), factors[:, 1:]], dim=1) * weights
+        return ratio((factors * sums.cost).sum(), voxels.sum())
 
 
 class SensitivitySpecificityLoss(SegmentationLoss):
@@ -130,43 +153,44 @@ class SensitivitySpecificityLoss(SegmentationLoss):
         channels: Mean over the foreground, or sum over all classes.
         epsilon: Added to both divisors.
         pool: Form the sums for each image, or for the whole batch over all processes.
-        **options: ``class_weights`` and ``ignore_index``.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.SensitivitySpecificityLoss()(logits, labels)
+        tensor(0.7487)
     """
 
     def __init__(
-        self,
-        sensitivity_weight: float = 0.05,
-        channels: Literal["foreground", "all"] = "foreground",
-        epsilon: float = 1e-5,
-        pool: Pool = "image",
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
+        self, sensitivity_weight: float = 0.05, channels: Channels = "foreground", epsilon: float = 1e-5,
+        pool: Pool = "image", *, class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(class_weights, ignore_index)
         self.sensitivity_weight = in_range("sensitivity_weight", sensitivity_weight, 0, 1)
-        self.channels = one_of("channels", channels, ("foreground", "all"))
+        self.channels = one_of("channels", channels, Channels)
         self.epsilon = in_range("epsilon", epsilon, 0, open_low=True)
-        self.pool = one_of("pool", pool, ("image", "batch"))
+        self.pool = one_of("pool", pool, Pool)
 
-    def rows(self, voxels: Voxels) -> Tensor:
-        """Sum the squared errors on both sides, each by itself: where a class fills the image, one is next to 0."""
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give the squared errors on a class's own voxels and on the others."""
         squares = (voxels.labels - voxels.probs).square()
         own, others = squares * voxels.labels, squares * (voxels.counted - voxels.labels)
-        return class_rows(voxels.counted, voxels.labels, own, others)
+        return {"voxels": voxels.counted, "volume": voxels.labels, "missed": own, "spurious": others}
 
-    def sums(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Voxels, volume and both squared errors, ``(4, B, K)``."""
-        rows = voxel_sums(logits, target, self.ignore_index, self.rows).transpose(0, 1)
-        return sum_over_processes(rows.sum(1, keepdim=True)) if self.pool == "batch" else rows
+    def fast(self) -> Terms | HandSlopes | None:
+        """Give the same as terms of the engine."""
+        return Terms(2.0)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        voxels, volume, own, others = self.sums(logits, target)
-        sensitivity = own / (volume + self.epsilon)
-        specificity = others / (voxels - volume + self.epsilon)
+    def value(self, sums: Sums, weights: Tensor) -> Tensor:
+        """Compute the loss from the sums."""
+        sensitivity = sums.missed / (sums.volume + self.epsilon)
+        specificity = sums.spurious / (sums.voxels - sums.volume + self.epsilon)
         share = self.sensitivity_weight
-        values = (share * sensitivity + (1 - share) * specificity) * self.weights_for(logits)
-        value = values.sum(-1) if self.channels == "all" else values[:, 1:].mean(-1)
-        return result(ratio(value.sum(), (voxels[:, 0] > 0).sum().double()), logits)
+        values = (share * sensitivity + (1 - share) * specificity) * weights
+        total = values.sum(-1) if self.channels == "all" else values[:, 1:].mean(-1)
+        return mean_of_items(total, sums.voxels)
 
 
 class TwoClassDiceLoss(SegmentationLoss):
@@ -184,30 +208,39 @@ class TwoClassDiceLoss(SegmentationLoss):
         printed: Whether the numerators get the whole epsilon, as printed.
         pool: Form the sums for each image, or for the whole batch over all processes.
         ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.TwoClassDiceLoss()(logits, labels)
+        tensor(0.7071)
     """
 
     def __init__(
-        self,
-        epsilon: float = 1e-5,
-        printed: bool = False,
-        pool: Pool = "image",
-        ignore_index: int | None = IGNORED,
-    ) -> None:
-        super().__init__(ignore_index)
+        self, epsilon: float = 1e-5, printed: bool = False, pool: Pool = "image", ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(None, ignore_index)
         self.epsilon = in_range("epsilon", epsilon, 0)
         self.printed = printed
-        self.pool = one_of("pool", pool, ("image", "batch"))
+        self.pool = one_of("pool", pool, Pool)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        sums = pooled(overlap_statistics(logits, target, ignore_index=self.ignore_index), self.pool)
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give the summands of the overlap."""
+        return overlap_summands(voxels, 1.0)
+
+    def fast(self) -> Terms | HandSlopes | None:
+        """Give the same as terms of the engine."""
+        return Terms(1.0)
+
+    def value(self, sums: Sums, weights: Tensor) -> Tensor:
+        """Compute the loss from the sums."""
         above = self.epsilon if self.printed else self.epsilon / 2
         overlap, volume, predicted = _foreground_and_background(sums)
         scores = fraction(2 * (overlap + above), volume + predicted + self.epsilon)
-        return result(weighted_mean(1 - scores.mean(0), (sums.voxels[:, 0] > 0).double()), logits)
+        return mean_of_items(1 - scores.mean(0), sums.voxels)
 
 
-def _foreground_and_background(sums: OverlapStatistics) -> tuple[Tensor, Tensor, Tensor]:
+def _foreground_and_background(sums: Sums) -> tuple[Tensor, Tensor, Tensor]:
     """Overlap, volume and predicted volume, each ``(2, B)``: of all classes but the first, and of the first."""
     voxels, volume, predicted, overlap = (
         part[:, 0] for part in (sums.voxels, sums.volume, sums.predicted, sums.overlap)

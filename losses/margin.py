@@ -1,16 +1,17 @@
-"""Margin-based label smoothing: a cap on the distance between the largest logit and the others."""
+"""Margin-based label smoothing: a cap on the distance between the largest logit and the others.
+
+:func:`margin_penalty` is the formula. The engine's ``Terms`` run the plain hinge, ``slopes.margin`` the squared ones;
+``tests/losses/test_engine.py`` proves both equal.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor
 
-from .base import SegmentationLoss, in_range, one_of, result
-from .costs import OwnCost
-from .cross_entropy import cross_entropy_rows, cross_entropy_slope, weighted_cost
-from .statistics import Terms, joint_sums
-from .voxelwise import Slopes, Voxels, as_numbers, class_rows, ratio, voxel_sums
+from .base import LossOfParts, in_range, one_of, ratio, weighted_cost
+from .cross_entropy import entropy_summands
+from .engine import IGNORED, Cost, HandSlopes, Sums, Terms, Voxels, slopes
 
 Penalty = Literal["l1", "squared_hinge", "equality"]
 
@@ -24,20 +25,7 @@ def margin_penalty(distances: Tensor, margin: float, penalty: str) -> Tensor:
     return hinge if penalty == "l1" else hinge.square()
 
 
-def margin_slope(distances: Tensor, margin: float, penalty: str) -> Tensor:
-    """Slope of :func:`margin_penalty`."""
-    excess = distances - margin
-    if penalty == "l1":
-        return as_numbers(torch.gt, excess, 0.0, excess)
-    return excess.mul_(2) if penalty == "equality" else excess.relu_().mul_(2)
-
-
-def distance_slope(voxels: Voxels, slope: Tensor) -> Tensor:
-    """Slope with respect to the logits from that with respect to their distances from the largest."""
-    return (voxels.share(voxels.logits) * slope.sum(1, keepdim=True)).sub_(slope)
-
-
-class MarginLabelSmoothingLoss(SegmentationLoss):
+class MarginLabelSmoothingLoss(LossOfParts):
     r"""Cross entropy plus ``alpha`` times the mean, over voxels and classes, of :math:`\max(0, \max_j z_j - z_k - m)`.
 
     Where no distance exceeds the margin the confidence is at most :math:`1 / (1 + (K - 1) e^{-m})`. The largest logit
@@ -49,39 +37,41 @@ class MarginLabelSmoothingLoss(SegmentationLoss):
         margin: Distance between logits that costs nothing.
         alpha: Weight of the penalty; may be scheduled.
         penalty: Form of the penalty.
-        **options: ``class_weights`` (of the cross entropy) and ``ignore_index``.
+        class_weights: One weight for each class, background first; they weigh the cross entropy.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.MarginLabelSmoothingLoss(margin=1.0)(logits, labels)
+        tensor(1.7211)
     """
 
-    def __init__(self, margin: float = 10.0, alpha: float = 0.1, penalty: Penalty = "l1", **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, margin: float = 10.0, alpha: float = 0.1, penalty: Penalty = "l1", *,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(class_weights, ignore_index)
         self.margin = in_range("margin", margin, 0)
         self.alpha = in_range("alpha", alpha, 0)
-        self.penalty = one_of("penalty", penalty, ("l1", "squared_hinge", "equality"))
+        self.penalty = one_of("penalty", penalty, Penalty)
 
-    def rows(self, voxels: Voxels) -> Tensor:
-        """Sum labels, cross entropy and penalty of a chunk: ``(G, 3, K)``."""
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give labels, cross entropy and penalty."""
         penalty = margin_penalty(voxels.distances, self.margin, self.penalty) * voxels.counted
-        return torch.cat([cross_entropy_rows(voxels), class_rows(penalty)], dim=1)
+        return entropy_summands(voxels) | {"hinge": penalty}
 
-    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
-        """Slopes of the rows."""
-        slope = margin_slope(voxels.distances, self.margin, self.penalty).mul_(voxels.counted).mul_(weights[2])
-        return Slopes(distance_slope(voxels, slope), cross_entropy_slope(voxels, weights[1]))
-
-    def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compute the cross entropy and the unweighted penalty."""
+    def fast(self) -> Terms | HandSlopes | None:
+        """Give the same as terms of the engine, or the slopes by hand."""
         if self.penalty == "l1":
-            terms = Terms(own=OwnCost(), margin=self.margin)
-            (_, volume, *_), cost, penalty, _ = joint_sums(logits, target, self.ignore_index, terms)
-        else:
-            volume, cost, penalty = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes).unbind(1)
-        parts = {
-            "cross_entropy": weighted_cost(cost, volume, self.weights_for(logits)),
-            "margin": ratio(penalty.sum(0).mean(), volume.sum()),
-        }
-        return {name: result(value, logits) for name, value in parts.items()}
+            return Terms(own=Cost(), margin=self.margin)
+        return lambda voxels, weights: slopes.margin(voxels, weights, self.margin, self.penalty)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        parts = self.components(logits, target)
-        return parts["cross_entropy"] + self.alpha * parts["margin"]
+    def parts(self, sums: Sums, weights: Tensor) -> dict[str, Tensor]:
+        """Compute the cross entropy and the unweighted penalty."""
+        margin = ratio(sums.hinge.sum(0).mean(), sums.volume.sum())
+        return {"cross_entropy": weighted_cost(sums.cost, sums.volume, weights), "margin": margin}
+
+    def part_weights(self) -> dict[str, float]:
+        """Give the weights of the parts."""
+        return {"margin": self.alpha}

@@ -1,18 +1,23 @@
-"""Losses that look at the labels around a voxel: SVLS smooths labels near boundaries, NACL steers the logits."""
+"""Losses that look at the labels around a voxel: SVLS smooths labels near boundaries, NACL steers the logits.
+
+:func:`neighbour_shares` is what both see, once for each voxel; the formulas are the ``summands``. SVLS runs by
+autograd, NACL by ``slopes.neighbours`` of the engine, which ``tests/losses/test_engine.py`` proves equal.
+"""
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .base import SegmentationLoss, in_range, one_of, result
-from .cross_entropy import cross_entropy_rows, cross_entropy_slope
-from .inputs import IGNORED, all_counted, compact_labels, compute_dtype, flatten_pair
-from .voxelwise import Slopes, Voxels, class_rows, ratio, voxel_sums
+from .base import LossOfParts, SegmentationLoss, in_range, one_of, ratio, weighted_cost
+from .cross_entropy import VoxelLoss, entropy_summands
+from .engine import IGNORED, HandSlopes, Sums, Voxels, all_counted, compact_labels, compute_dtype, slopes
 
 Kernel = Literal["mean", "gaussian"]
+Padding = Literal["replicate", "zero"]
+Distance = Literal["l1", "l2"]
 
 
 def window_weights(kernel: str, size: int, sigma: float, spatial_dims: int) -> tuple[list[float], float]:
@@ -44,7 +49,6 @@ def neighbour_shares(
     Returns:
         ``(B, K, *S)``; 0 at ignored voxels.
     """
-    flatten_pair(logits, target)  # for its checks
     classes, dtype = max(logits.shape[1], 2), compute_dtype(logits)
     soft = target.is_floating_point()
     labels = target if soft else compact_labels(target, classes, ignore_index)
@@ -102,17 +106,21 @@ class NeighbourLoss(SegmentationLoss):
         kernel_size: Odd width of the window in voxels.
         sigma: Width of the Gaussian in voxels.
         padding: What lies beyond the border: a copy of it, or class 0.
-        **options: ``class_weights`` (of the cross entropy) and ``ignore_index``.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
     """
 
-    def __init__(self, kernel: Kernel, kernel_size: int, sigma: float, padding: str, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, kernel: Kernel, kernel_size: int, sigma: float, padding: Padding, class_weights: Sequence[float] | None,
+        ignore_index: int | None
+    ) -> None:  # fmt: skip
+        super().__init__(class_weights, ignore_index)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and at least 1, got {kernel_size}")
-        self.kernel = one_of("kernel", kernel, ("mean", "gaussian"))
+        self.kernel = one_of("kernel", kernel, Kernel)
         self.kernel_size = kernel_size
         self.sigma = in_range("sigma", sigma, 0, open_low=True)
-        self.padding = one_of("padding", padding, ("replicate", "zero"))
+        self.padding = one_of("padding", padding, Padding)
 
     def shares(self, logits: Tensor, target: Tensor) -> Tensor:
         """Share of each class around each voxel, ``(B, K, *S)``."""
@@ -120,7 +128,7 @@ class NeighbourLoss(SegmentationLoss):
         return neighbour_shares(target, logits, self.ignore_index, weights, self.padding)
 
 
-class SpatiallyVaryingLabelSmoothingLoss(NeighbourLoss):
+class SpatiallyVaryingLabelSmoothingLoss(NeighbourLoss, VoxelLoss):
     r"""Cross entropy against labels smoothed by their neighbours (SVLS).
 
     The soft label is the weighted share of each class in a window whose centre has half the weight: hard inside an
@@ -129,26 +137,33 @@ class SpatiallyVaryingLabelSmoothingLoss(NeighbourLoss):
     Args:
         sigma: Width of the Gaussian in voxels.
         kernel_size: Odd width of the window in voxels.
-        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.SpatiallyVaryingLabelSmoothingLoss()(logits, labels)
+        tensor(1.6678)
     """
 
-    def __init__(self, sigma: float = 1.0, kernel_size: int = 3, **options: Any) -> None:
-        super().__init__("gaussian", kernel_size, sigma, "replicate", **options)
+    def __init__(
+        self, sigma: float = 1.0, kernel_size: int = 3, *, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__("gaussian", kernel_size, sigma, "replicate", class_weights, ignore_index)
 
-    @staticmethod
-    def slopes(voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
-        """Slopes of the rows."""
-        return Slopes(log_probs=cross_entropy_slope(voxels, weights[1]))
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give smoothed labels and the cross entropy against them."""
+        soft = voxels.extra[0].to(voxels.logits.dtype)
+        return {"volume": soft, "cost": -soft * voxels.log_probs}
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        soft = self.shares(logits, target)
-        volume, entropy = voxel_sums(logits, soft, None, cross_entropy_rows, self.slopes).sum(0)
-        weights = self.weights_for(logits)
-        return result(ratio((weights * entropy).sum(), (weights * volume).sum()), logits)
+    def extra(self, logits: Tensor, target: Tensor) -> list[Tensor]:
+        """Give the smoothed labels."""
+        return [self.shares(logits, target)]
 
 
-class NeighborAwareCalibrationLoss(NeighbourLoss):
+class NeighborAwareCalibrationLoss(LossOfParts, NeighbourLoss):
     r"""Cross entropy plus ``alpha`` times the mean distance of logits from the shares of the classes around (NACL).
 
     :math:`CE + \alpha \, \mathrm{mean}_{ik} |\tau_{ik} - z_{ik}|`, with the raw logits.
@@ -162,46 +177,44 @@ class NeighborAwareCalibrationLoss(NeighbourLoss):
         sigma: Width of the Gaussian in voxels.
         padding: What lies beyond the border: class 0, or a copy of it; left out, class 0 for ``mean`` and a copy for
             ``gaussian``, as published.
-        **options: ``class_weights`` (of the cross entropy) and ``ignore_index``.
+        class_weights: One weight for each class, background first; they weigh the cross entropy.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.NeighborAwareCalibrationLoss()(logits, labels)
+        tensor(1.8042)
     """
 
     def __init__(
-        self,
-        alpha: float = 0.1,
-        kernel: Kernel = "mean",
-        distance: Literal["l1", "l2"] = "l1",
-        kernel_size: int = 3,
-        sigma: float = 1.0,
-        padding: Literal["zero", "replicate"] | None = None,
-        **options: Any,
-    ) -> None:
-        published = "replicate" if kernel == "gaussian" else "zero"
-        super().__init__(kernel, kernel_size, sigma, padding or published, **options)
+        self, alpha: float = 0.1, kernel: Kernel = "mean", distance: Distance = "l1", kernel_size: int = 3,
+        sigma: float = 1.0, padding: Padding | None = None, *, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        published: Padding = "replicate" if kernel == "gaussian" else "zero"
+        super().__init__(kernel, kernel_size, sigma, padding or published, class_weights, ignore_index)
         self.alpha = in_range("alpha", alpha, 0)
-        self.distance = one_of("distance", distance, ("l1", "l2"))
+        self.distance = one_of("distance", distance, Distance)
 
-    def rows(self, voxels: Voxels) -> Tensor:
-        """Sum labels, cross entropy and penalty of a chunk: ``(G, 3, K)``."""
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give labels, cross entropy and penalty."""
         gap = (voxels.extra[0].to(voxels.logits.dtype) - voxels.logits) * voxels.counted
-        penalty = gap.abs() if self.distance == "l1" else gap.square()
-        return torch.cat([cross_entropy_rows(voxels), class_rows(penalty)], dim=1)
+        return entropy_summands(voxels) | {"neighbours": gap.abs() if self.distance == "l1" else gap.square()}
 
-    def slopes(self, voxels: Voxels, weights: Sequence[Tensor]) -> Slopes:
-        """Slopes of the rows."""
-        gap = voxels.logits - voxels.extra[0]
-        gap = gap.sign_() if self.distance == "l1" else gap.mul_(2)
-        return Slopes(gap.mul_(voxels.counted).mul_(weights[2]), cross_entropy_slope(voxels, weights[1]))
+    def extra(self, logits: Tensor, target: Tensor) -> list[Tensor]:
+        """Give the share of each class around each voxel."""
+        return [self.shares(logits, target)]
 
-    def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def fast(self) -> HandSlopes:
+        """Give the slopes by hand."""
+        return lambda voxels, weights: slopes.neighbours(voxels, weights, self.distance)
+
+    def parts(self, sums: Sums, weights: Tensor) -> dict[str, Tensor]:
         """Compute the cross entropy and the unweighted penalty."""
-        extra = [self.shares(logits, target)]
-        volume, entropy, penalty = voxel_sums(logits, target, self.ignore_index, self.rows, self.slopes, extra).sum(0)
-        weights = self.weights_for(logits)
-        cross_entropy = ratio((weights * entropy).sum(), (weights * volume).sum())
-        parts = {"cross_entropy": cross_entropy, "neighbours": ratio(penalty.mean(), volume.sum())}
-        return {name: result(value, logits) for name, value in parts.items()}
+        penalty = ratio(sums.neighbours.sum(0).mean(), sums.volume.sum())
+        return {"cross_entropy": weighted_cost(sums.cost, sums.volume, weights), "neighbours": penalty}
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        parts = self.components(logits, target)
-        return parts["cross_entropy"] + self.alpha * parts["neighbours"]
+    def part_weights(self) -> dict[str, float]:
+        """Give the weights of the parts."""
+        return {"neighbours": self.alpha}

@@ -1,24 +1,43 @@
-"""Losses of the overlap of prediction and reference: Dice, DSC++, Tversky and Focal Tversky, plain and ++."""
+r"""Losses of the overlap of prediction and reference: Dice, DSC++, Tversky and Focal Tversky, plain and ++.
+
+With probabilities :math:`p`, one-hot or soft labels :math:`y` and an exponent :math:`\gamma`, per item and class:
+
+.. math::
+    V = \sum y \quad S = \sum p \quad T = \sum y p \quad
+    N = \sum [y (1 - p)]^\gamma \quad P = \sum [(1 - y) p]^\gamma
+
+:func:`overlap_summands` is what is summed, voxel by voxel; :func:`dice_loss` and :func:`tversky_loss` are the losses
+from the sums. This is what soft labels, exponents below 1 and ``torch.compile`` run. Integer labels run by the engine's
+``Terms``; ``test_fast_path_equals_the_formula`` in ``tests/losses/test_engine.py`` proves both equal.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from .base import SegmentationLoss, in_range, one_of, result, sum_over_processes, weighted_mean
-from .statistics import OverlapStatistics, Terms, joint_sums
-
-Pool = Literal["image", "batch"]
-Absent = Literal["count", "skip"]
+from .base import Absent, Pool, SegmentationLoss, in_range, one_of, weighted_mean
+from .engine import IGNORED, HandSlopes, Sums, Terms, Voxels, power
 
 
-def dice_loss(s: OverlapStatistics, smooth: float) -> Tensor:
+def overlap_summands(voxels: Voxels, gamma: float, clip: float = 0.0, clip_labels: bool = False) -> dict[str, Tensor]:
+    """Summands of V, S, T, N and P; probabilities, and labels if so, are held within ``[clip, 1 - clip]``."""
+    p, rest, y, other = voxels.probs, voxels.rest, voxels.labels, 1 - voxels.labels
+    if clip:
+        p, rest = p.clamp(clip, 1 - clip), rest.clamp(clip, 1 - clip)
+    if clip and clip_labels:
+        y, other = y.clamp(clip, 1 - clip), other.clamp(clip, 1 - clip)
+    parts = {"predicted": p, "overlap": y * p, "missed": power(y * rest, gamma), "spurious": power(other * p, gamma)}
+    counted = {name: part * voxels.counted for name, part in parts.items()}
+    return {"voxels": voxels.counted, "volume": voxels.labels, **counted}
+
+
+def dice_loss(s: Sums, smooth: float) -> Tensor:
     r"""One minus the soft overlap of each class, :math:`1 - (2T + s) / (2T + N + P + s)`; ``(B, K)``."""
     return 1 - fraction(2 * s.overlap + smooth, 2 * s.overlap + s.missed + s.spurious + smooth)
 
 
-def tversky_loss(s: OverlapStatistics, fn_weight: float, fp_weight: float, smooth: float) -> Tensor:
+def tversky_loss(s: Sums, fn_weight: float, fp_weight: float, smooth: float) -> Tensor:
     r"""One minus the Tversky index of each class, :math:`1 - (T + s) / (T + \delta N + \phi P + s)`; ``(B, K)``."""
     return 1 - fraction(s.overlap + smooth, s.overlap + fn_weight * s.missed + fp_weight * s.spurious + smooth)
 
@@ -35,18 +54,6 @@ def powered(loss: Tensor, exponent: float) -> Tensor:
     return torch.where(zero, 0.0, torch.where(zero, 1.0, loss) ** exponent)
 
 
-def pool_batch(sums: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Add up each of some ``(B, K)`` sums over the batch and over all processes, in one exchange: ``(1, K)``."""
-    return sum_over_processes(torch.stack(tuple(sums)).sum(1, keepdim=True)).unbind(0)
-
-
-def pooled(statistics: OverlapStatistics, pool: str) -> OverlapStatistics:
-    """Keep items apart, or add up the batch and all processes into one item."""
-    if pool == "image":
-        return statistics
-    return OverlapStatistics(*pool_batch(statistics))
-
-
 class OverlapLoss(SegmentationLoss):
     """Mean over items and classes of one minus an overlap: what this family shares.
 
@@ -58,51 +65,56 @@ class OverlapLoss(SegmentationLoss):
         smooth: Added above and below the fraction.
         clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
         pool: Form the overlap for each image, or for the whole batch over all processes.
-        absent: Whether a class that the reference lacks counts, with a loss near 1 as soon as any of it is predicted,
-            or is left out of the mean.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
-        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.OverlapLoss()(logits, labels)
+        tensor(0.7071)
     """
 
     #: Whether ``clip`` holds labels as well as probabilities.
     clip_labels = True
 
     def __init__(
-        self,
-        gamma: float,
-        smooth: float = 1e-7,
-        clip: float = 1e-7,
-        pool: Pool = "image",
-        absent: Absent = "count",
-        include_background: bool = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
+        self, gamma: float = 1.0, smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image",
+        absent: Absent = "count", include_background: bool = True, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(class_weights, ignore_index)
         self.gamma = float(in_range("gamma", gamma, 0, open_low=True))
         self.smooth = in_range("smooth", smooth, 0)
         self.clip = in_range("clip", clip, 0, 0.49)
-        self.pool = one_of("pool", pool, ("image", "batch"))
-        self.absent = one_of("absent", absent, ("count", "skip"))
+        self.pool = one_of("pool", pool, Pool)
+        self.absent = one_of("absent", absent, Absent)
         self.include_background = include_background
 
-    def per_class(self, statistics: OverlapStatistics) -> Tensor:
-        """Compute the loss of each item and class, ``(B, K)``, from the statistics."""
-        return dice_loss(statistics, self.smooth)
+    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
+        """Give the summands of the overlap."""
+        return overlap_summands(voxels, self.gamma, self.clip, self.clip_labels)
 
-    def mean(self, statistics: OverlapStatistics, logits: Tensor) -> Tensor:
+    def per_class(self, sums: Sums) -> Tensor:
+        """Compute the loss of each item and class, ``(B, K)``."""
+        return dice_loss(sums, self.smooth)
+
+    def overlap(self, sums: Sums, weights: Tensor) -> Tensor:
         """Average the loss over the items and classes that count."""
-        values = self.per_class(statistics)
-        weights = self.weights_for(logits)
         if not self.include_background:
             weights = weights * (torch.arange(len(weights), device=weights.device) > 0)
-        present = statistics.volume > 0 if self.absent == "skip" else statistics.voxels > 0
-        return weighted_mean(values, weights * present)
+        present = sums.volume > 0 if self.absent == "skip" else sums.voxels > 0
+        return weighted_mean(self.per_class(sums), weights * present)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        terms = Terms(self.gamma, self.clip, self.clip_labels)
-        statistics = joint_sums(logits, target, self.ignore_index, terms).statistics
-        return result(self.mean(pooled(statistics, self.pool), logits), logits)
+    def value(self, sums: Sums, weights: Tensor) -> Tensor:
+        """Compute the loss from the sums."""
+        return self.overlap(sums, weights)
+
+    def fast(self) -> Terms | HandSlopes | None:
+        """Give the same as terms of the engine."""
+        return Terms(self.gamma, self.clip, self.clip_labels)
 
 
 class DiceLoss(OverlapLoss):
@@ -115,14 +127,33 @@ class DiceLoss(OverlapLoss):
         gamma: Exponent on each voxel's missed and spurious probability.
         smooth: Added above and below the fraction.
         clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
-        **options: See :class:`OverlapLoss`.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.DiceLoss()(logits, labels)
+        tensor(0.7071)
     """
 
-    def __init__(self, gamma: float = 1.0, smooth: float = 1e-5, clip: float = 0.0, **options: Any) -> None:
-        super().__init__(gamma, smooth, clip, **options)
+    def __init__(
+        self, gamma: float = 1.0, smooth: float = 1e-5, clip: float = 0.0, *, pool: Pool = "image",
+        absent: Absent = "count", include_background: bool = True, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
+
+    @property
+    def inverse_gamma(self) -> float | None:  # type: ignore[override]
+        """Exponent of the DSC++ loss whose optimum this loss has; none at 1, where the optimum is 0 or 1."""
+        return self.gamma if self.gamma > 1 else None
 
 
-class DicePlusPlusLoss(OverlapLoss):
+class DicePlusPlusLoss(DiceLoss):
     r"""DSC++ loss, :math:`1 - (2T + s) / (2T + N(\gamma) + P(\gamma) + s)` for each class.
 
     An exponent above 1 weakens the penalty of uncertain errors against that of confident ones. With ``gamma`` 1 it is
@@ -132,11 +163,30 @@ class DicePlusPlusLoss(OverlapLoss):
 
     Args:
         gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`OverlapLoss`.
+        smooth: Added above and below the fraction.
+        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.DicePlusPlusLoss(gamma=2.0)(logits, labels)
+        tensor(0.6754)
     """
 
-    def __init__(self, gamma: float = 2.0, **options: Any) -> None:
-        super().__init__(gamma, **options)
+    def __init__(
+        self, gamma: float = 2.0, *, smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image",
+        absent: Absent = "count", include_background: bool = True, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(
+            gamma, smooth, clip, pool=pool, absent=absent, include_background=include_background,
+            class_weights=class_weights, ignore_index=ignore_index
+        )  # fmt: skip
 
 
 class TverskyLoss(OverlapLoss):
@@ -148,17 +198,33 @@ class TverskyLoss(OverlapLoss):
         fn_weight: Weight of the missed part.
         fp_weight: Weight of the spurious part.
         gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`OverlapLoss`.
+        smooth: Added above and below the fraction.
+        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.TverskyLoss()(logits, labels)
+        tensor(0.6730)
     """
 
-    def __init__(self, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 1.0, **options: Any) -> None:
-        super().__init__(gamma, **options)
+    def __init__(
+        self, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 1.0, *, smooth: float = 1e-7,
+        clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
         self.fn_weight = in_range("fn_weight", fn_weight, 0)
         self.fp_weight = in_range("fp_weight", fp_weight, 0)
 
-    def per_class(self, statistics: OverlapStatistics) -> Tensor:
-        """Compute the loss of each item and class, ``(B, K)``, from the statistics."""
-        return tversky_loss(statistics, self.fn_weight, self.fp_weight, self.smooth)
+    def per_class(self, sums: Sums) -> Tensor:
+        """Compute the loss of each item and class, ``(B, K)``."""
+        return tversky_loss(sums, self.fn_weight, self.fp_weight, self.smooth)
 
 
 class TverskyPlusPlusLoss(TverskyLoss):
@@ -170,11 +236,30 @@ class TverskyPlusPlusLoss(TverskyLoss):
         fn_weight: Weight of the missed part.
         fp_weight: Weight of the spurious part.
         gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`OverlapLoss`.
+        smooth: Added above and below the fraction.
+        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.TverskyPlusPlusLoss(fn_weight=0.6, fp_weight=0.4)(logits, labels)
+        tensor(0.6629)
     """
 
-    def __init__(self, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 2.0, **options: Any) -> None:
-        super().__init__(fn_weight, fp_weight, gamma, **options)
+    def __init__(
+        self, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 2.0, *, smooth: float = 1e-7,
+        clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(
+            fn_weight, fp_weight, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
+            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+        )  # fmt: skip
 
 
 class FocalTverskyLoss(TverskyLoss):
@@ -187,23 +272,36 @@ class FocalTverskyLoss(TverskyLoss):
         fn_weight: Weight of the missed part.
         fp_weight: Weight of the spurious part.
         gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`OverlapLoss`.
+        smooth: Added above and below the fraction.
+        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.FocalTverskyLoss()(logits, labels)
+        tensor(0.7382)
     """
 
     def __init__(
-        self,
-        exponent: float = 0.75,
-        fn_weight: float = 0.7,
-        fp_weight: float = 0.3,
-        gamma: float = 1.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(fn_weight, fp_weight, gamma, **options)
+        self, exponent: float = 0.75, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 1.0, *,
+        smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count",
+        include_background: bool = True, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(
+            fn_weight, fp_weight, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
+            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+        )  # fmt: skip
         self.exponent = in_range("exponent", exponent, 0, open_low=True)
 
-    def per_class(self, statistics: OverlapStatistics) -> Tensor:
-        """Compute the loss of each item and class, ``(B, K)``, from the statistics."""
-        return powered(super().per_class(statistics), self.exponent)
+    def per_class(self, sums: Sums) -> Tensor:
+        """Compute the loss of each item and class, ``(B, K)``."""
+        return powered(super().per_class(sums), self.exponent)
 
 
 class FocalTverskyPlusPlusLoss(FocalTverskyLoss):
@@ -216,15 +314,28 @@ class FocalTverskyPlusPlusLoss(FocalTverskyLoss):
         fn_weight: Weight of the missed part.
         fp_weight: Weight of the spurious part.
         gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`OverlapLoss`.
+        smooth: Added above and below the fraction.
+        clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.FocalTverskyPlusPlusLoss(exponent=0.5)(logits, labels)
+        tensor(0.7900)
     """
 
     def __init__(
-        self,
-        exponent: float = 0.75,
-        fn_weight: float = 0.7,
-        fp_weight: float = 0.3,
-        gamma: float = 2.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(exponent, fn_weight, fp_weight, gamma, **options)
+        self, exponent: float = 0.75, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 2.0, *,
+        smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count",
+        include_background: bool = True, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(
+            exponent, fn_weight, fp_weight, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
+            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+        )  # fmt: skip

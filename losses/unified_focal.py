@@ -1,29 +1,43 @@
-"""The asymmetric focal family of the Unified Focal loss, for any number of classes."""
+"""The asymmetric focal family of the Unified Focal loss, for any number of classes.
 
-from typing import Any
+The formulas: :func:`asymmetric_tversky` from the sums of :func:`losses.overlap.overlap_summands`, and
+:func:`background_focal` voxel by voxel. The engine's ``Terms`` run both in one pass, which
+``tests/losses/test_engine.py`` proves equal.
+"""
+
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from .base import in_range, result
+from .base import Absent, Pool, in_range, weighted_cost
 from .compound import CompoundLoss
-from .costs import BackgroundFocalCost
-from .cross_entropy import OwnCostLoss, weighted_cost
+from .cross_entropy import OwnCostLoss
+from .engine import IGNORED, Cost, Sums, power, slopes
 from .overlap import OverlapLoss, powered, tversky_loss
-from .statistics import OverlapStatistics
 
 
-def asymmetric_tversky(statistics: OverlapStatistics, delta: float, power: float, smooth: float) -> Tensor:
-    """Tversky loss of each class, ``(B, K)``, that of the foreground classes raised to a power."""
-    values = tversky_loss(statistics, delta, 1 - delta, smooth)
-    return torch.cat([values[:, :1], powered(values[:, 1:], power)], dim=1)
+def asymmetric_tversky(sums: Sums, delta: float, exponent: float, smooth: float) -> Tensor:
+    r"""Tversky loss of each class, ``(B, K)``, that of the foreground classes to the power :math:`1 - g`."""
+    values = tversky_loss(sums, delta, 1 - delta, smooth)
+    return torch.cat([values[:, :1], powered(values[:, 1:], 1 - exponent)], dim=1)
 
 
-def asymmetric_factors(logits: Tensor, delta: float) -> Tensor:
-    """Factor ``delta`` of the foreground classes and ``1 - delta`` of the background, in double precision."""
-    factors = logits.new_full((max(logits.shape[1], 2),), delta, dtype=torch.float64)
-    factors[0] = 1 - delta
-    return factors
+def background_focal(nll: Tensor, rest: Tensor, foreground: Tensor, exponent: float) -> Tensor:
+    r"""Focal cost :math:`(1 - p)^g (-\log p)` where the label is the background, cross entropy elsewhere."""
+    return torch.maximum(power(rest, exponent), foreground) * nll
+
+
+def background_focal_cost(clip: float, exponent: float) -> Cost:
+    """Give the cost with its slope by hand."""
+    by_hand = partial(slopes.background_focal, exponent=exponent)
+    return Cost(clip, partial(background_focal, exponent=exponent), by_hand)
+
+
+def asymmetric_factors(weights: Tensor, delta: float) -> Tensor:
+    """Factor ``delta`` of the foreground classes and ``1 - delta`` of the background."""
+    return torch.where(torch.arange(len(weights), device=weights.device) > 0, delta, 1 - delta)
 
 
 class AsymmetricFocalLoss(OwnCostLoss):
@@ -36,22 +50,32 @@ class AsymmetricFocalLoss(OwnCostLoss):
         delta: Weight of the foreground.
         exponent: Focal exponent of the background.
         clip: Probabilities are held within ``[clip, 1 - clip]``; 0 is off.
-        **options: ``class_weights`` and ``ignore_index`` of :class:`~losses.base.SegmentationLoss`.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.AsymmetricFocalLoss()(logits, labels)
+        tensor(0.4079)
     """
 
-    def __init__(self, delta: float = 0.7, exponent: float = 2.0, clip: float = 1e-7, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, delta: float = 0.7, exponent: float = 2.0, clip: float = 1e-7, *,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(class_weights, ignore_index)
         self.delta = in_range("delta", delta, 0, 1)
         self.exponent = float(in_range("exponent", exponent, 0))
         self.clip = in_range("clip", clip, 0, 0.49)
 
-    def own_cost(self) -> BackgroundFocalCost:
+    def own_cost(self) -> Cost:
         """Give the cost of each voxel."""
-        return BackgroundFocalCost(self.exponent, self.clip)
+        return background_focal_cost(self.clip, self.exponent)
 
-    def factors(self, logits: Tensor) -> Tensor:
-        """Factor of each class, in double precision."""
-        return asymmetric_factors(logits, self.delta)
+    def factors(self, weights: Tensor) -> Tensor:
+        """Factor of each class."""
+        return asymmetric_factors(weights, self.delta)
 
 
 class AsymmetricFocalTverskyLoss(OverlapLoss):
@@ -63,19 +87,35 @@ class AsymmetricFocalTverskyLoss(OverlapLoss):
         delta: Weight of the missed part; the spurious part weighs ``1 - delta``.
         exponent: Focal exponent g.
         gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`~losses.overlap.OverlapLoss`.
+        smooth: Added above and below the fraction.
+        clip: Probabilities are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.AsymmetricFocalTverskyLoss()(logits, labels)
+        tensor(0.8443)
     """
 
     clip_labels = False
 
-    def __init__(self, delta: float = 0.7, exponent: float = 0.75, gamma: float = 1.0, **options: Any) -> None:
-        super().__init__(gamma, **options)
+    def __init__(
+        self, delta: float = 0.7, exponent: float = 0.75, gamma: float = 1.0, *, smooth: float = 1e-7,
+        clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
         self.delta = in_range("delta", delta, 0, 1)
         self.exponent = in_range("exponent", exponent, 0, 0.99)
 
-    def per_class(self, statistics: OverlapStatistics) -> Tensor:
-        """Compute the loss of each item and class, ``(B, K)``, from the statistics."""
-        return asymmetric_tversky(statistics, self.delta, 1 - self.exponent, self.smooth)
+    def per_class(self, sums: Sums) -> Tensor:
+        """Compute the loss of each item and class, ``(B, K)``."""
+        return asymmetric_tversky(sums, self.delta, self.exponent, self.smooth)
 
 
 class UnifiedFocalLoss(CompoundLoss):
@@ -91,38 +131,50 @@ class UnifiedFocalLoss(CompoundLoss):
         delta: Weight of missed foreground.
         exponent: Focal exponent.
         gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`~losses.overlap.OverlapLoss`.
+        smooth: Added above and below the fraction.
+        clip: Probabilities are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first; they weigh both terms.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.UnifiedFocalLoss()(logits, labels)
+        tensor(0.7121)
     """
 
     clip_labels = False
 
     def __init__(
-        self, weight: float = 0.5, delta: float = 0.6, exponent: float = 0.5, gamma: float = 1.0, **options: Any
-    ) -> None:
-        super().__init__(gamma, **options)
+        self, weight: float = 0.5, delta: float = 0.6, exponent: float = 0.5, gamma: float = 1.0, *,
+        smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count",
+        include_background: bool = True, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
         self.weight = in_range("weight", weight, 0, 1)
         self.delta = in_range("delta", delta, 0, 1)
         self.exponent = in_range("exponent", exponent, 0, 0.99)
 
-    def per_class(self, statistics: OverlapStatistics) -> Tensor:
-        """Compute AFT of each item and class, ``(B, K)``, from the statistics."""
-        return asymmetric_tversky(statistics, self.delta, 1 - self.exponent, self.smooth)
+    def own_cost(self) -> Cost:
+        """Give the cost of each voxel."""
+        return background_focal_cost(self.clip, self.exponent)
 
-    def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def per_class(self, sums: Sums) -> Tensor:
+        """Compute AFT of each item and class, ``(B, K)``."""
+        return asymmetric_tversky(sums, self.delta, self.exponent, self.smooth)
+
+    def parts(self, sums: Sums, weights: Tensor) -> dict[str, Tensor]:
         """Compute AFT and AF."""
-        own = BackgroundFocalCost(self.exponent, self.clip)
-        statistics, cost, *_ = self.pooled_sums(logits, target, own)
-        cost = cost * asymmetric_factors(logits, self.delta)
-        parts = {
-            "focal_tversky": self.mean(statistics, logits),
-            "focal": weighted_cost(cost, statistics.volume, self.weights_for(logits)),
-        }
-        return {name: result(value, logits) for name, value in parts.items()}
+        focal = weighted_cost(sums.cost * asymmetric_factors(weights, self.delta), sums.volume, weights)
+        return {"focal_tversky": self.overlap(sums, weights), "focal": focal}
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of ``(B, K, *S)`` logits and ``(B, *S)`` labels or ``(B, K, *S)`` soft labels."""
-        parts = self.components(logits, target)
-        return self.weight * parts["focal_tversky"] + (1 - self.weight) * parts["focal"]
+    def part_weights(self) -> dict[str, float]:
+        """Give the weights of the parts."""
+        return {"focal_tversky": self.weight, "focal": 1 - self.weight}
 
 
 class UnifiedFocalPlusPlusLoss(UnifiedFocalLoss):
@@ -135,10 +187,28 @@ class UnifiedFocalPlusPlusLoss(UnifiedFocalLoss):
         delta: Weight of missed foreground.
         exponent: Focal exponent.
         gamma: Exponent on each voxel's missed and spurious probability.
-        **options: See :class:`~losses.overlap.OverlapLoss`.
+        smooth: Added above and below the fraction.
+        clip: Probabilities are held within ``[clip, 1 - clip]``; 0 is off.
+        pool: Form the overlap for each image, or for the whole batch over all processes.
+        absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        include_background: Whether class 0 takes part.
+        class_weights: One weight for each class, background first; they weigh both terms.
+        ignore_index: Label of voxels that do not count.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.UnifiedFocalPlusPlusLoss()(logits, labels)
+        tensor(0.6995)
     """
 
     def __init__(
-        self, weight: float = 0.5, delta: float = 0.6, exponent: float = 0.5, gamma: float = 2.0, **options: Any
-    ) -> None:
-        super().__init__(weight, delta, exponent, gamma, **options)
+        self, weight: float = 0.5, delta: float = 0.6, exponent: float = 0.5, gamma: float = 2.0, *,
+        smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count",
+        include_background: bool = True, class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = IGNORED
+    ) -> None:  # fmt: skip
+        super().__init__(
+            weight, delta, exponent, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
+            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+        )  # fmt: skip

@@ -1,11 +1,14 @@
-"""Sums of losses: any by name and weight, and one loss on each output of a network with deep supervision."""
+"""Sums of losses, any by name and weight; one loss on each output of a network; and losses of other libraries."""
 
+import inspect
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .base import SegmentationLoss
+from .engine import IGNORED
 
 
 class WeightedSumLoss(nn.Module):
@@ -71,9 +74,69 @@ class DeepSupervisionLoss(nn.Module):
 
 
 def call(loss: nn.Module, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
-    """Value of a loss from anywhere: one that is not ours gets its labels as int64, which torch's own losses want."""
-    ours = isinstance(loss, SegmentationLoss | WeightedSumLoss | DeepSupervisionLoss)
-    return loss(logits, target if ours or target.is_floating_point() else target.long())
+    """Value of a loss from anywhere; one that is not ours gets its labels as its library wants them.
+
+    All get int64 labels. Torch's and segmentation-models-pytorch's find their own ``ignore_index`` in place of 255,
+    MONAI's a channel axis, and ``torch.nn.BCEWithLogitsLoss`` the foreground's logit and labels of the counted voxels.
+
+    Raises:
+        ValueError: If the loss can not leave out voxels that do not count, wants probabilities, or refuses the shapes.
+    """
+    if isinstance(loss, SegmentationLoss | WeightedSumLoss | DeepSupervisionLoss):
+        return loss(logits, target)
+    name = f"{type(loss).__module__}.{type(loss).__name__}"
+    labels = target if target.is_floating_point() else _ignored_its_way(loss, target.long(), name)
+    try:
+        return loss(*_as_wanted(loss, logits, labels, name))
+    except torch.OutOfMemoryError:
+        raise
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else "several"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{name} refuses logits {shape} with labels {tuple(target.shape)}: {reason}") from error
+
+
+def _ignored_its_way(loss: nn.Module, labels: Tensor, name: str) -> Tensor:
+    """Labels whose voxels that do not count bear the label that a loss of a known library ignores."""
+    if not _is_from(loss, "torch", "monai", "segmentation_models_pytorch") or isinstance(loss, nn.BCEWithLogitsLoss):
+        return labels
+    ignore_index = getattr(loss, "ignore_index", None)
+    ignored = labels == IGNORED
+    if isinstance(ignore_index, int):
+        return torch.where(ignored, ignore_index, labels)
+    if bool(ignored.any()):
+        has_one = "ignore_index" in inspect.signature(type(loss)).parameters
+        cure = "add --model.loss.ignore_index 255" if has_one else "take one of ours, as losses.DiceLoss"
+        raise ValueError(f"{name} counts every voxel, and labels of 255 do not count: {cure}")
+    return labels
+
+
+def _as_wanted(loss: nn.Module, logits: Any, labels: Tensor, name: str) -> tuple[Any, Tensor]:
+    """Logits and labels in the form that a loss of a known library wants."""
+    if isinstance(loss, nn.BCEWithLogitsLoss) and not labels.is_floating_point():
+        if logits.shape[1] > 2:
+            raise ValueError("it has two classes, the logits more; take torch.nn.CrossEntropyLoss")
+        counted = labels != IGNORED
+        score = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
+        return score[counted], labels[counted].to(logits.dtype)
+    if _is_from(loss, "monai"):
+        part = getattr(loss, "dice", loss)
+        activations = [key for key in ("softmax", "sigmoid", "use_softmax") if hasattr(part, key)]
+        on = [key for key in activations if getattr(part, key)]
+        if "softmax" in activations and not on and not getattr(part, "other_act", None):
+            raise ValueError("it takes probabilities and would get logits; add --model.loss.softmax true (or sigmoid)")
+        if logits.shape[1] == 1 and set(on) - {"sigmoid"}:
+            raise ValueError(
+                f"there is no softmax of one channel; leave out {on[0]}, or leave --model.binary at softmax"
+            )
+        if labels.ndim < logits.ndim and type(loss).__name__ != "NACLLoss":
+            labels = labels.unsqueeze(1)
+    return logits, labels
+
+
+def _is_from(loss: nn.Module, *libraries: str) -> bool:
+    """Whether a class or one that it is derived from comes from a library."""
+    return any(base.__module__.startswith(tuple(f"{name}." for name in libraries)) for base in type(loss).__mro__[:-2])
 
 
 def nearest_grid(target: Tensor, shape: Sequence[int]) -> Tensor:

@@ -362,12 +362,19 @@ def test_repr_and_state_survive(make):
 
 
 @pytest.mark.parametrize("name", losses.__all__)
-def test_every_argument_is_documented(name):
+def test_every_argument_is_in_the_signature_and_documented(name):
     cls = getattr(losses, name)
-    arguments = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
-    assert len(arguments) <= 8
-    for argument in arguments:
-        assert f"{argument}:" in cls.__doc__, argument
+    parameters = inspect.signature(cls).parameters.values()
+    assert all(p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in parameters)
+    for parameter in parameters:
+        assert f"        {parameter.name}: " in cls.__doc__
+
+
+@pytest.mark.parametrize("name", BASIC)
+def test_every_loss_takes_an_ignore_index_and_an_example_shows_it_at_work(name):
+    cls = getattr(losses, name)
+    assert "ignore_index" in inspect.signature(cls).parameters
+    assert f">>> losses.{name}(" in cls.__doc__.replace("loss = ", "")
 
 
 def test_defaults_of_the_design():

@@ -6,10 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import losses
-from losses import chunks
-from losses.chunks import chunked_sums
-from losses.statistics import Terms, fast_kernel, joint_sums, plain_rows
-from losses.voxelwise import VoxelKernel
+from losses.engine import chunks
 from tests.losses.cases import random_pair, value_and_gradient
 from tests.losses.test_contract import ALL, every_loss, looks_around
 
@@ -186,25 +183,6 @@ def test_one_voxel_of_foreground_in_sixteen_million():
         value, gradient = value_and_gradient(getattr(losses, name)(), logits, labels)
         assert 0 <= value <= 1, name
         assert torch.isfinite(gradient).all()
-
-
-@given(case=cases, gamma=st.sampled_from([1.0, 1.5, 2.0, 2.3, 3.0]), clip=st.sampled_from([0.0, 1e-7]))
-@few
-def test_fast_path_equals_the_plain_formulas(case, gamma, clip):
-    logits, labels = random_pair(**case)
-    labels[0][torch.rand(labels[0].shape, generator=torch.Generator().manual_seed(1)) < 0.2] = 255
-    own = losses.FocalLoss(1.5).own_cost()
-    terms = Terms(gamma, clip, clip_labels=False, own=own, margin=0.7, lead=True)
-    flat, labels = logits.flatten(2), labels.flatten(1)
-    fast = fast_kernel(case["classes"], 255, terms)
-    plain = VoxelKernel(lambda voxels: plain_rows(voxels, terms), case["classes"], 255)
-    fast_value = joint_sums(flat, labels, 255, terms)
-    rows = chunked_sums(plain, flat, labels).unbind(1)
-    torch.testing.assert_close(torch.stack(fast_value.statistics), torch.stack(rows[:6]), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(fast_value.cost, rows[8], rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(fast_value.hinge.sum(1), rows[9].sum(1), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(fast_value.lead, rows[10], rtol=1e-9, atol=1e-9)
-    assert fast.keeps
 
 
 @every_loss

@@ -1,6 +1,7 @@
 """Numbers from elsewhere: unit vectors of the references, closed forms, the peers where they are right."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 import losses
-from losses.overlap import dice_loss
-from losses.statistics import overlap_statistics
+from losses.engine import Terms, voxel_sums
+from losses.overlap import dice_loss, overlap_summands
 from tests.losses.cases import random_pair, value_and_gradient
 
 REFERENCE = torch.tensor([[1, 1, 0, 0], [0, 1, 0, 0]])
@@ -32,7 +33,7 @@ def reference_pair():
     ],
 )
 def test_unit_vector_of_dsc_plus_plus(gamma, missed, spurious, foreground, background):
-    s = overlap_statistics(*reference_pair(), gamma)
+    s = voxel_sums(*reference_pair(), 255, partial(overlap_summands, gamma=gamma), Terms(gamma))
     assert s.overlap[0, 1].item() == pytest.approx(2.3)
     assert s.missed[0, 1].item() == pytest.approx(missed, abs=1e-6)
     assert s.spurious[0, 1].item() == pytest.approx(spurious, abs=1e-6)

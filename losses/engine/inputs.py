@@ -34,17 +34,32 @@ def flatten_pair(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"logits must hold at least one item and one voxel, got the shape {tuple(logits.shape)}")
     if logits.shape[1] >= IGNORED:
         raise ValueError(f"logits must have fewer than {IGNORED} channels, got {logits.shape[1]}")
+    if logits.device.type == "mps":
+        raise ValueError(
+            "the losses sum in double precision, which mps lacks: compute loss(logits.cpu(), target.cpu()), or train "
+            "with --trainer.accelerator cpu"
+        )
     shape = (logits.shape[0], *logits.shape[2:])
-    flat = logits.flatten(2)
-    if not target.is_floating_point():
-        if tuple(target.shape) != shape:
-            raise ValueError(
-                f"target must have the shape {shape} to fit logits {tuple(logits.shape)}, got {tuple(target.shape)}"
-            )
-        if target.dtype == torch.bool:
-            target = target.to(torch.uint8)
-        return flat, target.flatten(1)
-    return flat, _flatten_soft(logits, target, shape)
+    if target.is_floating_point():
+        return logits.flatten(2), _flatten_soft(logits, target, shape)
+    if tuple(target.shape) != shape:
+        raise ValueError(
+            f"target must have the shape {shape} to fit logits {tuple(logits.shape)}, got {tuple(target.shape)}"
+            + _cure(logits, target)
+        )
+    return logits.flatten(2), (target.to(torch.uint8) if target.dtype == torch.bool else target).flatten(1)
+
+
+def _cure(logits: Tensor, target: Tensor) -> str:
+    """What to do about a target whose shape does not fit, where that is plain."""
+    cast = ".long()" if target.is_floating_point() else ""
+    if target.shape == (logits.shape[0], 1, *logits.shape[2:]):
+        return f": labels have no channel axis here, pass target[:, 0]{cast}"
+    if target.shape == logits.shape:
+        return ": pass one-hot labels as target.argmax(1), or as soft labels, target.float()"
+    if target.shape == (logits.shape[0], *logits.shape[2:]):
+        return f": pass labels as integers, target{cast}"
+    return ""
 
 
 def _flatten_soft(logits: Tensor, target: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -53,13 +68,31 @@ def _flatten_soft(logits: Tensor, target: Tensor, shape: tuple[int, ...]) -> Ten
     allowed = {(shape[0], k, *shape[1:]) for k in ({1, 2} if channels == 1 else {channels})}
     if tuple(target.shape) not in allowed:
         expected = " or ".join(str(s) for s in sorted(allowed))
-        raise ValueError(f"target with soft labels must have the shape {expected}, got {tuple(target.shape)}")
+        raise ValueError(
+            f"target with soft labels must have the shape {expected}, got {tuple(target.shape)}{_cure(logits, target)}"
+        )
     soft = target.detach().flatten(2)
     if soft.shape[1] == 1:
         # One channel of soft labels is the foreground; a negative or NaN value marks a voxel that does not count.
         counted = soft >= 0
         soft = torch.cat([1 - soft, soft], dim=1).where(counted, soft.new_zeros(()))
+    if soft.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_soft(soft)
     return soft
+
+
+def _check_soft(soft: Tensor) -> None:
+    """Raise on soft labels that are no shares of classes; half precision rounds their sum by up to a hundredth."""
+    low, high = (float(v) for v in torch.aminmax(soft))
+    if not (low >= 0 and high <= 1.01):
+        raise ValueError(f"target with soft labels must lie between 0 and 1, found values from {low:g} to {high:g}")
+    total = soft.sum(1)
+    wrong = ((total - 1).abs() > 0.01) & (total != 0)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"the channels of a target with soft labels must sum to 1, or to 0 where a voxel does not count; found "
+            f"{float(total[wrong][0]):g} at {int(wrong.sum())} voxels"
+        )
 
 
 def compute_dtype(logits: Tensor) -> torch.dtype:

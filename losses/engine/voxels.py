@@ -1,18 +1,18 @@
-"""Formulas on the voxels of one chunk, and how they become sums over millions.
+"""Formulas on the voxels of one chunk, as they stand in the families' files.
 
-A loss that is a mean over voxels is written as a function of :class:`Voxels`, its rows, and for speed a second one, its
-slopes with respect to logits, log probabilities or probabilities; the chain rule through the softmax is here. Without
-slopes autograd goes through the rows.
+A formula takes :class:`Voxels` and gives summands by name. Its gradient is autograd's on the chunk, once more from the
+logits; or, where that was measured to pay, a function of :mod:`losses.engine.slopes`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .chunks import ChunkKernel, chunked_sums
-from .inputs import compact_labels, flatten_pair, two_channels
+from .chunks import Chunk, ChunkKernel, Found, Pass
+from .inputs import compact_labels, two_channels
+from .rows import Layout, Summed, pack
 
 
 class Voxels:
@@ -70,6 +70,14 @@ class Voxels:
         return self._probs
 
     @property
+    def rest(self) -> Tensor:
+        """What each probability leaves to 1, ``(G, K, n)``; of an integer label the sum of the others, exact near 1."""
+        if self.soft:
+            return 1 - self.probs
+        others = (self.probs * (self.counted - self.labels)).sum(1, keepdim=True)
+        return others * self.labels + (1 - self.probs) * (1 - self.labels)
+
+    @property
     def distances(self) -> Tensor:
         """Distance of each logit from the largest, ``(G, K, n)``."""
         return self.logits.amax(1, keepdim=True) - self.logits
@@ -105,13 +113,13 @@ class Slopes(NamedTuple):
         return slope if self.logits is None else slope.add_(self.logits)
 
 
-#: From a chunk to R sums for each class, ``(G, R, K)``.
-VoxelFormula = Callable[[Voxels], Tensor]
-#: From a chunk and the weights of its R sums, each ``(G, K, 1)``, to the slopes of their weighted sum.
-VoxelSlopes = Callable[[Voxels, Sequence[Tensor]], Slopes]
+#: From a chunk to summands by name, each ``(G, K, n)``, or ``(G, 1, n)`` for all classes together, or summed already.
+Formula = Callable[[Voxels], Mapping[str, Tensor | Summed]]
+#: From a chunk and the weights of its sums by name, each ``(G, K, M)``, to the slopes of their weighted sum.
+HandSlopes = Callable[[Voxels, dict[str, Tensor]], Slopes]
 
 
-class VoxelKernel(ChunkKernel):
+class FormulaKernel(ChunkKernel):
     """Apply a formula to each chunk.
 
     Args:
@@ -122,7 +130,7 @@ class VoxelKernel(ChunkKernel):
     """
 
     def __init__(
-        self, formula: VoxelFormula, num_classes: int, ignore_index: int | None, slopes: VoxelSlopes | None = None
+        self, formula: Formula, num_classes: int, ignore_index: int | None, slopes: HandSlopes | None = None
     ) -> None:
         self.formula = formula
         self.num_classes = num_classes
@@ -130,46 +138,35 @@ class VoxelKernel(ChunkKernel):
         self.slopes = slopes
         self.keeps = slopes is not None
 
-    def sums(self, logits: Tensor, *targets: Tensor, keep: Tensor | None = None) -> Tensor:
+    def voxels(self, chunk: Chunk, probs: Tensor | None = None) -> Voxels:
+        """Voxels of a chunk."""
+        labels, *extra = chunk.targets
+        return Voxels(chunk.logits, labels, self.num_classes, self.ignore_index, extra, probs)
+
+    def sums(self, chunk: Chunk) -> Pass:
         """Evaluate the formula."""
-        voxels = Voxels(logits, targets[0], self.num_classes, self.ignore_index, targets[1:])
-        if keep is not None:
-            keep.copy_(voxels.probs[:, -keep.shape[1] :])
-        return self.formula(voxels)
+        voxels = self.voxels(chunk)
+        if chunk.room is not None:
+            chunk.room.copy_(voxels.probs[:, -chunk.room.shape[1] :])
+        return Pass(*pack(self.formula(voxels)))
 
-    def gradient(
-        self, logits: Tensor, targets: Sequence[Tensor], weight: Tensor, out: Tensor, kept: bool = False
-    ) -> None:
+    def plan(self, weight: Tensor, layout: Layout, found: Found, dtype: torch.dtype) -> tuple[Tensor, Layout]:
+        """Give the weights and their names."""
+        return weight.to(dtype), layout
+
+    def gradient(self, chunk: Chunk, plan: tuple[Tensor, Layout], items: slice) -> None:
         """Write the gradient."""
+        assert chunk.room is not None
+        weight, layout = plan[0][items], plan[1]
         if self.slopes is None:
-            super().gradient(logits, targets, weight, out, kept)
+            with torch.enable_grad():
+                leaf = chunk.logits.detach().requires_grad_()
+                rows = pack(self.formula(self.voxels(chunk._replace(logits=leaf))))[0]
+            chunk.room.copy_(torch.autograd.grad(rows, leaf, weight.to(rows.dtype))[0])
             return
-        probs = out if kept and out.shape[1] > 1 else None
-        voxels = Voxels(logits, targets[0], self.num_classes, self.ignore_index, targets[1:], probs)
-        slopes = self.slopes(voxels, weight.unsqueeze(-1).unbind(1))
-        out.copy_(slopes.chain(voxels.probs)[:, -out.shape[1] :])
-
-
-def voxel_sums(
-    logits: Tensor,
-    target: Tensor,
-    ignore_index: int | None,
-    formula: VoxelFormula,
-    slopes: VoxelSlopes | None = None,
-    extra: Sequence[Tensor] = (),
-) -> Tensor:
-    """Sum a formula over the voxels of each item, ``(B, R, K)`` in double precision; ``extra`` is ``(B, ..., *S)``."""
-    flat, labels = flatten_pair(logits, target)
-    kernel = VoxelKernel(formula, max(flat.shape[1], 2), ignore_index, slopes)
-    grid = logits.ndim - 2
-    return chunked_sums(kernel, flat, labels, *(part.flatten(part.ndim - grid) for part in extra))
-
-
-def class_rows(*parts: Tensor) -> Tensor:
-    """Sum each part ``(G, K, n)``, or ``(G, 1, n)`` for all classes together, over the voxels: ``(G, R, K)``."""
-    sums = [part.sum(-1) for part in parts]
-    classes = max(part.shape[1] for part in sums)
-    return torch.stack([part.expand(-1, classes) for part in sums], dim=1)
+        voxels = self.voxels(chunk, chunk.room if chunk.kept and chunk.room.shape[1] > 1 else None)
+        slopes = self.slopes(voxels, layout.columns(weight))
+        chunk.room.copy_(slopes.chain(voxels.probs)[:, -chunk.room.shape[1] :])
 
 
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
@@ -189,6 +186,18 @@ def as_numbers(compare: Callable[..., Tensor], first: Tensor, second: Tensor | f
     return compare(first, second, out=torch.empty_like(like, memory_format=torch.contiguous_format))
 
 
-def ratio(total: Tensor, count: Tensor) -> Tensor:
-    """Mean from a sum and a count; 0 where nothing was counted."""
-    return total / torch.where(count > 0, count, 1.0)
+def power(base: Tensor, exponent: float) -> Tensor:
+    """Raise numbers from 0 up to a power; halves of an exponent go through a square root.
+
+    Below exponent 1 the infinite slope at 0 is left out, as the softmax's own zero outweighs it.
+    """
+    if exponent in (0.0, 1.0):
+        return base if exponent else torch.ones_like(base)
+    if base.requires_grad:
+        positive = base > 0 if exponent < 1 else None
+        return base**exponent if positive is None else torch.where(positive, base, 1.0) ** exponent * positive
+    whole, half = divmod(exponent, 1)
+    if half == 0.5 and whole <= 3:
+        root = base.sqrt()
+        return root.mul_(base if whole == 1 else base**whole) if whole else root
+    return base**exponent
