@@ -222,10 +222,13 @@ def calibrator_arguments(
     if method in ("image_temperature", "local_temperature"):
         arguments |= {"in_channels": datamodule.in_channels, "spatial_dims": datamodule.spatial_dims}  # type: ignore[attr-defined]
     if method == "dicepp_inverse" and "gamma" not in options:
-        loss = type(model.loss).__name__
-        if "PlusPlus" not in loss:
-            raise ValueError(f"dicepp_inverse undoes DSC++, this network was trained with {loss}; give --options.gamma")
-        arguments["gamma"] = float(model.loss.gamma)  # type: ignore[arg-type,union-attr]
+        gamma = getattr(model.loss, "inverse_gamma", None)
+        if gamma is None:
+            raise ValueError(
+                f"dicepp_inverse undoes DSC++ with gamma above 1, this network was trained with "
+                f"{type(model.loss).__name__}; give --options.gamma"
+            )
+        arguments["gamma"] = gamma
     return arguments | options
 
 

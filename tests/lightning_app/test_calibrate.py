@@ -124,6 +124,7 @@ def test_missing_checkpoint_and_several_processes_are_refused(run):
 def test_inverse_of_dicepp_takes_the_exponent_of_the_loss():
     data = phantom()
     assert calibrator_arguments("dicepp_inverse", {}, module(losses.DicePlusPlusLoss(gamma=3.0)), data)["gamma"] == 3.0
+    assert calibrator_arguments("dicepp_inverse", {}, module(losses.DiceLoss(gamma=2, clip=1e-7)), data)["gamma"] == 2.0
     assert calibrator_arguments("dicepp_inverse", {"gamma": 1.5}, module(losses.DiceLoss()), data)["gamma"] == 1.5
     with pytest.raises(ValueError, match=r"trained with CrossEntropyLoss; give --options\.gamma"):
         calibrator_arguments("dicepp_inverse", {}, module(losses.CrossEntropyLoss()), data)
