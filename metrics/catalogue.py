@@ -171,7 +171,7 @@ ROWS = (
     Number("brier_lowest", "Brier, lowest reachable", "", beside, "of known probabilities", adds_up=False),
     Number("hd95", "HD95 (mm)", "lower", beside, "95 % Hausdorff distance", adds_up=False, main=True),
     Number("assd", "ASSD (mm)", "lower", beside, "average symmetric surface distance", adds_up=False),
-    Number("nsd", "NSD", "higher", beside, "share of surface within a tolerance", adds_up=False, main=True),
+    Number("nsd", "NSD", "higher", beside, "surface within tolerance (Nikolov 2018)", adds_up=False, main=True),
 )  # fmt: skip
 NUMBERS: dict[str, Number] = {}
 
