@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError
-from .itk import as_array, missing, simpleitk
+from .errors import DataError, missing
+from .itk import as_array, simpleitk
 from .paths import check_size, decoding, files
 
 _SEG, _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3"

@@ -1,5 +1,7 @@
 """The one exception for everything that can be wrong with data on disk."""
 
+from pathlib import Path
+
 
 class DataError(ValueError):
     """A folder, file or split cannot be used.
@@ -15,3 +17,11 @@ class DataError(ValueError):
         if "DataLoader worker" in message:
             message = message.rsplit("DataError: ", 1)[-1].strip()
         super().__init__(message)
+
+
+def missing(path: Path, package: str, otherwise: str = "") -> DataError:
+    """The error where a package of the extra is needed and not installed."""
+    return DataError(
+        f"{path}: to read it the package {package} is needed. "
+        f"Install the extra, pip install 'calibrated-segmentation[formats]'{otherwise}."
+    )

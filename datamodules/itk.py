@@ -5,18 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError
+from .errors import DataError, missing
 from .paths import check_size, inflate
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def missing(path: Path, package: str, otherwise: str = "") -> DataError:
-    """The error where a package of the extra is needed and not installed."""
-    return DataError(
-        f"{path}: to read it the package {package} is needed. "
-        f"Install the extra, pip install 'calibrated-segmentation[formats]'{otherwise}."
-    )
 
 
 def simpleitk(path: Path) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError
+from .errors import DataError, missing
 from .paths import check_size
 from .pictures import read_picture, turned
 
@@ -115,7 +115,7 @@ def read_tiff(path: Path, channels: int | None = None, page: int | None = None, 
         axis = _channel_axis(path, layout, channels)
         array = None if layout.photometric in _BY_PILLOW else _decoded(path, source, layout)
         if array is None:
-            return read_picture(path, raw)
+            return _by_pillow(path, layout, raw)
         colours = None if raw or layout.photometric != _PALETTE else source.keyframe.colormap
     array = _displayed(path, array.reshape(layout.shape), layout, raw)
     if colours is not None:
@@ -123,6 +123,20 @@ def read_tiff(path: Path, channels: int | None = None, page: int | None = None, 
     elif axis is not None:
         array = np.moveaxis(array, axis, -1)
     return turned(array, layout.orientation)
+
+
+def _by_pillow(path: Path, layout: Layout, raw: bool) -> np.ndarray:
+    """What Pillow makes of a file that tifffile does not decode.
+
+    Raises:
+        DataError: If a package is missing.
+    """
+    try:
+        array = read_picture(path, raw)
+    except OSError as error:  # it knows no such file
+        raise missing(path, "imagecodecs") from error
+    stretched = raw and layout.bits in (2, 4) and layout.photometric != _PALETTE
+    return array // (255 // (2**layout.bits - 1)) if stretched else array
 
 
 def _decoded(path: Path, source: Any, layout: Layout) -> np.ndarray | None:
@@ -133,15 +147,12 @@ def _decoded(path: Path, source: Any, layout: Layout) -> np.ndarray | None:
     """
     try:
         return source.asarray()
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
+    except (ValueError, NotImplementedError, ImportError) as error:
+        if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
             raise
-        if layout.bits <= 8 or len(layout.axes) == 2:
+        if layout.bits <= 8 or (len(layout.axes) == 2 and not layout.inverted):
             return None
-        raise DataError(
-            f"{path}: its compression needs the package imagecodecs. "
-            "Install the extra: pip install 'calibrated-segmentation[formats]'."
-        ) from error
+        raise missing(path, "imagecodecs") from error
 
 
 def _displayed(path: Path, array: np.ndarray, layout: Layout, raw: bool) -> np.ndarray:
@@ -213,7 +224,7 @@ def read_stack(path: Path) -> tuple[np.ndarray, np.ndarray]:
         layout = _layout(path, source, None)
         array = _decoded(path, source, layout)
     if array is None:
-        raise DataError(f"{path}: its compression needs the package imagecodecs. Install the extra 'formats'.")
+        raise missing(path, "imagecodecs")
     if layout.photometric == _PALETTE:
         layout = Layout(layout.axes, layout.shape, _GREY, layout.bits, False, layout.orientation)
     array = _displayed(path, array.reshape(layout.shape), layout, raw=True)

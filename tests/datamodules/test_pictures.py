@@ -184,3 +184,19 @@ def test_a_flipped_bit_in_a_png_is_noticed(tmp_path):
         with pytest.raises(DataError, match=r"a\.png: cannot be read"):
             readers.read_image(path, 1)
         data[position] ^= 4
+
+
+def test_without_imagecodecs_pillow_decodes_or_the_error_names_the_extra(tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    labels = GREY % 16
+    Image.fromarray(RGB).save(tmp_path / "rgb.tif", compression="tiff_lzw")
+    tifffile.imwrite(tmp_path / "labels.tif", labels, bitspersample=4, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "deep.tif", RGB.astype(np.uint16), photometric="rgb")
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", fails)
+    assert np.array_equal(readers.read_image(tmp_path / "rgb.tif", 3), RGB)
+    assert np.array_equal(readers.read_mask(tmp_path / "labels.tif", "labels"), labels)
+    assert np.array_equal(readers.read_mask(tmp_path / "labels.tif", "grey"), labels * 17)
+    with pytest.raises(DataError, match=r"deep\.tif: .*imagecodecs.*calibrated-segmentation\[formats\]"):
+        readers.read_image(tmp_path / "deep.tif", 3)
