@@ -141,7 +141,7 @@ def _grid_table(grid: Grid) -> Table:
         "the GDL paper; mean over seeds; 0 (0): collapsed, median at most 0.01"
     )
     caption += ". Published: on the paper's data; order and pattern compare, numbers do not" if published else ""
-    return Table(file_name(f"gdl {grid.data} {grid.net}"), caption, columns, rows, keys)
+    return Table(file_name(f"gdl {grid.data} {grid.net}"), caption, columns, rows, keys, fixed=2)
 
 
 def _cell(seeds: list[Run]) -> tuple[str, float]:

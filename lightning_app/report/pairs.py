@@ -102,7 +102,7 @@ def difference_table(comparison: Comparison) -> Table | None:
         "and the interval, Dice has not fallen by more; mean and test disagree: outliers decide the mean"
     )
     titles = ["Data", "Method", "Against", "Metric", "Cases", "Difference", "p (Holm)", "Verdict"]
-    return Table("differences", caption, titles, rows, keys, records)
+    return Table("differences", caption, titles, rows, keys, records, fixed=4)
 
 
 def _signed(value: float) -> str:

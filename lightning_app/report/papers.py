@@ -54,7 +54,7 @@ def dscpp_table(comparison: Comparison) -> Table | None:
                 rows.append([data, method, *texts])
                 keys.append([data, method, *(c.mean if c else np.nan for c in cells)])
     caption = "Layout of the DSC++ paper: mean ± half of the 95 % interval over cases (its own numbers are not at hand)"
-    return Table("dscpp_layout", caption, ["Data", "Method", *map(title_of, metrics)], rows, keys)
+    return Table("dscpp_layout", caption, ["Data", "Method", *map(title_of, metrics)], rows, keys, fixed=2)
 
 
 def mbls_table(comparison: Comparison) -> Table | None:
@@ -89,4 +89,4 @@ def mbls_table(comparison: Comparison) -> Table | None:
         "MbLS: Dice and ECE by method, and mean ranks over the data sets; published: the authors' numbers behind their "
         "radar plot and rank map, other data sets"
     )
-    return Table("mbls_layout", caption, ["Data set", "Source", "Metric", *comparison.methods], rows, keys)
+    return Table("mbls_layout", caption, ["Data set", "Source", "Metric", *comparison.methods], rows, keys, fixed=3)

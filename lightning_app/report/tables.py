@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lightning_app.files import csv_text, write_text
+from lightning_app.report import latex
 from lightning_app.report.compare import Cell, Comparison
 from lightning_app.report.mixtures import code_of
 from lightning_app.report.read import Case
@@ -19,23 +20,6 @@ from metrics.intervals import ENOUGH_CASES
 
 BY_CLASS, OF_RUNS = ("dice", "nll", "brier", "ece"), ("dice", "nll", "ece")
 _INTERVAL = re.compile(r"((?:± [\d.]+ )?\[[-+]?[\d.]+, [-+]?[\d.]+\])")
-LATEX = {
-    "\\": r"\textbackslash ",
-    "_": r"\_",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "γ": r"$\gamma$",
-    "α": r"$\alpha$",
-    "σ": r"$\sigma$",
-    "δ": r"$\delta$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "★": "bold",
-    "≈": "underlined",
-}
 MARKS = {"best": "★", "tied": "≈", "": ""}
 MARK_WORDS = {"best": "best", "tied": "not told apart from the best", "": ""}
 
@@ -51,6 +35,7 @@ class Table:
         rows: Texts, one list a row; marks (★, ≈) are part of the text.
         keys: Sort keys beside the texts: numbers where a column is numeric.
         records: The same as plain names and numbers, for the CSV: value, low and high apart.
+        fixed: Leading columns that name a row.
     """
 
     name: str
@@ -59,6 +44,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     keys: Sequence[Sequence[float | str]] = field(default_factory=list)
     records: Sequence[Mapping[str, float | str]] = field(default_factory=list)
+    fixed: int = 1
 
     def to_csv(self) -> str:
         """Comma-separated: the records where there are some, in full, else the texts without marks."""
@@ -75,26 +61,8 @@ class Table:
         return "\n".join([self.caption, "", lines[0], "|" + " --- |" * len(self.columns), *lines[1:], ""])
 
     def to_latex(self) -> str:
-        """A booktabs table; the best value is bold, those not told apart from it underlined."""
-        body = [" & ".join(_latex(text) for text in row) + r" \\" for row in self.rows]
-        head = " & ".join(rf"\textbf{{{_latex(title)}}}" for title in self.columns) + r" \\"
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{_latex(self.caption)}}}",
-                rf"\label{{tab:{self.name}}}",
-                rf"\begin{{tabular}}{{{'l' * len(self.columns)}}}",
-                r"\toprule",
-                head,
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
+        """Booktabs tables that fit a page; the best value is bold, those not told apart from it underlined."""
+        return latex.render(self.name, self.caption, self.columns, self.rows, self.fixed)
 
     def to_html(self) -> str:
         """A table whose columns sort by a button and whose rows a filter can hide."""
@@ -115,7 +83,7 @@ def _plain(value: float | str) -> str:
     """A value in full; empty for NaN."""
     if isinstance(value, str):
         return value
-    return "" if np.isnan(value) else repr(value)
+    return str(value) if isinstance(value, int) else "" if np.isnan(value) else repr(float(value))
 
 
 def _html_row(row: Sequence[str], keys: Sequence[float | str]) -> str:
@@ -130,15 +98,6 @@ def _html_row(row: Sequence[str], keys: Sequence[float | str]) -> str:
         kind = f' class="{mark}"' if mark else ""
         cells.append(f'<{tag}{scope}{kind} data-key="{html.escape(value)}">{shown}</{tag}>')
     return f"<tr>{''.join(cells)}</tr>"
-
-
-def _latex(text: str) -> str:
-    for mark, wrap in (("★", r"\textbf{%s}"), ("≈", r"\underline{%s}")):
-        if text.endswith(mark):
-            return wrap % _latex(text.rstrip(f" {mark}"))
-    for plain, coded in LATEX.items():
-        text = text.replace(plain, coded)
-    return text
 
 
 def title_of(metric: str) -> str:
@@ -228,7 +187,7 @@ def summary_table(comparison: Comparison) -> Table:
         f"table, p < 0.05) and by the interval of the difference; ≈: not told apart from the best mean{found.few()}"
     )
     titles = ["Method", "Data", "Cases", "Seeds", *map(title_of, metrics)]
-    return Table("summary", caption, titles, found.rows, found.keys, found.records)
+    return Table("summary", caption, titles, found.rows, found.keys, found.records, fixed=4)
 
 
 def class_table(comparison: Comparison) -> Table | None:
@@ -247,7 +206,7 @@ def class_table(comparison: Comparison) -> Table | None:
                 found.add(data, method, label)
     titles = ["Method", "Data", "Class", "Cases", "Seeds", *map(title_of, BY_CLASS)]
     caption = "Each class against the rest, means over cases; marks as in the first table, over this one"
-    return Table("classes", caption, titles, found.rows, found.keys, found.records) if found.rows else None
+    return Table("classes", caption, titles, found.rows, found.keys, found.records, fixed=5) if found.rows else None
 
 
 def run_table(comparison: Comparison) -> Table:
@@ -262,7 +221,7 @@ def run_table(comparison: Comparison) -> Table:
         rows.append([*start, str(run.seed), run.status, code, number(seconds, 0), *map(number, means)])
         keys.append([*start, float(run.seed), run.status, code, seconds, *means])
     titles = ["Run", "Data", "Method", "Seed", "State", "Commit", "Seconds", *map(title_of, OF_RUNS)]
-    return Table("runs", f"Every run, means over the cases of the {_stage(comparison)}", titles, rows, keys)
+    return Table("runs", f"Every run, means over the cases of the {_stage(comparison)}", titles, rows, keys, fixed=3)
 
 
 def _mean(cases: Sequence[Case], metric: str) -> float:
