@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
 from lightning_app.training.evaluation import CaseEvaluation, class_names, gather, scorer_of
-from lightning_app.training.publish import publish, publish_masks, publish_table
+from lightning_app.training.publish import publish, publish_curve, publish_masks, publish_table
 from lightning_app.training.run_folder import RunFolder
 from metrics import plot
 from models.network import center_crop
@@ -27,18 +28,25 @@ DIAGRAMS = {
 NUM_BINS = metrics.catalogue.NUM_BINS
 
 
+LogMedia = Literal["every", "best", "never"]
+
+
 class TrainingFigures(Callback):
     """At each validation of `fit`: the reliability diagram, its bins as a table, overlays of the same few cases.
 
     Args:
         run: The run's folder; the latest pictures lie in `figures/`.
         num_cases: How many cases get an overlay, the first ones of the validation part.
+        log_media: Which validations' pictures go to loggers: `every` one's, `best` for those that improve on the
+            checkpoint kept so far, or `never`.
     """
 
-    def __init__(self, run: RunFolder, num_cases: int = 4) -> None:
+    def __init__(self, run: RunFolder, num_cases: int = 4, log_media: LogMedia = "best") -> None:
         self.run = run
         self.num_cases = num_cases
+        self.log_media = log_media
         self.shown: list[dict[str, Any]] = []
+        self.bins: metrics.Bins | None = None
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
@@ -58,26 +66,35 @@ class TrainingFigures(Callback):
             self.shown.append(thumbnail(batch, outputs["probs"].float()))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw on the first process; every process takes part in summing the bins."""
-        if not self._training(trainer):
-            return
-        bins = scorer_of(pl_module, "val").over_all().bins["all.top_label"]
-        if not trainer.is_global_zero:
-            return
-        step, folder = trainer.global_step, self.run.path / "figures"
-        figure, _ = plot.reliability_diagram(
-            bins, num_bins=NUM_BINS, title=f"validation, epoch {trainer.current_epoch}"
-        )
-        publish(figure, folder / "reliability.png", trainer.loggers, "val/reliability", step)
-        publish_table(trainer.loggers, "val/reliability_bins", *bins_table(metrics.rebin(bins, NUM_BINS)), step)
-        for shown in self.shown:
-            self._show(trainer, pl_module, shown)
+        """Every process takes part in summing the bins."""
+        if self._training(trainer):
+            self.bins = scorer_of(pl_module, "val").over_all().bins["all.top_label"]
 
-    def _show(self, trainer: Trainer, pl_module: LightningModule, shown: dict[str, Any]) -> None:
-        key, step = f"val_cases/{shown['case']}", trainer.global_step
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw on the first process, once the validation's numbers are known."""
+        if not self._training(trainer) or not trainer.is_global_zero or self.bins is None:
+            return
+        loggers = trainer.loggers if self._goes_to_loggers(trainer) else []
+        step, folder = trainer.global_step, self.run.path / "figures"
+        title = f"validation, epoch {trainer.current_epoch}"
+        figure, _ = plot.reliability_diagram(self.bins, num_bins=NUM_BINS, title=title)
+        publish(figure, folder / "reliability.png", loggers, "val/reliability", step)
+        publish_table(loggers, "val/reliability_bins", *bins_table(metrics.rebin(self.bins, NUM_BINS)), step)
+        for shown in self.shown:
+            self._show(loggers, step, class_names(pl_module), shown)
+
+    def _goes_to_loggers(self, trainer: Trainer) -> bool:
+        if self.log_media != "best":
+            return self.log_media == "every"
+        return all(
+            improves(trainer, kept) for kept in trainer.checkpoint_callbacks if isinstance(kept, ModelCheckpoint)
+        )
+
+    def _show(self, loggers: Sequence[Logger], step: int, names: Sequence[str], shown: dict[str, Any]) -> None:
+        key = f"val_cases/{shown['case']}"
         figure, _ = draw(shown)
-        publish(figure, self.run.path / "figures" / f"case_{shown['case']}.png", trainer.loggers, key, step)
-        labels = dict(enumerate(class_names(pl_module)))
+        publish(figure, self.run.path / "figures" / f"case_{shown['case']}.png", loggers, key, step)
+        labels = dict(enumerate(names))
         prediction = shown["probs"].argmax(dim=0).numpy()
         truth = shown["truth"].numpy()
         masks = {
@@ -88,10 +105,18 @@ class TrainingFigures(Callback):
                 "class_labels": {0: "right", 1: "wrong"},
             },
         }
-        publish_masks(trainer.loggers, f"{key}_masks", picture(shown["image"]), masks, step)
+        publish_masks(loggers, f"{key}_masks", picture(shown["image"]), masks, step)
 
     def _training(self, trainer: Trainer) -> bool:
         return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+
+
+def improves(trainer: Trainer, kept: ModelCheckpoint) -> bool:
+    """Whether the validation that just ended is better than the best that a checkpoint was kept for."""
+    value, best = trainer.callback_metrics.get(kept.monitor or ""), kept.best_model_score
+    if value is None or best is None:
+        return True
+    return bool(value > best if kept.mode == "max" else value < best)
 
 
 class StageFigures(Callback):
@@ -178,6 +203,10 @@ def draw_diagrams(
         figure, _ = plot.reliability_diagram(bins[key], num_bins=NUM_BINS, title=f"{stage}: {title}", labels=labels)
         name = f"reliability_{key.replace('.', '_')}"
         publish(figure, folder / f"{name}.png", loggers, f"{stage}/{name}", step)
+    curve = bins_table(metrics.rebin(bins["all.top_label"], NUM_BINS))[1]
+    points = [row[3:5] for row in curve if row[2]]
+    title = f"{stage}: accuracy against confidence"
+    publish_curve(loggers, f"{stage}/reliability_curve", ("confidence", "accuracy"), points, title)
 
 
 def draw_case(shown: dict[str, Any], rank: str, stage: str, folder: Path, loggers: Iterable[Logger], step: int) -> None:

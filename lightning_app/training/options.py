@@ -8,6 +8,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_app.errors import UserError
 from lightning_app.training.checkpoint import BestCheckpoint
+from lightning_app.training.figures import LogMedia
 from lightning_app.training.run_folder import RunFolder
 
 
@@ -32,6 +33,9 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
         help="Checkpoint or run folder whose weights alone a new training starts from (fit only).",
     )
     parser.add_argument("--test_after", type=bool, default=False, help="After fit, evaluate the test cases too.")
+    parser.add_argument(
+        "--log_media", type=LogMedia, default="best", help="Which validations' pictures go to the loggers."
+    )
     parser.add_argument(
         "--surface", type=bool, default=False, help="Evaluate surface distances too (HD95, ASSD, NSD, in mm)."
     )

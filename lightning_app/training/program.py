@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
 from lightning_app.arguments import expand
 from lightning_app.calibration.calibrate import CalibrationComparison
@@ -124,7 +124,7 @@ class TrainingCLI(LightningCLI):
             self.record,
             evaluation,
             StageFigures(run, evaluation),
-            TrainingFigures(run),
+            TrainingFigures(run, log_media=self._option("log_media")),
             RunProgress(),
             CalibrationComparison(run),
             PredictionWriter(
@@ -322,6 +322,14 @@ class TrainingCLI(LightningCLI):
             options.resume = options.resume or (None if self.is_new else "allow")
             for key, value in self._labels().items():
                 options[key] = options.get(key) or value
+        if logger.class_path.rpartition(".")[2] == MLFlowLogger.__name__:
+            options.run_name = options.run_name or self._labels().get("name")
+            if (
+                not options.tracking_uri and "MLFLOW_TRACKING_URI" not in os.environ
+            ):  # MLflow 3 refuses a folder of files
+                folder = self.run_folder.path.parent.absolute()
+                options.tracking_uri = f"sqlite:///{folder / 'mlflow.db'}"
+                options.artifact_location = options.artifact_location or str(folder / "mlflow")
 
     def _labels(self) -> dict[str, Any]:
         """What W&B shows of the run."""

@@ -4,20 +4,34 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+import numpy as np
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lightning_app.files import write_atomic
 
 
 def publish(figure: Figure, path: Path, loggers: Iterable[Logger], key: str, step: int) -> None:
-    """Save `figure` as PNG at `path` and show it under `key` in W&B and TensorBoard; other loggers keep to scalars."""
+    """Save `figure` as PNG at `path` and show it under `key` in W&B, TensorBoard and MLflow."""
     write_atomic(path, lambda part: figure.savefig(part, dpi=120, bbox_inches="tight"))
+    show(path, loggers, key, step)
+
+
+def show(path: Path, loggers: Iterable[Logger], key: str, step: int) -> None:
+    """Show a picture file under `key` in W&B, TensorBoard and MLflow; other loggers keep to scalars."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key, [str(path)], step=step)
         elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(key, figure, step, close=False)
+            logger.experiment.add_image(key, np.asarray(_picture(path)), step, dataformats="HWC")
+        elif isinstance(logger, MLFlowLogger):
+            logger.experiment.log_image(logger.run_id, _picture(path), key=key, step=step, synchronous=True)
+
+
+def _picture(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def publish_table(
@@ -27,6 +41,18 @@ def publish_table(
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_table(key, columns=list(columns), data=[list(row) for row in rows], step=step)
+
+
+def publish_curve(
+    loggers: Iterable[Logger], key: str, axes: tuple[str, str], points: Sequence[Sequence[float]], title: str
+) -> None:
+    """Show a curve in W&B, whose chart lays those of many runs over one another."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            table = wandb.Table(columns=list(axes), data=[list(point) for point in points])
+            logger.experiment.log({key: wandb.plot.line(table, *axes, title=title)})
 
 
 def publish_masks(loggers: Iterable[Logger], key: str, image: Any, masks: dict[str, Any], step: int) -> None:
