@@ -73,7 +73,7 @@ class DeepSupervisionLoss(nn.Module):
         return torch.stack(parts).sum()
 
 
-def call(loss: nn.Module, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
+def call(loss: nn.Module, logits: Any, target: Tensor) -> Tensor:
     """Value of a loss from anywhere; one that is not ours gets its labels as its library wants them.
 
     All get int64 labels. Torch's and segmentation-models-pytorch's find their own ``ignore_index`` in place of 255,

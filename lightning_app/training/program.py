@@ -9,7 +9,9 @@ import warnings
 from pathlib import Path
 from typing import IO, Any
 
+import torch
 import yaml
+from jsonargparse.typing import register_type
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -48,6 +50,14 @@ NOT_KEPT = (
     "run_name",
     "start_from",
 )
+
+
+def _tensor(numbers: list[float]) -> torch.Tensor:
+    """Tensor of the numbers of an argument that a foreign class wants as one, such as the weights of torch's losses."""
+    return torch.as_tensor(numbers, dtype=torch.float32)
+
+
+register_type(torch.Tensor, torch.Tensor.tolist, _tensor, fail_already_registered=False)
 
 
 class TrainingCLI(LightningCLI):
