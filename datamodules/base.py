@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -30,6 +30,7 @@ from .transforms import Augmentation
 
 Sample = dict[str, Any]
 MEMORY_LIMIT = 1 << 30
+OWN = "your own disk"
 
 
 class Pipeline(ABC):
@@ -171,6 +172,7 @@ class SegmentationData(LightningDataModule, ABC):
     in_channels: int = 3
     class_names: Sequence[str] = ("background", "foreground")
     has_true_probs: bool = False
+    padding: Literal["zero", "minimum"] = "zero"  # what fills beyond an image, in training and in evaluation
     label_values: Sequence[int] | None = None  # stored value of each class, where it is not the class number
 
     def __init__(
@@ -266,6 +268,8 @@ class SegmentationData(LightningDataModule, ABC):
 
     def advice(self, root: Path) -> str:
         """Where to get the data set and how to lay it out."""
+        if self.info.source == OWN:
+            return f"It must hold {self.info.layout}; `data inspect {root}` proposes options."
         return f"Get it from {self.info.source} and unpack it so that {root} holds {self.info.layout}."
 
     def existing_root(self) -> Path:

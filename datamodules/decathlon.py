@@ -1,6 +1,6 @@
 """Medical Segmentation Decathlon, any task."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from .case import Case, DataInfo
 from .download import Archive
 from .errors import DataError
 from .masks import Index
+from .nnunet_json import DatasetJson, read_dataset_json
 from .volumes import VolumeData
 
 _MR, _CT = "MR", "CT"
@@ -44,11 +45,13 @@ class Decathlon(VolumeData):
     """Medical Segmentation Decathlon: ten tasks in CT and MR, one format.
 
     Layout: `<task>/imagesTr/<case>.nii.gz`, `<task>/labelsTr/<case>.nii.gz`, with or without the official
-    `dataset.json`, which lists the cases. Licence: CC-BY-SA 4.0. Citation: Antonelli et al., Nature Comms 2022.
+    `dataset.json`, which lists the cases. A task of your own takes channels and classes from its `dataset.json`, or all
+    channels of its first image. Labelled images of `imagesTs` are the test set. Licence: CC-BY-SA 4.0. Citation:
+    Antonelli et al., Nature Comms 2022.
 
     Args:
         task: Folder of the task, as Task04_Hippocampus.
-        classes: Names of the classes for a task that is not one of the ten, background first.
+        classes: Names of the classes for a task that is not one of the ten and has no `dataset.json`, background first.
         channels: Numbers of the channels to use; all by default.
         patch_size: Shape of training patches (z, y, x).
         **kwargs: Arguments of `VolumeData` and `SegmentationData`.
@@ -68,6 +71,7 @@ class Decathlon(VolumeData):
         classes="by task",
         downloadable=True,
     )
+    default_split = "own"
 
     def __init__(
         self,
@@ -77,34 +81,75 @@ class Decathlon(VolumeData):
         patch_size: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        modality, total, names = _KNOWN.get(task, (_MR, 1, ()))
-        if not names and not classes:
-            raise DataError(f"task={task!r}: is none of {', '.join(_KNOWN)}. For a task of your own give classes too.")
         if task == "Task04_Hippocampus" and patch_size is None:
             patch_size = [32, 48, 32]
+        self.root, self.task, self.classes = kwargs.get("root"), task, classes
+        own = None if task in _KNOWN else self._own()
+        if own is not None:
+            self.default_normalisation = own.normalisation
         super().__init__(patch_size=patch_size, **kwargs)
-        if modality == _CT and self.clip is None:
-            self.clip = (-1000.0, 1000.0)
-        self.task = task
-        self.class_names = tuple(classes) if classes else ("background", *names)
-        self.channels = channels or list(range(total))
+        if own is None:
+            modality, total, names = _KNOWN[task]
+            self.class_names = tuple(classes) if classes else ("background", *names)
+            self.coding = Index(self.num_classes)
+            if modality == _CT and self.clip is None:
+                self.clip = (-1000.0, 1000.0)
+        else:
+            total, self.class_names, self.label_values = len(own.channels), own.class_names, own.stored
+            self.coding = Index(self.num_classes, own.mapping, f"Name it in labels of {task}/dataset.json.")
+        self.channels = list(range(total)) if channels is None else channels
+        if not self.channels or not set(self.channels) <= set(range(total)):
+            raise DataError(f"channels={channels}: {task} has the channels 0 to {total - 1}.")
         self.in_channels = len(self.channels)
-        self.coding = Index(self.num_classes)
         if task in _MD5:
             self.archives = (Archive(f"{_SERVER}{task}.tar", f"md5:{_MD5[task]}"),)
 
+    def _own(self) -> DatasetJson:
+        """Channels and classes of a task that is not one of the ten, from its `dataset.json` or its first image."""
+        folder, classes = self._task_folder(), self.classes
+        path = folder / "dataset.json"
+        if path.is_file():
+            found = read_dataset_json(path)
+            if classes and len(classes) != len(found.class_names):
+                raise DataError(f"{path}: lists {len(found.class_names)} classes, classes={classes} {len(classes)}.")
+            names = tuple(classes) if classes else found.class_names
+            return replace(found, class_names=names, channels=found.channels or self._channels(folder))
+        if not classes:
+            raise DataError(
+                f"task={self.task!r}: is none of {', '.join(_KNOWN)}, and {path} does not exist. Give classes."
+            )
+        return DatasetJson(self._channels(folder), tuple(classes), {number: number for number in range(len(classes))})
+
+    @staticmethod
+    def _channels(folder: Path) -> tuple[str, ...]:
+        """A name for each channel of the first image."""
+        images = readers.files(folder / "imagesTr", readers.VOLUME_ENDINGS)
+        shape = readers.volume_header(images[0])[0] if images else ()
+        return tuple(f"channel {number}" for number in range(shape[3] if len(shape) > 3 else 1))
+
     def find_cases(self) -> list[Case]:
-        """The labelled cases: those of `dataset.json` where there is one, else all files of `imagesTr`."""
+        """The labelled cases: those of `dataset.json` where there is one, else all files of `imagesTr`.
+
+        Images of `imagesTs` that have a label in `labelsTs` are the test set.
+        """
         folder = self._task_folder()
         listed = self._listed(folder)
         images = readers.files(folder / "imagesTr", readers.VOLUME_ENDINGS) if listed is None else listed
+        labels = readers.files(folder / "labelsTr", readers.VOLUME_ENDINGS)
+        self.orphans = [path for path in labels if path.name not in {image.name for image in images}]
         cases = []
         for image in images:
             mask = folder / "labelsTr" / image.name
             for path in (image, mask):
                 if not path.exists():
                     raise DataError(f"{path}: does not exist. Unpack {self.task}.tar again, or leave the case out.")
-            cases.append(Case(readers.stem(image), (image,), (mask,)))
+            cases.append(Case(readers.stem(image), (image,), (mask,), subset="train"))
+        tested = readers.files(folder / "labelsTs", readers.VOLUME_ENDINGS) if (folder / "labelsTs").is_dir() else []
+        for mask in tested:
+            image = folder / "imagesTs" / mask.name
+            if not image.exists():
+                raise DataError(f"{image}: does not exist, but {mask} does. Add it, or remove the label.")
+            cases.append(Case(readers.stem(image), (image,), (mask,), subset="test"))
         return cases
 
     def _task_folder(self) -> Path:
@@ -119,12 +164,11 @@ class Decathlon(VolumeData):
         path = folder / "dataset.json"
         if not path.is_file():
             return None
-        try:
-            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            names = [Path(entry["image"]).name for entry in facts["training"]]
-            labels = {int(value): str(name) for value, name in facts["labels"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: is not understood ({error!r}). Take the official file, or remove it.") from error
-        if len(labels) != self.num_classes:
-            raise DataError(f"{path}: lists {len(labels)} classes, {self.num_classes} are expected. Give classes.")
+        facts = read_dataset_json(path)
+        if len(facts.class_names) != self.num_classes:
+            count = len(facts.class_names)
+            raise DataError(f"{path}: lists {count} classes, {self.num_classes} are expected. Give classes.")
+        names = [Path(name).name for name in facts.training]
+        if not names:
+            return None
         return [folder / "imagesTr" / name for name in sorted(names, key=readers.natural)]

@@ -62,7 +62,7 @@ class ImageFolder(ImageData):
     def __init__(
         self,
         images: str = "images/*",
-        masks: str | list[str] = "masks/{name}.*",
+        masks: list[str] | str = "masks/{name}.*",
         classes: list[str] | None = None,
         coding: str = "binary",
         threshold: float | None = None,
@@ -77,10 +77,14 @@ class ImageFolder(ImageData):
     ) -> None:
         super().__init__(**kwargs)
         self.images, self.group, self.exclude = images, group, exclude
+        if isinstance(masks, str) and masks.startswith("[") and masks.endswith("]"):
+            raise DataError(f"masks={masks}: quote each pattern of a list, as ['a/{{name}}.png','b/{{name}}.png'].")
         self.masks = [masks] if isinstance(masks, str) else masks
         self.class_names = tuple(classes or ("background", "foreground"))
         self.in_channels = channels
         self.coding = _coding(coding, len(self.class_names), threshold, invert, values, ignore, colours)
+        if coding == "index" and values is not None:
+            self.label_values = values
         for pattern in self.masks:
             if "{name}" not in pattern and "{folder}" not in pattern:
                 raise DataError(f"masks={pattern!r}: must hold {{name}}, which stands for the image's name.")
@@ -92,9 +96,8 @@ class ImageFolder(ImageData):
         cases: list[Case] = []
         owners: dict[Path, Path] = {}
         self.unlabelled = []
-        for image, words in self._images(listing):
+        for image, words in self._named(listing, self._images(listing)):
             inside = image.relative_to(root)
-            words = {"name": image.stem, "folder": inside.parent.as_posix()} | words
             raters = [[path for path in listing.of(pattern, words) if path != image] for pattern in self.masks]
             if not all(raters):
                 self.unlabelled.append(image)
@@ -123,6 +126,26 @@ class ImageFolder(ImageData):
             found = [pair for pair in found if not left_out.fullmatch(pair[0].relative_to(listing.root).as_posix())]
         return found
 
+    def _named(
+        self, listing: Listing, found: Sequence[tuple[Path, dict[str, str]]]
+    ) -> list[tuple[Path, dict[str, str]]]:
+        """Images with name and folder where the pattern does not say.
+
+        The name is the file's without ending or, where no mask goes by that, what the one `*` in the pattern's file
+        name stands for.
+        """
+        named = []
+        for image, words in found:
+            folder = image.relative_to(listing.root).parent.as_posix()
+            named.append((image, {"name": image.stem, "folder": folder} | words))
+        parent, _, last = self.images.rpartition("/")
+        if "{name}" in self.images or last.count("*") != 1:
+            return named
+        if any(listing.of(pattern, words) for _, words in named for pattern in self.masks):
+            return named
+        starred = dict(listing.find(f"{parent}/{last.replace('*', '{name}')}".lstrip("/")))
+        return [(image, words | {"name": starred[image]["name"]}) for image, words in named]
+
     def _case(self, image: Path, inside: Path, words: dict[str, str], raters: Sequence[Sequence[Path]]) -> Case:
         parent = str(Path(self.images).parent)
         if "{folder}" in self.images:
@@ -130,7 +153,7 @@ class ImageFolder(ImageData):
         elif "*" in parent or "{name}" in parent:
             name = "__".join(inside.with_suffix("").parts)
         else:
-            name = words["name"]
+            name = words["name"] if "{name}" in self.images else image.stem
         masks = tuple(path for masks in raters for path in masks)
         counts = tuple(len(masks) for masks in raters) if len(raters) > 1 else ()
         subset = next((OWN_FOLDERS[p.lower()] for p in inside.parts[:-1] if p.lower() in OWN_FOLDERS), "")

@@ -16,7 +16,7 @@ class DatasetJson:
     """What the file says.
 
     Args:
-        channels: Names of the channels in order.
+        channels: Names of the channels in order; none where the file does not say.
         class_names: Names of the classes, background first.
         mapping: Stored value to class, 255 for what is ignored.
         ending: File ending with its dot, or empty where the file does not say.
@@ -55,7 +55,7 @@ def read_dataset_json(path: Path) -> DatasetJson:
         raise DataError(f"{path}: does not exist. Set root to the folder that holds dataset.json, images and labels.")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        channels = facts.get("channel_names") or facts["modality"]
+        channels = facts.get("channel_names") or facts.get("modality") or {}
         ending = str(facts.get("file_ending", ""))
         names, mapping = read_labels(facts["labels"])
         listed = {str(name): (tuple(map(str, e["images"])), str(e["label"])) for name, e in _cases(facts).items()}

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from . import readers
 from .base import Pipeline, TrainingPatches
@@ -52,6 +52,11 @@ class NNUNetRaw(VolumeData):
     folder = "nnunet_raw"
     default_split = "own"
 
+    @property
+    def padding(self) -> Literal["zero", "minimum"]:  # type: ignore[override]
+        """Volumes are filled up with their minimum, images with zeros."""
+        return "zero" if self.reads_images else "minimum"
+
     def __init__(
         self,
         root: str | None = None,
@@ -62,6 +67,8 @@ class NNUNetRaw(VolumeData):
         self.root = root
         self.json = self.existing_root() / "dataset.json"
         self.facts = read_dataset_json(self.json)
+        if not self.facts.channels:
+            raise DataError(f"{self.json}: is not understood (no channel_names). See nnU-Net's dataset_format.md.")
         self.ending = self.facts.ending or self._ending()
         if not self.ending.lower().endswith((*readers.IMAGE_ENDINGS, *readers.VOLUME_ENDINGS)):
             raise DataError(f"{self.json}: file_ending {self.ending!r} cannot be read. Convert to .nii.gz or .png.")

@@ -209,13 +209,20 @@ class SlicePipeline(VolumePipeline):
         """Augmented patch of a slice."""
         volume, start, rng = self.draw_patch(case, draw)
         size = self.patch_size(volume)
-        image = cut(volume.image, start, size, volume.fill)[:, 0]
+        image = self.cut_slice(volume, start[0], start[1:], size[1:])
         mask = cut(_mask(volume)[None], start, size, IGNORE)[0, 0]
         if self.patches.augmentation is not None:
             pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
             pixels, mask = self.patches.augmentation(pixels, mask, int(rng.integers(1 << 31)))
             image = np.ascontiguousarray(pixels.transpose(2, 0, 1))
         return {"image": torch.from_numpy(image), "mask": torch.from_numpy(mask), "case": case.name}
+
+    @staticmethod
+    def cut_slice(volume: PreparedVolume, number: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        """Window of a slice; beyond it, its smallest value, as where the slice is predicted in tiles."""
+        inside = all(s >= 0 and s + n <= m for s, n, m in zip(start, size, volume.image.shape[2:], strict=True))
+        fill = 0.0 if inside else float(volume.image[:, number].min())
+        return cut(volume.image[:, number], start, size, fill)
 
     def whole_item(self, case: Case) -> Sample:
         """Slice number `case.page` of the volume `case.extra`."""
@@ -228,7 +235,7 @@ class SlicePipeline(VolumePipeline):
         spacing = Geometry("volume", volume.geometry.original_shape, volume.geometry.spacing, steps=[orient])
         steps: list[Step] = [Resize(before, shape), window] if before != shape else [window]
         geometry = Geometry("image", before, spacing.grid_spacing()[1:], steps=steps)
-        image = cut(volume.image[:, number], window.start, window.after, volume.fill)
+        image = self.cut_slice(volume, number, window.start, window.after)
         sample: Sample = {"image": torch.from_numpy(image), "case": case.name}
         if volume.mask is not None:
             sample["mask"] = torch.from_numpy(cut(volume.mask[None, number], window.start, window.after, IGNORE)[0])
@@ -284,6 +291,7 @@ class VolumeData(SegmentationData):
     default_normalisation: str | tuple[str, ...] = "zscore"
     resample_order = 1
     reads_images = False
+    padding = "minimum"
 
     def __init__(
         self,

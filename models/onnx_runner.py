@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 
-PADDING: dict[str, Any] = {"zero": "constant", "nearest": "edge"}
-
 
 def tile_starts(size: int, tile: int, overlap: float) -> list[int]:
     """First voxels of the fewest evenly spread tiles that cover ``size`` with at least this overlap."""
@@ -62,7 +60,11 @@ def blend_tiles(image: Any, run: Any, how: dict[str, Any]) -> Any:
     grid = [max(size[a], returned[a]) for a in axes]
     low = [(grid[a] - size[a]) // 2 + (window[a] - returned[a]) // 2 for a in axes]
     after = [grid[a] + window[a] - returned[a] - size[a] - low[a] for a in axes]
-    padded = np.pad(image, [(0, 0), (0, 0), *zip(low, after, strict=True)], mode=PADDING[how["padding"]])
+    widths: Any = [(0, 0), (0, 0), *zip(low, after, strict=True)]
+    if how["padding"] == "nearest":
+        padded = np.pad(image, widths, mode="edge")
+    else:
+        padded = np.pad(image, widths, constant_values=image.min() if how["padding"] == "minimum" else 0)
     starts = [tile_starts(grid[a], returned[a], how["overlap"]) for a in axes]
     weights = [tile_weights(starts[a], returned[a], grid[a], how["blend"]) for a in axes]
     total: Any = None

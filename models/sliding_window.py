@@ -25,6 +25,9 @@ class Inference(ABC):
 
     window: tuple[int, ...] | None = None
 
+    def pad_as(self, padding: str) -> None:  # noqa: B027, one that never pads has nothing to do
+        """Fill what hangs over an image as its data do in training, unless another filling was chosen."""
+
     @abstractmethod
     def __call__(self, image: Tensor, predict: Predict) -> Tensor:
         """Probabilities ``(1, K, *S)`` float32 of one image ``(1, C, *S)``.
@@ -62,7 +65,8 @@ class SlidingWindow(Inference):
         average: average the probabilities or the logits of overlapping tiles.
         storage: where the result is summed and stays: on the image's device, in main memory (so that a large
             volume needs no device memory), or in a temporary file mapped into memory (for results larger than that).
-        padding: fill beyond the image with zeros, or with its nearest voxel.
+        padding: fill beyond the image as the data do in training (the module says how; zeros without one), with zeros,
+            with the image's smallest value, or with its nearest voxel.
 
     Raises:
         ValueError: if an argument is out of range, or the image does not fit the window's axes.
@@ -78,7 +82,7 @@ class SlidingWindow(Inference):
         batch_size: int = 4,
         average: Literal["probabilities", "logits"] = "probabilities",
         storage: Literal["device", "memory", "disk"] = "device",
-        padding: Literal["zero", "nearest"] = "zero",
+        padding: Literal["data", "zero", "minimum", "nearest"] = "data",
     ) -> None:
         if not 0 <= overlap < 1:
             raise ValueError(f"overlap must be in [0, 1), got {overlap}")
@@ -88,7 +92,7 @@ class SlidingWindow(Inference):
         self.batch_size = positive("batch_size", batch_size)
         self.average = choice("average", average, ("probabilities", "logits"))
         self.storage = choice("storage", storage, ("device", "memory", "disk"))
-        self.padding = choice("padding", padding, ("zero", "nearest"))
+        self.padding = choice("padding", padding, ("data", "zero", "minimum", "nearest"))
         self._returned: tuple[int, ...] = self.window
 
     def __repr__(self) -> str:
@@ -97,6 +101,11 @@ class SlidingWindow(Inference):
             f"SlidingWindow(window={list(self.window)}, overlap={self.overlap}, blend={self.blend!r}, "
             f"batch_size={self.batch_size}, average={self.average!r})"
         )
+
+    def pad_as(self, padding: str) -> None:
+        """Take the data's filling where none was chosen."""
+        if self.padding == "data":
+            self.padding = choice("padding", padding, ("zero", "minimum"))
 
     @torch.no_grad()
     def __call__(self, image: Tensor, predict: Predict) -> Tensor:
@@ -221,13 +230,22 @@ def _batched(tiles: Iterator[Tile], size: int) -> Iterator[list[Tile]]:
 
 
 def pad_to(image: Tensor, low: Sequence[int], extent: Sequence[int], padding: str) -> Tensor:
-    """Pad ``image`` to ``extent``, ``low`` voxels of it before each axis: with zeros, or its nearest voxels."""
+    """Pad ``image`` to ``extent``, ``low`` voxels of it before each axis.
+
+    Args:
+        image: ``(B, C, *S)``.
+        low: voxels added before each axis.
+        extent: sizes after padding.
+        padding: zeros (also for ``data``), the image's ``minimum``, or its ``nearest`` voxels.
+    """
     pads: list[int] = []
     for before, whole, size in zip(reversed(low), reversed(extent), reversed(image.shape[2:]), strict=True):
         pads += [before, whole - size - before]
     if not any(pads):
         return image
-    return F.pad(image, pads) if padding == "zero" else F.pad(image, pads, mode="replicate")
+    if padding == "nearest":
+        return F.pad(image, pads, mode="replicate")
+    return F.pad(image, pads, value=float(image.min()) if padding == "minimum" else 0.0)
 
 
 def _add(total: Tensor, part: Tensor, weights: Sequence[Tensor]) -> None:

@@ -64,6 +64,10 @@ class Averaged(Inference):
         self.inference = inference or WholeImage()
         self.window = self.inference.window
 
+    def pad_as(self, padding: str) -> None:
+        """As each member's inference does."""
+        self.inference.pad_as(padding)
+
     @abstractmethod
     def members(self, image: Tensor, predict: Predict) -> Iterator[Tensor]:
         """Probabilities ``(1, K, *S)`` of one member after the other."""

@@ -22,6 +22,7 @@ from models import Averaged, Inference, Network, adaptive_norm, entropy
 from models.network import center_crop
 from models.sliding_window import pad_to
 
+IGNORED = 255
 PADDING = 0.1  # share of the input from which on it is told that padding shifts an instance norm
 COMPONENTS_EVERY = 10  # steps: the parts of a compound loss cost a forward pass of their own
 
@@ -40,6 +41,7 @@ class SegmentationModule(LightningModule):
         channels_last: Lay tensors out with channels last, faster on recent CPUs and GPUs, mostly with bf16.
         num_classes: Number of classes, linked from the data.
         class_names: Names of the classes, background first, linked from the data.
+        padding: What fills beyond an image, `zero` or its `minimum`, linked from the data, which train with it.
     """
 
     def __init__(
@@ -51,13 +53,16 @@ class SegmentationModule(LightningModule):
         channels_last: bool = False,
         num_classes: int = 2,
         class_names: Sequence[str] = ("background", "foreground"),
+        padding: Literal["zero", "minimum"] = "zero",
     ) -> None:
         super().__init__()
         if binary == "sigmoid" and num_classes != 2:
             raise ValueError(f"--model.binary sigmoid needs data with two classes, these have {num_classes}")
         self.net = net
         self.loss = loss
-        self.inference = inference
+        self.inference, self.padding = inference, padding
+        if inference is not None:
+            inference.pad_as(padding)
         self.channels_last = channels_last
         self.channels = 1 if binary == "sigmoid" else num_classes
         self.class_names = tuple(class_names)
@@ -123,7 +128,7 @@ class SegmentationModule(LightningModule):
         size = len(batch["case"])
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         with torch.no_grad():
-            dice = self.train_dice(to_probabilities(finest.detach()), mask)
+            dice = self.train_dice(to_probabilities(finest.detach()), hard_labels(mask, finest))
             if self.global_step % COMPONENTS_EVERY == 0 and hasattr(self.loss, "components"):
                 parts = self.loss.components(finest.detach(), mask)  # type: ignore[operator]
                 self.log_dict({f"train/loss_{name}": part for name, part in parts.items()}, batch_size=size)
@@ -166,8 +171,8 @@ class SegmentationModule(LightningModule):
             logits = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
         mask = center_crop(batch["mask"], logits.shape[2:])
         self.val_loss.update(self._loss(logits, mask))
-        true_probs = center_crop(batch["true_probs"], mask.shape[1:]) if "true_probs" in batch else None
-        self._scorer("val").update(probs, mask, true_probs=true_probs)
+        true_probs = center_crop(batch["true_probs"], logits.shape[2:]) if "true_probs" in batch else None
+        self._scorer("val").update(probs, hard_labels(mask, probs), true_probs=true_probs)
         return {"probs": probs}
 
     def on_validation_epoch_end(self) -> None:
@@ -211,7 +216,7 @@ class SegmentationModule(LightningModule):
     def probabilities(self, image: Tensor) -> Tensor:
         """Class probabilities `(B, K, *S)` float32 of images `(B, C, *S)`, tiled where the module has `inference`.
 
-        Where valid convolutions leave less than the image, it is padded with its nearest voxels by what they cut.
+        Where valid convolutions leave less than the image, it is padded by what they cut, with the data's filling.
         """
         if self.inference is not None:
             return self.inference(image, self._finest)
@@ -221,7 +226,7 @@ class SegmentationModule(LightningModule):
             return to_probabilities(logits)
         extent = self.net.legal_sizes.up(size) if isinstance(self.net, Network) else size
         low = [(padded - whole) // 2 for padded, whole in zip(extent, image.shape[2:], strict=True)]
-        logits = self._finest(pad_to(image, low, extent, "nearest"))
+        logits = self._finest(pad_to(image, low, extent, self.padding))
         return to_probabilities(center_crop(logits, image.shape[2:]))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -325,6 +330,13 @@ class SegmentationModule(LightningModule):
 
     def _spatial_rank(self) -> int:
         return next(weight.ndim - 2 for weight in self.net.parameters() if weight.ndim >= 4)
+
+
+def hard_labels(mask: Tensor, probs: Tensor) -> Tensor:
+    """Labels `(B, *S)` of a mask that may be soft `(B, K, *S)`, the mean of raters: what most say, 255 for none."""
+    if mask.ndim < probs.ndim:
+        return mask
+    return mask.argmax(1).masked_fill(mask.sum(1) == 0, IGNORED)
 
 
 def restore_share(values: Tensor, geometry: Any) -> Tensor:

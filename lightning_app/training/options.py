@@ -60,6 +60,7 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
     )
     parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
     parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
+    parser.link_arguments("data.padding", "model.padding", apply_on="instantiate")
 
 
 def check_options(verb: str | None, config: Any) -> None:

@@ -112,9 +112,10 @@ class PredictionWriter(Callback):
                 write_map(self.folder / name / case, values, geometry, largest=math.log(len(probs)))
         labels = probs.argmax(dim=0) if self.cuts is None else threshold_labels(probs, self.cuts)
         mask = labels.numpy().astype(np.uint8)
+        values = getattr(trainer.datamodule, "label_values", None)  # type: ignore[attr-defined]
         if is_series(geometry):
             write_segmentation(self.folder / "dicom_seg" / case, mask, geometry, pl_module.class_names)  # type: ignore[arg-type]
-        write_mask(self.folder / "masks" / case, mask, geometry)
+        write_mask(self.folder / "masks" / case, mask if values is None else np.array(values)[mask], geometry)
         append_csv(self.folder / ENTRIES, {"case": case, "made_by": self._made_by(case)}, COLUMNS)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,16 +11,20 @@ from lightning_app.training.module import SegmentationModule
 from lightning_app.training.program import _drop_unset_options
 
 
-@pytest.mark.parametrize("size", [(44, 60), (64, 48)])
-def test_a_network_with_valid_convolutions_scores_the_whole_image(size):
-    """The oracle: the network on the image with its edge repeated by the 20 voxels that the network cuts."""
+@pytest.mark.parametrize(("size", "padding"), [((44, 60), "zero"), ((64, 48), "minimum")])
+def test_a_network_with_valid_convolutions_scores_the_whole_image(size, padding):
+    """The oracle: the network on the image padded, as its data are, by the 20 voxels that the network cuts."""
     torch.manual_seed(0)
     net = models.ValidUNet(in_channels=1, num_classes=2, width=4).eval()
-    module = SegmentationModule(net=net, loss=losses.DiceLoss(), num_classes=2)
+    module = SegmentationModule(net=net, loss=losses.DiceLoss(), num_classes=2, padding=padding)
     image = torch.randn(1, 1, *size)
     with torch.no_grad():
         probs = module.probabilities(image)
-        expected = net(F.pad(image, (20, 20, 20, 20), mode="replicate")).softmax(1)
+        value = float(image.min()) if padding == "minimum" else 0.0
+        expected = net(F.pad(image, (20, 20, 20, 20), value=value)).softmax(1)
+        tiled = models.SlidingWindow([64, 64])
+        tiled.pad_as(padding)
+        torch.testing.assert_close(tiled(image, net), expected, atol=1e-5, rtol=0)
     assert probs.shape == (1, 2, *size)
     torch.testing.assert_close(probs, expected)
 

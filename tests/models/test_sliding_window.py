@@ -95,6 +95,18 @@ def test_valid_network_covers_the_whole_image():
         torch.testing.assert_close(window(image, lambda tiles: F.conv2d(tiles, weight)), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_padding_follows_the_data_unless_another_is_chosen():
+    image = torch.arange(5.0, 9.0).reshape(1, 1, 2, 2)
+    for padding, told, edge in (("data", "minimum", 5), ("data", "zero", 0), ("data", "", 0), ("zero", "minimum", 0)):
+        seen = []
+        window = SlidingWindow([4, 4], padding=padding)
+        if told:
+            window.pad_as(told)
+        window(image, lambda t, seen=seen: seen.append(t) or pointwise(t))
+        assert seen[0][0, 0, 0].tolist() == [edge] * 4
+        assert seen[0][0, 0, 1:3, 1:3].tolist() == [[5, 6], [7, 8]]
+
+
 def test_nearest_padding_repeats_the_border():
     seen = []
     SlidingWindow([4, 4], padding="nearest")(torch.full((1, 1, 2, 2), 7.0), lambda t: seen.append(t) or pointwise(t))
