@@ -17,6 +17,8 @@ def plot_sample(sample: dict[str, Any], spatial_dims: int, num_classes: int) -> 
     name, image, mask = sample["case"], sample["image"], sample.get("mask")
     if isinstance(name, list):
         name, image, mask = name[0], image[0], None if mask is None else mask[0]
+    if mask is not None and mask.ndim == image.ndim:  # the mean of several raters: what most say
+        mask = np.where(np.asarray(mask).any(0), np.asarray(mask).argmax(0), 255)
     picture = _plane(np.asarray(image), spatial_dims)
     low, high = np.percentile(picture, [1, 99])
     picture = np.clip((picture - low) / max(high - low, 1e-6), 0, 1)

@@ -16,6 +16,7 @@ import metrics
 import models
 from lightning_app.errors import UserError
 from lightning_app.files import part_name, read_csv, write_csv
+from lightning_app.labels import hard_labels
 from lightning_app.training.checkpoint_files import read_checkpoint, save_checkpoint
 from lightning_app.training.run_folder import RunFolder
 from models import Calibrator, Case, FitReport, LocalTemperatureScaling
@@ -134,9 +135,9 @@ class Collector(LightningModule):
             raise ValueError(f"case {name} is no validation case: a calibrator is fitted on validation cases only")
         probs = self.module.probabilities(batch["image"])
         size = probs.shape[2:]
-        number = len(self.names)
+        number, labels = len(self.names), hard_labels(center_crop(batch["mask"], size), probs)
         np.save(self.folder / f"{number}.probs.npy", probs.float().cpu().numpy())
-        np.save(self.folder / f"{number}.mask.npy", center_crop(batch["mask"], size).cpu().numpy())
+        np.save(self.folder / f"{number}.mask.npy", labels.cpu().numpy())
         if self.images:
             np.save(self.folder / f"{number}.image.npy", center_crop(batch["image"], size).float().cpu().numpy())
         self.names.append(name)

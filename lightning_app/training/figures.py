@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
+from lightning_app.labels import hard_labels
 from lightning_app.training.evaluation import CaseEvaluation, class_names, gather, scorer_of
 from lightning_app.training.publish import publish, publish_curve, publish_masks, publish_table
 from lightning_app.training.run_folder import RunFolder
@@ -226,7 +227,7 @@ def thumbnail(batch: dict[str, Any], probs: torch.Tensor, size: int = 256) -> di
         size: Longest side kept, in pixels; larger ones are thinned out by whole steps.
     """
     image = center_crop(batch["image"], probs.shape[2:])[0].float().cpu()
-    truth = center_crop(batch["mask"], probs.shape[2:])[0].cpu()
+    truth = hard_labels(center_crop(batch["mask"], probs.shape[2:]), probs)[0].cpu()
     chances = probs[0].cpu()
     volume = thin_volume(image, truth, chances) if truth.ndim == 3 else None
     if truth.ndim == 3:

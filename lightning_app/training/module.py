@@ -15,6 +15,7 @@ import losses
 import metrics
 from lightning_app.calibration import calibrate
 from lightning_app.errors import UserError
+from lightning_app.labels import hard_labels
 from lightning_app.training.checkpoint_files import check_finite
 from lightning_app.training.run_folder import STAGES
 from losses.wrappers import call
@@ -22,7 +23,6 @@ from models import Averaged, Inference, Network, adaptive_norm, entropy
 from models.network import center_crop
 from models.sliding_window import pad_to
 
-IGNORED = 255
 PADDING = 0.1  # share of the input from which on it is told that padding shifts an instance norm
 COMPONENTS_EVERY = 10  # steps: the parts of a compound loss cost a forward pass of their own
 
@@ -330,13 +330,6 @@ class SegmentationModule(LightningModule):
 
     def _spatial_rank(self) -> int:
         return next(weight.ndim - 2 for weight in self.net.parameters() if weight.ndim >= 4)
-
-
-def hard_labels(mask: Tensor, probs: Tensor) -> Tensor:
-    """Labels `(B, *S)` of a mask that may be soft `(B, K, *S)`, the mean of raters: what most say, 255 for none."""
-    if mask.ndim < probs.ndim:
-        return mask
-    return mask.argmax(1).masked_fill(mask.sum(1) == 0, IGNORED)
 
 
 def restore_share(values: Tensor, geometry: Any) -> Tensor:
