@@ -1,14 +1,12 @@
-"""The training module and the program's loggers outside of a training."""
+"""The training module outside of a training."""
 
 import pytest
 import torch
-from lightning.pytorch.loggers import WandbLogger
 from torch.nn import functional as F
 
 import losses
 import models
 from lightning_app.training.module import SegmentationModule
-from lightning_app.training.program import _drop_unset_options
 
 
 @pytest.mark.parametrize(("size", "padding"), [((44, 60), "zero"), ((64, 48), "minimum")])
@@ -27,11 +25,3 @@ def test_a_network_with_valid_convolutions_scores_the_whole_image(size, padding)
         torch.testing.assert_close(tiled(image, net), expected, atol=1e-4, rtol=0)
     assert probs.shape == (1, 2, *size)
     torch.testing.assert_close(probs, expected)
-
-
-def test_wandb_is_not_handed_an_option_that_it_warns_of(tmp_path):
-    unset, chosen = WandbLogger(save_dir=tmp_path), WandbLogger(save_dir=tmp_path, anonymous=True)
-    assert "anonymous" in unset._wandb_init  # or the cure is no longer needed
-    _drop_unset_options([unset, chosen])
-    assert "anonymous" not in unset._wandb_init
-    assert chosen._wandb_init["anonymous"] == "allow"
