@@ -10,11 +10,14 @@ network looks over- or under-confident inside, and flattened probabilities score
 go by the prediction keep a calibrated network calibrated.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+MOST_RUNS = 128  # of shifted runs; more cost as much as a distance transform
 
 
 def _slide(x: Tensor, axis: int, steps: int, op: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -44,13 +47,44 @@ def label_changes(target: Tensor, valid: Tensor, radius: int) -> Tensor:
     return high > low
 
 
-def _distance_below(mask: Tensor, limit: float, spacing: Sequence[float]) -> Tensor:
-    """Voxels whose distance in mm to the nearest voxel of the mask is at most ``limit``."""
+def within(mask: Tensor, limit: float, spacing: Sequence[float]) -> Tensor:
+    """Voxels (*S) whose distance in mm to the nearest voxel of the mask is at most ``limit``.
+
+    A narrow band is the mask shifted along every offset of an ellipsoid, run by run; a wide one is cut out of a
+    distance transform.
+    """
+    sides = tuple(float(side) for side in spacing)
+    reach = [int(limit / side + 1e-9) for side in sides]
+    offsets = list(itertools.product(*(range(-steps, steps + 1) for steps in reach[:-1])))
+    if len(offsets) > MOST_RUNS:
+        return _within_far(mask, limit, sides)
+    out = torch.zeros_like(mask)
+    runs: dict[int, Tensor] = {}
+    for offset in offsets:
+        left = (limit + 1e-9) ** 2 - sum((step * side) ** 2 for step, side in zip(offset, sides, strict=False))
+        if left < 0:
+            continue
+        steps = int(left**0.5 / sides[-1] + 1e-9)
+        if steps not in runs:
+            runs[steps] = _slide(mask, mask.ndim - 1, steps, torch.logical_or)
+        to, of = _overlap(offset, mask.shape)
+        out[to] |= runs[steps][of]
+    return out
+
+
+def _overlap(offset: Sequence[int], shape: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a picture shifted by an offset lies on itself: of the unshifted one, and of the shifted one."""
+    pairs = list(zip(offset, shape, strict=False))
+    to = tuple(slice(max(step, 0), size + min(step, 0)) for step, size in pairs)
+    return to, tuple(slice(max(-step, 0), size + min(-step, 0)) for step, size in pairs)
+
+
+def _within_far(mask: Tensor, limit: float, spacing: Sequence[float]) -> Tensor:
     from scipy.ndimage import distance_transform_edt
 
     if not mask.any():
         return torch.zeros_like(mask)
-    distance = distance_transform_edt(~mask.cpu().numpy(), sampling=tuple(spacing))
+    distance = distance_transform_edt(~mask.cpu().numpy(), sampling=spacing)
     return torch.from_numpy(distance <= limit + 1e-9).to(mask.device)
 
 
@@ -98,7 +132,7 @@ class Boundary:
         labels = target if self.reference else prediction
         if self.spacing is None:
             return label_changes(labels, valid, int(self.radius))
-        return _distance_below(label_changes(labels, valid, 1), self.radius, self.spacing)
+        return within(label_changes(labels, valid, 1), self.radius, self.spacing)
 
 
 @dataclass(frozen=True)
@@ -140,7 +174,7 @@ class Dilated:
         """Mask (*S)."""
         mask = Foreground(self.reference)(target, prediction, valid) & valid
         if self.spacing is not None:
-            return _distance_below(mask, self.radius, self.spacing)
+            return within(mask, self.radius, self.spacing)
         for _ in range(int(self.radius)):
             grown = [_slide(mask, axis, 1, torch.logical_or) for axis in range(mask.ndim)]
             mask = torch.stack(grown).any(0)

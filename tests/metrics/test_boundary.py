@@ -91,6 +91,19 @@ def test_boundary_in_mm():
     assert band[0].nonzero().flatten().tolist() == [13, 14, 15, 16]
 
 
+@pytest.mark.parametrize(
+    ("spacing", "limit"),
+    [((1.0, 1.0), 2.0), ((0.7, 2.5), 5.0), ((3.0, 0.8, 0.8), 1.6), ((0.5, 1.0, 2.0), 2.0), ((1.0, 1.0, 1.5), 9.0)],
+)
+def test_a_band_in_mm_is_that_of_the_distance_transform(spacing, limit):
+    shape = (37, 31) if len(spacing) == 2 else (14, 25, 23)
+    mask = np.random.default_rng(3).random(shape) < 0.01
+    expected = scipy.ndimage.distance_transform_edt(~mask, sampling=spacing) <= limit + 1e-9
+    assert (regions.within(torch.from_numpy(mask), limit, spacing).numpy() == expected).all()
+    nothing = torch.zeros(shape, dtype=torch.bool)
+    assert not regions.within(nothing, limit, spacing).any()
+
+
 def test_margins_by_hand():
     logits = torch.tensor([[10.0, 0.0, 3.0], [0.0, 2.5, 3.0], [4.0, 0.0, 20.0]])
     found = count_margins(logits, edges=(1.0, 5.0, 10.0))
