@@ -25,7 +25,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from metrics import plot, surface
 
 BINS, IMAGE, DISTINCT = 15, 512, 16
 PEERS = ("torchmetrics", "monai", "netcal", "scikit-learn", "surface-distance")
+WHOLE = {"netcal": "netcal", "scikit-learn": "sklearn"}  # peers that need not be there, and the modules they install
 # Peak bytes a voxel of those that keep every voxel, as measured at 1e7
 PEAK_BYTES = {"netcal": 75, "scikit-learn": 45, "torchmetrics": 50, "torchmetrics, validate_args=False": 37}
 
@@ -191,10 +193,12 @@ def reason_to_skip(name: str, voxels: int, largest_whole: float) -> str:
 def run_stream(sizes: list[float], largest_whole: float) -> list[dict[str, Any]]:
     """A row a candidate and size."""
     context, rows = multiprocessing.get_context("fork"), []
+    missing = {name for name in WHOLE if find_spec(WHOLE[name]) is None}
     for size in map(int, sizes):
         exact = reference_error(size)
         for name in CANDIDATES:
-            skipped = reason_to_skip(name, size, largest_whole)
+            absent = f"{name} is not installed: pip install '.[benchmarks]'" if name in missing else ""
+            skipped = absent or reason_to_skip(name, size, largest_whole)
             if skipped:
                 rows.append({"voxels": size, "candidate": name, "skipped": skipped})
                 continue
@@ -242,7 +246,7 @@ def our_evaluation(logits: Tensor, target: Tensor) -> list[Any]:
     """The same figures from one pass over each item."""
     rows = []
     for item, labels in zip(logits, target, strict=True):
-        sums = metrics.sum_case(item, labels, regions=("all",), views=("top_label", "classwise"), from_logits=True)
+        sums = metrics.sum_case(item, labels, regions=("all",), from_logits=True)
         rows.append((sums, metrics.errors.expected_calibration_error(sums.bins["all.classwise"], BINS)))
     return rows
 
@@ -325,8 +329,9 @@ def run_surface(rounds: int) -> list[dict[str, Any]]:
     """HD95 at a spacing of 3 x 1 x 1 mm."""
     peers = {"monai": distance_of_monai, "ours": distance_of_ours, "surface-distance": distance_of_deepmind}
     rows = []
+    there = find_spec("surface_distance") is not None
     for kind, (a, b) in surface_masks().items():
-        names = [name for name in peers if kind != "noise" or name != "surface-distance"]
+        names = [name for name in peers if name != "surface-distance" or (there and kind != "noise")]
         calls = {name: partial(peers[name], a, b, (3.0, 1.0, 1.0)) for name in names}
         found = alternate(calls, rounds if kind != "noise" else 1)
         rows.append({"masks": kind, "value": {name: call() for name, call in calls.items()}, **found})
@@ -374,6 +379,14 @@ def draw_bias(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path)
 
 
+def installed(name: str) -> str | None:
+    """Version of a package, None where it is not there."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 def main() -> None:
     """Run the parts asked for and write what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -394,7 +407,7 @@ def main() -> None:
         "bias": run_bias,
     }
     names = ("torch", "numpy", "scipy", *PEERS)
-    found: dict[str, Any] = {"python": platform.python_version(), "versions": {name: version(name) for name in names}}
+    found: dict[str, Any] = {"python": platform.python_version(), "versions": {name: installed(name) for name in names}}
     for part, run in parts.items():
         if args.part in (part, "all"):
             found[part] = run()

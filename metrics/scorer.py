@@ -103,7 +103,11 @@ class Scorer(Metric):
         true_probs: Tensor | None = None,
     ) -> CaseSums:
         """The sums of one case, (K, *S) and (*S), which `add` takes; the state stays as it is."""
-        return score_case(probs.detach(), target, spacing, self.surface, true_probs, self.ignore_index, self.validate)
+        return score_case(probs.detach(), target, spacing, true_probs=true_probs, **self.options())
+
+    def options(self) -> dict[str, Any]:
+        """What `score_case` is told, for a process that scores a case on its own."""
+        return {"surface": self.surface, "ignore_index": self.ignore_index, "validate": self.validate}
 
     def add(self, sums: CaseSums, name: str | None = None) -> None:
         """Add one scored case; a named one is kept."""

@@ -50,15 +50,16 @@ class Table:
         self.residual[k].scatter_add_(0, where, residual)
         self.squared[k].scatter_add_(0, where, residual * residual)
 
-    def views(self, members: Tensor) -> dict[str, Bins]:
+    def views(self, members: Sequence[Sequence[int]]) -> dict[str, Bins]:
         """The views of R regions, bins (R, C, B): C = K for the class-wise view, else 1.
 
         Args:
-            members: (R, cells) float64, 1 where the cell is part of the region.
+            members: The cells of each region.
         """
         shape = (-1, self.lanes, self.cells, 2, 2, self.num_bins)  # class, lane, cell, claimed, right, bin
         fields = [t.double().reshape(shape).sum(1) for t in (self.count, self.residual, self.squared)]
-        fields = [torch.tensordot(members, field, ([1], [1])) for field in fields]  # region, class, claimed, right, bin
+        # region, class, claimed, right, bin; a sum of few in their order, which no number of threads can change
+        fields = [torch.stack([field[:, cells].sum(1) for cells in members]) for field in fields]
         top = [field[:, :, 1].sum(1, keepdim=True) for field in fields]
         classwise = [field.sum(2) for field in fields]
         # 1 - p_0 against "label is not 0": bins and right swap ends, residuals their sign
@@ -153,17 +154,14 @@ class Walk:
         Args:
             members: The cells of each region; None is the whole image.
         """
-        share = torch.zeros(len(members), self.cells, dtype=torch.float64, device=self.nll.device)
-        for row, cells in zip(share, members, strict=True):
-            row[list(range(self.cells) if cells is None else cells)] = 1.0
-        whole = self.whole.views(torch.ones_like(share[:1, :1]))
-        parts = whole if self.parts is None else self.parts.views(share)
-        ties = torch.tensordot(share, self.ties.double(), 1).long()
+        given = [range(self.cells) if cells is None else cells for cells in members]
+        whole = self.whole.views([[0]])
+        parts = whole if self.parts is None else self.parts.views(given)
         found = []
         for index, cells in enumerate(members):
             of, row = (whole, 0) if cells is None else (parts, index)
             views = {view: Bins(*(field[row] for field in bins)) for view, bins in of.items()}
-            _move_ties(views["foreground"], ties[index])
+            _move_ties(views["foreground"], self.ties[list(given[index])].sum(0))
             found.append(views)
         return found
 

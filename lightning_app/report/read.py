@@ -27,6 +27,7 @@ NOT_SETTINGS = (
     "runs_dir",
     "test_after",
     "surface",
+    "score_workers",
     "data.init_args.root",
     "data.init_args.num_workers",
     "data.init_args.seed",

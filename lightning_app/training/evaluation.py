@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 import metrics
 from lightning_app.files import write_atomic, write_csv
 from lightning_app.training.run_folder import RunFolder
+from lightning_app.training.scoring import ScoringPool
 
 ScoredCase = tuple[str, metrics.CaseSums]
 
@@ -27,21 +28,31 @@ class CaseEvaluation(Callback):
     Args:
         run: The run's folder.
         surface: Measure surface distances (HD95, ASSD, NSD) too, in mm; slower.
+        workers: Processes that score cases beside the inference; 0 scores in the main one.
+
+    Raises:
+        ValueError: If the number of workers is below 0.
     """
 
-    def __init__(self, run: RunFolder, surface: bool = False) -> None:
+    def __init__(self, run: RunFolder, surface: bool = False, workers: int = 0) -> None:
+        if workers < 0:
+            raise ValueError(f"--score_workers {workers}: a number of processes, 0 to score in the main one")
         self.run = run
         self.surface = surface
+        self.workers = workers
         self.cases: list[ScoredCase] = []
         self.bins: Mapping[str, metrics.Bins] = {}
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the scorer what to measure; inside training only what is quick."""
-        scorer_of(pl_module, "val").surface = self.surface and trainer.state.fn != TrainerFn.FITTING
+        if trainer.state.fn == TrainerFn.FITTING:
+            scorer_of(pl_module, "val").surface = False
+        else:
+            self._start(pl_module, "val")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the scorer what to measure."""
-        scorer_of(pl_module, "test").surface = self.surface
+        self._start(pl_module, "test")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write `val/`, unless this is the validation inside training."""
@@ -52,14 +63,31 @@ class CaseEvaluation(Callback):
         """Write `test/`."""
         self._finish(trainer, pl_module, "test")
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no process behind."""
+        self._end(pl_module)
+
     def cases_by_dice(self) -> list[str]:
         """Names of the evaluated cases, worst Dice first."""
         dice = metrics.catalogue.NUMBERS["dice"]
         scores = {name: float(dice.value(sums)[0]) for name, sums in self.cases}
         return sorted((case for case in scores if np.isfinite(scores[case])), key=lambda case: scores[case])
 
+    def _start(self, pl_module: LightningModule, stage: str) -> None:
+        scorer_of(pl_module, stage).surface = self.surface
+        pl_module.scoring = ScoringPool(self.workers) if self.workers else None  # type: ignore[assignment]
+
+    def _end(self, pl_module: LightningModule) -> None:
+        pool = getattr(pl_module, "scoring", None)  # other modules than ours have none
+        if pool is not None:
+            pool.close()
+            pl_module.scoring = None  # type: ignore[assignment]
+
     def _finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         scorer = scorer_of(pl_module, stage)
+        if pl_module.scoring is not None:
+            pl_module.scoring.finish()  # type: ignore[operator,union-attr]
+        self._end(pl_module)
         self.bins = scorer.over_all().bins
         self.cases = sorted(gather(scorer.records), key=lambda case: case[0])
         if trainer.is_global_zero and self.cases:

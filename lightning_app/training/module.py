@@ -18,6 +18,7 @@ from lightning_app.errors import UserError
 from lightning_app.labels import hard_labels
 from lightning_app.training.checkpoint_files import check_finite
 from lightning_app.training.run_folder import STAGES
+from lightning_app.training.scoring import ScoringPool
 from losses.wrappers import call
 from models import Averaged, Inference, Network, adaptive_norm, entropy
 from models.network import center_crop
@@ -70,6 +71,7 @@ class SegmentationModule(LightningModule):
         self.val_loss = MeanMetric(nan_strategy="disable")  # every process takes part, also one without a case
         self.train_dice = metrics.DiceScore(num_classes)
         self.scorers = nn.ModuleDict({s: metrics.Scorer(num_classes, self.class_names) for s in STAGES})
+        self.scoring: ScoringPool | None = None
         self.finished_cases: frozenset[str] = frozenset()
         self.calibrator: nn.Module | None = None
         self.calibrator_method = ""
@@ -263,10 +265,17 @@ class SegmentationModule(LightningModule):
         outputs = {"probs": probs, "original": geometry.restore(probs[0])[None]}
         if probs is not raw:
             outputs["uncalibrated"] = geometry.restore(raw[0])[None]
-        self._scorer(stage).update(
-            outputs["original"], batch["original_mask"], geometry.spacing, batch.get("true_probs"), batch["case"]
-        )
+        self._score(stage, outputs["original"], batch, geometry.spacing)
         return outputs
+
+    def _score(self, stage: str, probs: Tensor, batch: dict[str, Any], spacing: Sequence[float]) -> None:
+        """Score the case on its original grid, here or in a process of its own."""
+        scorer, mask, true_probs = self._scorer(stage), batch["original_mask"], batch.get("true_probs")
+        if self.scoring is None:
+            scorer.update(probs, mask, spacing, true_probs, batch["case"])
+        else:
+            known = None if true_probs is None else true_probs[0]
+            self.scoring.submit(scorer, batch["case"][0], probs[0], mask[0], spacing, known)
 
     def _calibrated(self, probs: Tensor, image: Tensor) -> Tensor:
         """Probabilities after the calibrator that the checkpoint holds, if it holds one."""

@@ -40,6 +40,9 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
         "--surface", type=bool, default=False, help="Evaluate surface distances too (HD95, ASSD, NSD, in mm)."
     )
     parser.add_argument(
+        "--score_workers", type=int, default=0, help="Processes that score cases while the next one is predicted."
+    )
+    parser.add_argument(
         "--threshold",
         type=Literal["argmax", "calibrated"] | list[float],
         default="argmax",

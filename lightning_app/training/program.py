@@ -128,7 +128,8 @@ class TrainingCLI(LightningCLI):
         loggers = given if isinstance(given, list) else [given]
         if self.subcommand == "fit":
             loggers = [*loggers, CurvesLogger(run.curves)]
-        evaluation = CaseEvaluation(run, surface=bool(self._option("surface")))
+        surface, workers = self._option("surface"), self._option("score_workers")
+        evaluation = CaseEvaluation(run, surface=bool(surface), workers=workers or 0)
         self.record = RunRecord(run, seed, self.hyperparameters(), self.subcommand or "fit")
         ours = [
             self.record,

@@ -114,9 +114,9 @@ def test_the_config_repeats_the_run_and_holds_no_place_of_it(run):
     assert config["trainer"]["logger"][0]["init_args"]["id"] is None
 
 
-def test_test_scores_the_same_again(run):
+def test_test_scores_the_same_again_in_processes_of_its_own(run):
     before = (run / "test" / "per_case.csv").read_text()
-    main(["test", f"--ckpt_path={run}", "--trainer.enable_progress_bar=false"])
+    main(["test", f"--ckpt_path={run}", "--trainer.enable_progress_bar=false", "--score_workers=1"])
     assert (run / "test" / "per_case.csv").read_text() == before
 
 

@@ -1,0 +1,78 @@
+"""Scoring beside the next case's inference, in processes of its own."""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import metrics
+
+
+class ScoringPool:
+    """Processes that score cases; they are added to their scorer in the order in which they were given.
+
+    What a case gives does not depend on the process, so the results are those of one process to the bit. At most one
+    case more than there are workers is held.
+
+    Args:
+        workers: Number of processes.
+
+    Raises:
+        ValueError: If there is none.
+    """
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise ValueError(f"--score_workers {workers}: at least 1; leave it out to score in the main process")
+        self.workers = workers
+        context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+        self.processes = ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,))
+        self.waiting: deque[tuple[metrics.Scorer, str, Future[metrics.CaseSums]]] = deque()
+
+    def submit(
+        self,
+        scorer: metrics.Scorer,
+        name: str,
+        probs: Tensor,
+        target: Tensor,
+        spacing: Sequence[float] | None,
+        true_probs: Tensor | None,
+    ) -> None:
+        """Score a case, (K, *S) and (*S), later; waits while the processes are behind."""
+        known = None if true_probs is None else _array(true_probs)
+        future = self.processes.submit(_score, _array(probs), _array(target), known, spacing, scorer.options())
+        self.waiting.append((scorer, name, future))
+        while len(self.waiting) > self.workers:
+            self._take()
+
+    def finish(self) -> None:
+        """Wait for every case."""
+        while self.waiting:
+            self._take()
+
+    def close(self) -> None:
+        """End the processes."""
+        self.waiting.clear()
+        self.processes.shutdown(cancel_futures=True)
+
+    def _take(self) -> None:
+        scorer, name, future = self.waiting.popleft()
+        scorer.add(future.result(), name)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    """The tensor as an array that can be sent; numpy has no bfloat16."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _score(
+    probs: np.ndarray, target: np.ndarray, true_probs: np.ndarray | None, spacing: Any, options: dict[str, Any]
+) -> metrics.CaseSums:
+    known = None if true_probs is None else torch.from_numpy(true_probs)
+    return metrics.score_case(torch.from_numpy(probs), torch.from_numpy(target), spacing, true_probs=known, **options)
