@@ -13,6 +13,7 @@ from .cross_entropy import (
     FocalLoss,
     LabelSmoothingLoss,
     SampleDependentFocalLoss,
+    SphericalLoss,
 )
 from .generalized_dice import (
     GeneralizedDiceLoss,
@@ -70,6 +71,7 @@ __all__ = [
     "SampleDependentFocalLoss",
     "SensitivitySpecificityLoss",
     "SpatiallyVaryingLabelSmoothingLoss",
+    "SphericalLoss",
     "TverskyLoss",
     "TverskyPlusPlusLoss",
     "TwoClassDiceLoss",
