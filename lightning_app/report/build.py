@@ -47,7 +47,7 @@ def sections(comparison: Comparison) -> list[Section]:
     confidence = [*diagrams.histograms(comparison), *diagrams.selection(comparison)]
     return [
         Section("results", "Results", _verdict(comparison), first, figures.overview(comparison)),
-        Section("differences", "Paired differences", "", differences),
+        Section("paired", "Paired differences", "", differences),
         Section("parameters", "Gamma, margin, learning rate", "", (), [*curves, *maps]),
         Section("ranks", "Ranks", "Rank 1 is best.", (), _ranks(comparison)),
         Section(
