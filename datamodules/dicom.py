@@ -13,11 +13,11 @@ import numpy as np
 
 from .errors import DataError, missing
 from .itk import as_array, simpleitk
-from .paths import check_size, decoding, files
+from .paths import IMAGE_ENDINGS, VOLUME_ENDINGS, check_size, decoding, files
 
 _SEG, _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.3"
 _MAGIC = b"DICM"
-_FOREIGN = (".nii", ".gz", ".mha", ".mhd", ".raw", ".zraw", ".nrrd", ".nhdr", ".png", ".jpg", ".tif", ".json", ".csv")
+_FOREIGN = (*(e for e in (*VOLUME_ENDINGS, *IMAGE_ENDINGS) if e != ".dcm"), ".raw", ".zraw", ".json", ".csv", ".txt")
 _TAGS = [
     "SOPClassUID",
     "SeriesInstanceUID",
@@ -57,7 +57,7 @@ class Series:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM, by its ending or its first bytes; it often has no ending."""
-    if path.is_dir() or path.suffix.lower() in _FOREIGN:
+    if path.name.lower().endswith(_FOREIGN) or not path.is_file():
         return False
     if path.suffix.lower() == ".dcm":
         return True

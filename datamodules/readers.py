@@ -219,13 +219,17 @@ def remark(path: Path) -> str:
 
 
 def parts(path: Path) -> tuple[Path, ...]:
-    """All files that hold a volume: header and voxels may lie apart."""
+    """All files that hold a volume: header and voxels may lie apart. What cannot be read stands for itself."""
     name = path.name.lower()
-    if name.endswith(".mhd"):
-        return (path, data_file(path, read_header(path)[0]))
     if name.endswith((".hdr", ".img")):
-        return tuple(path.with_suffix(ending) for ending in (".hdr", ".img") if path.with_suffix(ending).exists())
-    return series_files(path) if path.is_dir() or is_dicom(path) else (path,)
+        found = tuple(path.with_suffix(ending) for ending in (".hdr", ".img"))
+        return tuple(file for file in found if file.exists()) or (path,)
+    try:
+        if name.endswith(".mhd"):
+            return (path, data_file(path, read_header(path)[0]))
+        return series_files(path) if path.is_dir() or is_dicom(path) else (path,)
+    except DataError:
+        return (path,)
 
 
 def volume_spacing(path: Path, affine: np.ndarray) -> tuple[float, float, float]:

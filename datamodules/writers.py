@@ -160,13 +160,19 @@ def write_segmentation(stem: Path, mask: np.ndarray, geometry: Geometry, class_n
         The file written, `<stem>.dcm`.
 
     Raises:
-        DataError: If the mask is not on the original grid, or the case's file is no DICOM series.
+        DataError: If the mask is not on the original grid, the case's file is no DICOM series, or its headers lack what
+            a segmentation needs.
     """
     _check(stem, mask.shape, geometry)
     if not is_series(geometry):
         raise DataError(f"{stem}: the case comes from {geometry.source}, no DICOM series. Write it with write_mask.")
     series = find_series(geometry.source)  # type: ignore[arg-type]
-    return write_atomic(Path(f"{stem}.dcm"), lambda path: save_segmentation(path, mask, series, class_names))
+    try:
+        return write_atomic(Path(f"{stem}.dcm"), lambda path: save_segmentation(path, mask, series, class_names))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # of highdicom, over headers that lack something
+        raise DataError(
+            f"{series.paths[0]}: its header makes no DICOM segmentation ({error}). Use the NIfTI."
+        ) from error
 
 
 def is_series(geometry: Geometry) -> bool:

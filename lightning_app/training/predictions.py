@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,6 +12,8 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datamodules import (
+    DataError,
+    Geometry,
     SegmentationData,
     is_series,
     is_written,
@@ -114,9 +118,16 @@ class PredictionWriter(Callback):
         mask = labels.numpy().astype(np.uint8)
         values = getattr(trainer.datamodule, "label_values", None)  # type: ignore[attr-defined]
         if is_series(geometry):
-            write_segmentation(self.folder / "dicom_seg" / case, mask, geometry, pl_module.class_names)  # type: ignore[arg-type]
+            self._write_segmentation(case, mask, geometry, pl_module.class_names)  # type: ignore[arg-type]
         write_mask(self.folder / "masks" / case, mask if values is None else np.array(values)[mask], geometry)
         append_csv(self.folder / ENTRIES, {"case": case, "made_by": self._made_by(case)}, COLUMNS)
+
+    def _write_segmentation(self, case: str, mask: np.ndarray, geometry: Geometry, classes: Sequence[str]) -> None:
+        """Write a DICOM segmentation too, unless the headers of the series lack what it needs."""
+        try:
+            write_segmentation(self.folder / "dicom_seg" / case, mask, geometry, classes)
+        except DataError as error:
+            warnings.warn(f"case {case}: only NIfTI is written, no DICOM segmentation: {error}", stacklevel=2)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the cases of all processes."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from datamodules import SegmentationData
 from datamodules.case import Case
+from datamodules.readers import parts
 from lightning_app.errors import UserError
 from lightning_app.files import read_csv, read_yaml
 from lightning_app.training.processes import is_first_process, tell
@@ -87,10 +88,8 @@ def digest(case: Case) -> str:
     if not case.files:
         return ""
     whole = hashlib.blake2b(str(case.page).encode(), digest_size=8)
-    for path in case.files:
-        inside = sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else [path]
-        for inner in inside:
-            whole.update(_file_digest(inner))
+    for path in (part for file in case.files for part in parts(file)):
+        whole.update(_file_digest(path))
     return whole.hexdigest()
 
 

@@ -132,3 +132,21 @@ def test_without_the_extra_the_error_names_it(tmp_path, monkeypatch, package):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(DataError, match=r"calibrated-segmentation\[formats\]"):
         readers.read_volume(folder)
+
+
+def test_headers_that_make_no_segmentation_are_told_in_one_line(tmp_path):
+    folder = save_series(tmp_path / "ct", values())
+    for path in folder.iterdir():
+        data = pydicom.dcmread(path)
+        del data.PatientID, data.StudyInstanceUID
+        data.save_as(path)
+    volume = readers.read_volume(folder)
+    geometry = Geometry("volume", (7, 6, 5), volume.spacing, volume.affine, source=folder)
+    with pytest.raises(DataError, match=r"IM0\d+: its header makes no DICOM segmentation"):
+        write_segmentation(tmp_path / "seg", np.ones((7, 6, 5), np.uint8), geometry, ("background", "a"))
+    assert not list(tmp_path.glob("*seg*"))
+
+
+def test_all_slices_are_the_parts_of_a_series(tmp_path):
+    folder = save_series(tmp_path / "ct", values())
+    assert readers.parts(folder) == readers.parts(folder / "IM0003") == tuple(sorted(folder.iterdir()))
