@@ -9,6 +9,7 @@ from .case import Case, DataInfo
 from .download import Archive
 from .errors import DataError
 from .masks import Index
+from .new_cases import find_volumes
 from .nnunet_json import DatasetJson, read_dataset_json
 from .volumes import VolumeData
 
@@ -46,7 +47,8 @@ class Decathlon(VolumeData):
 
     Layout: `<task>/imagesTr/<case>.nii.gz`, `<task>/labelsTr/<case>.nii.gz`, with or without the official
     `dataset.json`, which lists the cases. A task of your own takes channels and classes from its `dataset.json`, or all
-    channels of its first image. Labelled images of `imagesTs` are the test set. Licence: CC-BY-SA 4.0. Citation:
+    channels of its first image. Images may be DICOM series, a folder each, and image and label of unlike formats are
+    paired by name. Labelled images of `imagesTs` are the test set. Licence: CC-BY-SA 4.0. Citation:
     Antonelli et al., Nature Comms 2022.
 
     Args:
@@ -123,7 +125,7 @@ class Decathlon(VolumeData):
     @staticmethod
     def _channels(folder: Path) -> tuple[str, ...]:
         """A name for each channel of the first image."""
-        images = readers.files(folder / "imagesTr", readers.VOLUME_ENDINGS)
+        images = find_volumes(folder / "imagesTr")
         shape = readers.volume_header(images[0])[0] if images else ()
         return tuple(f"channel {number}" for number in range(shape[3] if len(shape) > 3 else 1))
 
@@ -134,12 +136,13 @@ class Decathlon(VolumeData):
         """
         folder = self._task_folder()
         listed = self._listed(folder)
-        images = readers.files(folder / "imagesTr", readers.VOLUME_ENDINGS) if listed is None else listed
-        labels = readers.files(folder / "labelsTr", readers.VOLUME_ENDINGS)
-        self.orphans = [path for path in labels if path.name not in {image.name for image in images}]
+        images = find_volumes(folder / "imagesTr") if listed is None else listed
+        labels = {readers.stem(path): path for path in readers.files(folder / "labelsTr", readers.VOLUME_ENDINGS)}
+        names = {readers.stem(image) for image in images}
+        self.orphans = [path for name, path in labels.items() if name not in names]
         cases = []
         for image in images:
-            mask = folder / "labelsTr" / image.name
+            mask = labels.get(readers.stem(image), folder / "labelsTr" / image.name)
             for path in (image, mask):
                 if not path.exists():
                     raise DataError(f"{path}: does not exist. Unpack {self.task}.tar again, or leave the case out.")

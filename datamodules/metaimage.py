@@ -152,7 +152,7 @@ def write_metaimage(path: Path, array: np.ndarray, like: Path) -> None:
 
     Args:
         path: Target.
-        array: uint8 or float32.
+        array: Of a type that MetaImage has.
         like: File of whose header the fields on position, direction and spacing are kept as they are.
     """
     old, _ = read_header(like)
@@ -170,7 +170,7 @@ def write_metaimage(path: Path, array: np.ndarray, like: Path) -> None:
         **kept,
         "DimSize": " ".join(map(str, sizes)),
         "ElementNumberOfChannels": array.shape[3] if array.ndim == 4 else 1,
-        "ElementType": "MET_UCHAR" if array.dtype == np.uint8 else "MET_FLOAT",
+        "ElementType": next(name for name, kind in _TYPES.items() if np.dtype(kind) == array.dtype),
         "ElementDataFile": "LOCAL",
     }
     path.write_bytes("".join(f"{key} = {value}\n" for key, value in fields.items()).encode("latin-1") + data)

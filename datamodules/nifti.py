@@ -162,7 +162,8 @@ def write_nibabel(path: Path, array: np.ndarray, affine: np.ndarray | None, like
     if image is None or not hasattr(image, "get_qform"):
         affine = affine if image is None else image.affine
         if path.suffix.lower() in (".mgz", ".mgh"):
-            result: Any = nibabel.MGHImage(array, affine)
+            known = array.dtype in (np.uint8, np.int16, np.int32, np.float32)
+            result: Any = nibabel.MGHImage(array if known else array.astype(np.int32), affine)
         else:
             result = nibabel.Nifti1Image(array, affine)
             result.header.set_xyzt_units("mm")

@@ -44,7 +44,7 @@ def write_mask(stem: Path, mask: np.ndarray, geometry: Geometry) -> Path:
 
     Args:
         stem: Target without ending.
-        mask: Labels: class numbers, or the values that stood for them in the data; kept in 8 bits, or 16.
+        mask: Class numbers, or the values that stood for them in the data, in as many bits as they need.
         geometry: Of the case.
 
     Returns:
@@ -54,7 +54,7 @@ def write_mask(stem: Path, mask: np.ndarray, geometry: Geometry) -> Path:
         DataError: If the mask is not on the original grid.
     """
     _check(stem, mask.shape, geometry)
-    mask = np.ascontiguousarray(mask, dtype=np.uint8 if mask.max(initial=0) < 256 else np.uint16)
+    mask = np.ascontiguousarray(mask, dtype=np.min_scalar_type(int(mask.max(initial=0))))
     if geometry.kind == "volume":
         return _volume(stem, mask, geometry)
     return _picture(Path(f"{stem}.png"), mask, geometry, _PALETTE if mask.dtype == np.uint8 else ())

@@ -150,3 +150,20 @@ def test_headers_that_make_no_segmentation_are_told_in_one_line(tmp_path):
 def test_all_slices_are_the_parts_of_a_series(tmp_path):
     folder = save_series(tmp_path / "ct", values())
     assert readers.parts(folder) == readers.parts(folder / "IM0003") == tuple(sorted(folder.iterdir()))
+
+
+def test_a_task_of_dicom_series_with_labels_of_any_format(tmp_path):
+    images, labels = tmp_path / "Task99_Own" / "imagesTr", tmp_path / "Task99_Own" / "labelsTr"
+    mask = np.zeros((7, 6, 5), np.uint8)
+    mask[1:4, 2:5, 1:3] = 1
+    for name in ("a", "b", "c"):
+        save_series(images / name, values(), (1, 1, 2), TURNED)
+        volume = readers.read_volume(images / name)
+        geometry = Geometry("volume", mask.shape, volume.spacing, volume.affine, source=images / name)
+        write = write_mask if name == "a" else lambda *args: write_segmentation(*args, ("background", "liver"))
+        write(labels / name, mask, geometry)
+    data = Decathlon(root=str(tmp_path), task="Task99_Own", classes=["background", "liver"], split_sizes=[1, 1, 1])
+    data.setup("fit")
+    for subset in ("train", "val", "test"):
+        assert (data.dataset("test" if subset == "train" else subset)[0]["original_mask"].numpy() == mask).all()
+    assert {path.name for c in data.checked_cases() for path in c.masks} == {"a.nii.gz", "b.dcm", "c.dcm"}

@@ -139,6 +139,21 @@ def displayed(path: Path) -> np.ndarray:
         return np.asarray(ImageOps.exif_transpose(image))
 
 
+@pytest.mark.parametrize("largest", [5, 1000, 70_000])
+@pytest.mark.parametrize("ending", ["nii.gz", "mha", "nrrd", "mgz"])
+def test_labels_of_many_bits_are_kept_in_every_format(tmp_path, ending, largest):
+    image = sitk.GetImageFromArray(contents().T)
+    path = tmp_path / f"a.{ending}"
+    if ending == "mgz":
+        nibabel.save(nibabel.MGHImage(contents(), np.eye(4)), path)
+    else:
+        sitk.WriteImage(image, str(path))
+    volume = readers.read_volume(path)
+    geometry = Geometry("volume", SHAPE, volume.spacing, volume.affine, source=path)
+    written = write_mask(tmp_path / "m", (contents() * largest).astype(np.int64), geometry)
+    assert np.array_equal(readers.read_volume(written).array, contents() * largest)
+
+
 @pytest.mark.parametrize("number", range(1, 9))
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
 def test_pictures_are_read_as_displayed_and_masks_written_as_the_file_lies(tmp_path, ending, number):
