@@ -10,18 +10,49 @@ import numpy as np
 import pytest
 
 import metrics
+from lightning_app.dashboard import calibration
+from lightning_app.files import read_csv
 from lightning_app.report import figures, gdl, main
 from lightning_app.report.compare import Comparison
 from lightning_app.report.gdl import GDL_PUBLISHED
 from lightning_app.report.papers import paper_tables
 from lightning_app.report.read import Run, find_runs
 from lightning_app.report.tables import summary_table
+from lightning_app.sweep.runner import read_metric
+from lightning_app.training.run_folder import RunFolder
+from metrics import catalogue
 from tests.report.fakes import make_run, write_text_rows
 
 
 @pytest.fixture(scope="module")
 def comparison(runs):
     return Comparison(find_runs([runs]))
+
+
+def test_a_number_added_to_the_catalogue_is_in_every_file_table_and_panel(tmp_path):
+    """One row and one function, and nothing else is told of it."""
+
+    def silence(sums, row):
+        bins = sums.bins[f"{row.region}.{row.view}"]
+        return metrics.errors.signed_calibration_error(bins).abs()
+
+    row = catalogue.Number("haze", "Haze", "lower", silence, "mean gap", "foreground", "all", main=True)
+    catalogue.add(row)
+    try:
+        for loss in ("DiceLoss", "FocalLoss"):
+            make_run(tmp_path / loss, loss, cases=3)
+        per_case, summary = (
+            read_csv(tmp_path / "DiceLoss" / "test" / f"{name}.csv") for name in ("per_case", "summary")
+        )
+        assert float(per_case[1]["haze"]) > 0
+        assert {"haze", "haze_pooled"} <= {line["metric"] for line in summary}
+        assert read_metric(RunFolder(tmp_path / "DiceLoss"), "test/haze_pooled") is not None
+        comparison = Comparison(find_runs([tmp_path]))
+        assert "Haze ↓" in summary_table(comparison).columns
+        assert comparison.cell("Phantom", "DSC", "haze").mean > 0
+        assert "haze" in calibration()
+    finally:
+        catalogue.remove("haze")
 
 
 def test_methods_are_what_differs_less_the_seed(comparison):
