@@ -139,7 +139,7 @@ def _write(
         logger.log_hyperparams({"cfg": config})
         logger.log_metrics({f"test/{key}": value for key, value in values.items() if not math.isnan(value)}, 0)
     if not folder.hard:
-        draw_diagrams(pooled, names, "test", stage / "figures", loggers, 0)
+        draw_diagrams(scorer.records, pooled, names, stage, loggers, 0, run.name)
     draw_cases(folder, number, cases, stage / "figures", loggers)
     run.write_state(status="finished")
     print_summary(run, ["test"], loggers)

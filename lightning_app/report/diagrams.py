@@ -75,7 +75,7 @@ def reliability(comparison: Comparison) -> list[Picture]:
         for name, words in SHOWN.items():
             found = _found(comparison, data, name)
             if found:
-                drawn.append(_together(found, f"{data}, {words}"))
+                drawn.append(_together(found, f"{data}, {words}", name.partition(".")[2]))
         found = _found(comparison, data, FULL)
         if found:
             bands = {method: band(comparison, data, method, FULL) for method in found}
@@ -83,9 +83,9 @@ def reliability(comparison: Comparison) -> list[Picture]:
     return drawn
 
 
-def _together(found: "dict[str, Bins]", title: str) -> Picture:
+def _together(found: "dict[str, Bins]", title: str, view: str) -> Picture:
     stacked = metrics.Bins(*(torch.cat(fields) for fields in zip(*found.values(), strict=True)))
-    figure, _ = plot.reliability_diagram(stacked, num_bins=NUM_BINS, title=title, labels=list(found))
+    figure, _ = plot.reliability_diagram(stacked, num_bins=NUM_BINS, title=title, labels=list(found), view=view)
     return picture(figure, f"Reliability on {title}", f"A curve a method, {NUM_BINS} bins.", _errors(found))
 
 
@@ -95,7 +95,7 @@ def _errors(found: "dict[str, Bins]") -> str:
 
 
 def _side_by_side(found: "dict[str, Bins]", bands: dict[str, Any], title: str) -> Picture:
-    figure, axes = _grid(len(found), height=3.0 + 0.2 * max(_title(method).count("\n") for method in found))
+    figure, axes = _grid(len(found), height=4.1 + 0.2 * max(_title(method).count("\n") for method in found))
     for ax, (method, bins) in zip(axes, found.items(), strict=True):
         plot.reliability_diagram(bins, num_bins=NUM_BINS, title=_title(method), ax=ax, band=bands.get(method))
     caption = f"{NUM_BINS} bins, 95 % bands over cases; the strip shows where the voxels are. {_errors(found)}."

@@ -12,8 +12,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
+from lightning_app.files import read_csv
 from lightning_app.labels import hard_labels
-from lightning_app.training.evaluation import CaseEvaluation, class_names, gather, scorer_of
+from lightning_app.training.evaluation import CaseEvaluation, ScoredCase, class_names, gather, scorer_of
 from lightning_app.training.publish import publish, publish_curve, publish_masks, publish_table
 from lightning_app.training.run_folder import RunFolder
 from metrics import plot
@@ -77,7 +78,7 @@ class TrainingFigures(Callback):
             return
         loggers = trainer.loggers if self._goes_to_loggers(trainer) else []
         step, folder = trainer.global_step, self.run.path / "figures"
-        title = f"validation, epoch {trainer.current_epoch}"
+        title = f"{source_of(trainer, pl_module, self.run)}\nvalidation, epoch {trainer.current_epoch}"
         figure, _ = plot.reliability_diagram(self.bins, num_bins=NUM_BINS, title=title)
         publish(figure, folder / "reliability.png", loggers, "val/reliability", step)
         publish_table(loggers, "val/reliability_bins", *bins_table(metrics.rebin(self.bins, NUM_BINS)), step)
@@ -175,7 +176,10 @@ class StageFigures(Callback):
         chosen = self._chosen()
         if trainer.is_global_zero:
             folder, step = self.run.stage(stage) / "figures", trainer.global_step
-            draw_diagrams(self.evaluation.bins, class_names(pl_module), stage, folder, trainer.loggers, step)
+            names, source = class_names(pl_module), source_of(trainer, pl_module, self.run)
+            draw_diagrams(
+                self.evaluation.cases, self.evaluation.bins, names, folder.parent, trainer.loggers, step, source
+            )
             for rank, shown in chosen.items():
                 draw_case(shown, rank, stage, folder, trainer.loggers, step)
         self.shown = {}
@@ -190,24 +194,57 @@ class StageFigures(Callback):
         return {rank: found[case] for rank, case in names.items()}
 
 
+def source_of(trainer: Trainer, pl_module: LightningModule, run: RunFolder) -> str:
+    """What a picture shows, in a line: data, loss and run."""
+    data = type(trainer.datamodule).__name__  # type: ignore[attr-defined]
+    return f"{data}, {type(pl_module.loss).__name__}, {run.name}"
+
+
 def draw_diagrams(
-    bins: Mapping[str, metrics.Bins],
+    cases: Sequence[ScoredCase],
+    pooled: Mapping[str, metrics.Bins],
     class_names: Sequence[str],
-    stage: str,
     folder: Path,
     loggers: Iterable[Logger],
     step: int,
+    source: str = "",
 ) -> None:
-    """Reliability diagrams of a stage by region and view, to files and loggers."""
-    for key, title in DIAGRAMS.items():
-        labels = class_names if key.endswith("classwise") else None
-        figure, _ = plot.reliability_diagram(bins[key], num_bins=NUM_BINS, title=f"{stage}: {title}", labels=labels)
+    """Reliability diagrams of a stage by region and view, with bands and the ECE's interval over the cases.
+
+    Args:
+        cases: Name and sums of each case.
+        pooled: "<region>.<view>" to the bins of all cases.
+        class_names: Names of the classes, background first.
+        folder: The stage's folder; its `summary.csv` has the intervals.
+        loggers: Loggers that get the pictures too.
+        step: Step that they are logged at.
+        source: What was scored, for the titles: data, loss, run.
+    """
+    intervals = _intervals(folder / "summary.csv")
+    for key, words in DIAGRAMS.items():
+        view, title = key.partition(".")[2], f"{folder.name}: {words}"
+        band = metrics.frequency_band([sums.bins[key] for _, sums in cases], NUM_BINS) if len(cases) > 1 else None
+        figure, _ = plot.reliability_diagram(
+            pooled[key], NUM_BINS, band, "\n".join(filter(None, [source, title])), view=view,
+            labels=class_names if view == "classwise" else None, interval=intervals.get(key),
+        )  # fmt: skip
         name = f"reliability_{key.replace('.', '_')}"
-        publish(figure, folder / f"{name}.png", loggers, f"{stage}/{name}", step)
-    curve = bins_table(metrics.rebin(bins["all.top_label"], NUM_BINS))[1]
+        publish(figure, folder / "figures" / f"{name}.png", loggers, f"{folder.name}/{name}", step)
+    curve = bins_table(metrics.rebin(pooled["all.top_label"], NUM_BINS))[1]
     points = [row[3:5] for row in curve if row[2]]
-    title = f"{stage}: accuracy against confidence"
-    publish_curve(loggers, f"{stage}/reliability_curve", ("confidence", "accuracy"), points, title)
+    title = f"{folder.name}: accuracy against confidence"
+    publish_curve(loggers, f"{folder.name}/reliability_curve", ("confidence", "accuracy"), points, title)
+
+
+def _intervals(summary: Path) -> dict[str, tuple[float, float]]:
+    """The interval of the pooled ECE by "<region>.<view>"."""
+    rows = {row["metric"]: row for row in read_csv(summary) if row["class"] == "all" and row["low"]}
+    numbers = [row for row in metrics.catalogue.of_average("pooled") if row.key.startswith("ece")]
+    return {
+        f"{row.region}.{row.view}": (float(rows[row.key]["low"]), float(rows[row.key]["high"]))
+        for row in numbers
+        if row.key in rows
+    }
 
 
 def draw_case(shown: dict[str, Any], rank: str, stage: str, folder: Path, loggers: Iterable[Logger], step: int) -> None:

@@ -1,17 +1,26 @@
-"""Reliability diagrams and histograms of confidence, from bins."""
+"""Reliability diagrams, from bins."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import errors
 from ..binning import Bins, rebin
-from .style import COLOURS, FONT, GREY, VERMILION, figure_of, finish, legend, series_style, to_numpy
+from .style import BLUE, COLOURS, FONT, GREEN, GREY, VERMILION, figure_of, finish, legend, series_style, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+MIN_COUNT = 100  # voxels below which a bin is drawn hollow and left out of the MCE
+BANDWIDTH = 0.04  # of the smooth line, in probability
+WORDS = {
+    "top_label": ("confidence of the predicted label", "share of right labels", "over-confident", "under-confident"),
+    "classwise": ("probability of the class", "share of voxels of the class", "too high", "too low"),
+    "foreground": ("probability of foreground", "share of foreground voxels", "too high", "too low"),
+}
 
 
 def reliability_diagram(
@@ -21,87 +30,157 @@ def reliability_diagram(
     title: str = "",
     labels: Sequence[str] | None = None,
     ax: "Axes | None" = None,
+    view: str = "top_label",
+    interval: tuple[float, float] | None = None,
 ) -> "tuple[Figure, Axes]":
     """Observed frequency against confidence.
 
-    One channel: bars, the gap to the diagonal, and the share of voxels beneath; several: a curve each.
+    One channel: bars that fade with their share of voxels, the gap to the diagonal, a smooth line through the fine
+    bins, mean confidence and mean frequency, and beneath the share of voxels. Several: a curve each, with its ECE.
+    Bins of less than 100 voxels are hollow, and left out of the MCE.
 
     Args:
         bins: Fields (C, B).
-        num_bins: Bins drawn, a divisor of B.
+        num_bins: Bins drawn.
         band: Low and high frequency in each bin, each (num_bins,) or (C, num_bins), as from `metrics.frequency_band`.
         title: Title.
         labels: Names of the C channels.
         ax: Axes to draw on; new ones if None.
+        view: What the axes are called: "top_label", "classwise" or "foreground".
+        interval: Low and high end of the ECE, written beside it.
 
     Returns:
         Figure and axes.
     """
     coarse = rebin(bins, num_bins)
-    figure, ax = figure_of(ax)
+    figure, ax = figure_of(ax, (4.4, 5.4) if len(bins.count) == 1 else (4.4, 4.4))
     ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1.2, zorder=3)
     count, confidence, correct = (to_numpy(field).astype(float) for field in coarse[:3])
     with np.errstate(invalid="ignore", divide="ignore"):
         frequency, confidence = correct / count, confidence / count
+    across, up, above, below = WORDS[view]
     if len(count) == 1:
-        _draw_bars(ax, count[0], confidence[0], frequency[0])
-        _write_errors(ax, coarse)
+        _draw_bars(ax, count[0], confidence[0], frequency[0], (above, below))
+        _draw_smooth(ax, *(to_numpy(field[0]).astype(float) for field in bins[:3]))
+        _draw_strip(ax, count[0], to_numpy(coarse.confidence[0]), to_numpy(coarse.correct[0]))
+        finish(ax, "\n".join(filter(None, [title, _error_line(coarse, interval)])), "", up)
     else:
-        _draw_curves(ax, confidence, frequency, labels)
+        _draw_curves(ax, coarse, confidence, frequency, labels)
+        finish(ax, title, across, up)
     if band is not None:
         _draw_band(ax, confidence, band)
-    finish(ax, title, "confidence", "observed frequency")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    if len(count) == 1:
+        ax.child_axes[0].set_xlabel(across, fontsize=FONT)
+        ax.tick_params(labelbottom=False)
     return figure, ax
 
 
-def _draw_bars(ax: "Axes", count: Any, confidence: Any, frequency: Any) -> None:
-    """Bars of frequency, hatched gaps to the mean confidence, and the share of voxels in a strip of its own."""
+def _draw_bars(ax: "Axes", count: Any, confidence: Any, frequency: Any, words: tuple[str, str]) -> None:
+    """Bars of frequency and hatched gaps to the mean confidence, fainter the fewer voxels they stand for."""
     width = 1 / len(count)
     left = np.arange(len(count)) * width
-    full = count > 0
-    over = full & (confidence > frequency)
-    bars: dict[str, Any] = {"width": width, "align": "edge", "linewidth": 0.6}
-    ax.bar(left[full], frequency[full], color="#9CCBE8", edgecolor="white", label="observed", **bars)
+    enough, hollow = count >= MIN_COUNT, (count > 0) & (count < MIN_COUNT)
+    shade = _fading(count)
+    box: dict[str, Any] = {"width": width, "align": "edge"}
+    for bin_ in np.flatnonzero(enough):
+        ax.bar(left[bin_], frequency[bin_], color="#9CCBE8", edgecolor="white", linewidth=0.6, alpha=shade[bin_], **box)
+    ax.bar(left[hollow], frequency[hollow], color="none", edgecolor="#bbbbbb", linewidth=0.6, linestyle=":", **box)
+    gap = confidence - frequency
     for part, colour, hatch, name in (
-        (over, VERMILION, "////", "over-confident"),
-        (full & ~over, "#009E73", "\\\\\\\\", "under-confident"),
+        (enough & (gap > 0), VERMILION, "////", words[0]),
+        (enough & (gap <= 0), GREEN, "\\\\\\\\", words[1]),
     ):
-        gap = (confidence - frequency)[part]
-        if part.any():
+        for bin_ in np.flatnonzero(part):
             ax.bar(
-                left[part], gap, bottom=frequency[part], color="none", edgecolor=colour, hatch=hatch, label=name, **bars
-            )
-    ax.scatter(confidence[full], frequency[full], s=10, color="black", zorder=4)
-    ax.legend(fontsize=FONT - 2, loc="upper left", frameon=False)
-    strip = ax.inset_axes((0.0, -0.5, 1.0, 0.17), sharex=ax)  # below the tick labels and the axis label
+                left[bin_], gap[bin_], bottom=frequency[bin_], color="none", edgecolor=colour, hatch=hatch,
+                linewidth=0.6, alpha=shade[bin_], **box,
+            )  # fmt: skip
+        if part.any():
+            ax.bar(0, 0, color="none", edgecolor=colour, hatch=hatch, linewidth=0.6, label=name)
+    ax.scatter(confidence[enough], frequency[enough], s=12, color="black", zorder=4)
+    ax.scatter(confidence[hollow], frequency[hollow], s=10, facecolor="white", edgecolor=GREY, zorder=4)
+
+
+def _fading(count: Any) -> NDArray[Any]:
+    """Opacity of each bin: full for the fullest, a quarter for a ten-thousandth of it and less."""
+    most = max(count.max(initial=0), 1)
+    return np.clip(1 + np.log10(np.maximum(count, 1) / most) * 0.75 / 4, 0.25, 1)
+
+
+def _draw_smooth(ax: "Axes", count: Any, confidence: Any, correct: Any) -> None:
+    """A line through the fine bins by a Gaussian kernel over the confidence, where there are voxels to carry it."""
+    full = count > 0
+    if full.sum() < 3:
+        return
+    place = confidence[full] / count[full]
+    points = np.linspace(place[0], place[-1], 200)
+    weight = np.exp(-0.5 * ((points[:, None] - place) / BANDWIDTH) ** 2)
+    mass = weight @ count[full]
+    line = np.where(mass >= MIN_COUNT, (weight @ correct[full]) / np.maximum(mass, 1e-12), np.nan)
+    ax.plot(points, line, color=BLUE, linewidth=1.4, zorder=4, label="smooth")
+
+
+def _draw_strip(ax: "Axes", count: Any, confidence: Any, correct: Any) -> None:
+    """Beneath: the share of voxels in each bin, mean confidence and mean frequency, and the legend under it."""
+    width, total = 1 / len(count), max(count.sum(), 1)
+    strip = ax.inset_axes((0.0, -0.26, 1.0, 0.2), sharex=ax)
     strip.bar(
-        left, count / max(count.sum(), 1), width=width, align="edge", color=GREY, edgecolor="white", linewidth=0.6
+        np.arange(len(count)) * width, count / total, width=width, align="edge", color="#9a9a9a", edgecolor="white"
     )
-    if full.any():
+    finish(strip, "", "", "share of\nvoxels")
+    if count.any():
         strip.set_yscale("log")
-        strip.set_ylim(min(1e-4, count[full].min() / count.sum()) / 2, 2)
-    finish(strip, "", "", "share")
-    strip.tick_params(labelbottom=False)
-
-
-def _write_errors(ax: "Axes", bins: Bins) -> None:
-    """Errors and the number of voxels, in the lower right corner."""
-    ece, ace, mce = (
-        f(bins)[0].item()
-        for f in (errors.expected_calibration_error, errors.average_calibration_error, errors.maximum_calibration_error)
+        strip.set_ylim(max(min(1e-3, count[count > 0].min() / total) / 2, 1e-7), 3)
+        _write_share(strip, count / total)
+        for value, marker, fill, name in (
+            (confidence.sum() / total, "v", "none", "says"),
+            (correct.sum() / total, "^", "full", "is"),
+        ):
+            mark: dict[str, Any] = {"marker": marker, "fillstyle": fill, "color": "black", "markersize": 6}
+            ax.plot(value, 0, linestyle="", clip_on=False, zorder=6, label=f"{name} {value:.3f} on the whole", **mark)
+    strip.set_xlim(0, 1)
+    handles, names = ax.get_legend_handles_labels()
+    strip.legend(
+        handles, names, fontsize=FONT - 2, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.75), ncols=2
     )
-    text = f"ECE {ece:.4f}\nACE {ace:.4f}\nMCE {mce:.4f}\nn = {int(bins.count.sum()):,}"
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2}
-    ax.text(0.98, 0.03, text, transform=ax.transAxes, ha="right", va="bottom", fontsize=FONT - 1, bbox=box, zorder=5)
 
 
-def _draw_curves(ax: "Axes", confidence: Any, frequency: Any, labels: Sequence[str] | None) -> None:
-    """A curve a channel, over its non-empty bins."""
-    for index, (x, y) in enumerate(zip(confidence, frequency, strict=True)):
-        full = ~np.isnan(x)
-        ax.plot(x[full], y[full], label=labels[index] if labels else f"class {index}", **series_style(index))
+def _write_share(strip: "Axes", share: Any) -> None:
+    """Percent of the voxels in the fuller of the outermost bins, written at the other end."""
+    last = share[-1] >= share[0]
+    text = f"{share[-1 if last else 0]:.1%} in the {'last' if last else 'first'} bin"
+    place: dict[str, Any] = {"x": 0.015, "ha": "left"} if last else {"x": 0.985, "ha": "right"}
+    strip.text(y=0.9, s=text, transform=strip.transAxes, va="top", fontsize=FONT - 2, **place)
+
+
+def _error_line(bins: Bins, interval: tuple[float, float] | None) -> str:
+    """ECE with its interval, MCE over bins that count, and the number of voxels."""
+    ece = errors.expected_calibration_error(bins)[0].item()
+    mce = errors.maximum_calibration_error(bins, min_count=MIN_COUNT)[0].item()
+    ends = "" if interval is None or not np.isfinite(interval).all() else f" [{interval[0]:.4f}, {interval[1]:.4f}]"
+    return f"ECE {ece:.4f}{ends}, MCE {mce:.3f}, n = {int(bins.count.sum()):,}"
+
+
+def _draw_curves(ax: "Axes", coarse: Bins, confidence: Any, frequency: Any, labels: Sequence[str] | None) -> None:
+    """A curve a channel over the bins that hold enough, with its ECE and number of voxels in the legend."""
+    ece = errors.expected_calibration_error(coarse).tolist()
+    for index, (x, y, n) in enumerate(zip(confidence, frequency, to_numpy(coarse.count), strict=True)):
+        enough = n >= MIN_COUNT
+        name = labels[index] if labels else f"class {index}"
+        style = series_style(index) | {"markersize": 3}
+        ax.plot(x[enough], y[enough], label=f"{name}: ECE {ece[index]:.4f}, n = {_short(n.sum())}", **style)
+        few = (n > 0) & ~enough
+        ax.scatter(x[few], y[few], s=8, facecolor="none", edgecolor=style["color"], linewidth=0.6)
     legend(ax, "upper left")
+
+
+def _short(number: float) -> str:
+    """A count in at most four characters and a letter."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{int(number)}"
 
 
 def _draw_band(ax: "Axes", confidence: Any, band: tuple[Any, Any]) -> None:
