@@ -72,7 +72,7 @@ class NNUNetRaw(VolumeData):
         self.ending = self.facts.ending or self._ending()
         if not self.ending.lower().endswith((*readers.IMAGE_ENDINGS, *readers.VOLUME_ENDINGS)):
             raise DataError(f"{self.json}: file_ending {self.ending!r} cannot be read. Convert to .nii.gz or .png.")
-        self.reads_images = self.ending.lower().endswith(readers.IMAGE_ENDINGS)
+        self.reads_images = self.ending.lower().endswith(readers.IMAGE_ENDINGS) and not self._holds_stacks()
         size = None if self.reads_images else patch_size
         self.default_normalisation = "zscore" if self.reads_images else self.facts.normalisation
         super().__init__(root=root, patch_size=size, normalisation=normalisation, **kwargs)
@@ -91,6 +91,12 @@ class NNUNetRaw(VolumeData):
         if not found:
             raise DataError(f"{self.json}: gives no file_ending and {folder} holds no file that tells it. Add it.")
         return next(ending for ending in known if found[0].name.lower().endswith(ending))
+
+    def _holds_stacks(self) -> bool:
+        """Whether TIFF files are volumes here, which the labels tell: their pages are no channels."""
+        folder = self.json.parent / "labelsTr"
+        found = readers.files(folder, (self.ending,)) if folder.is_dir() else []
+        return bool(found) and readers.is_stack(found[0])
 
     def find_cases(self) -> list[Case]:
         """Labelled cases: those that `dataset.json` lists under `dataset`, else of labelsTr, and of labelsTs."""

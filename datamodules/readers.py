@@ -31,7 +31,7 @@ from .paths import (
     stem,
 )
 from .pictures import image_size, read_picture
-from .tiff import read_stack, read_stack_grid, read_tiff
+from .tiff import has_depth, read_stack, read_stack_grid, read_tiff
 
 __all__ = [
     "IMAGE_ENDINGS",
@@ -41,6 +41,7 @@ __all__ = [
     "files",
     "folders",
     "image_size",
+    "is_stack",
     "is_visible",
     "natural",
     "pages",
@@ -209,6 +210,19 @@ def volume_header(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     with decoding(path):
         shape, affine = _format(path).header(path)
     return _with_depth(path, tuple(int(size) for size in shape)), affine
+
+
+def is_stack(path: Path) -> bool:
+    """Whether a file is a TIFF that holds a volume: it has a depth, or several pages without a name.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    if not path.name.lower().endswith(TIFF_ENDINGS):
+        return False
+    present(path)
+    with decoding(path):
+        return has_depth(path)
 
 
 def remark(path: Path) -> str:

@@ -189,7 +189,7 @@ def _channel_axis(path: Path, layout: Layout, channels: int | None) -> int | Non
     return fitting[0]
 
 
-def is_stack(path: Path) -> bool:
+def has_depth(path: Path) -> bool:
     """Whether a TIFF file is a volume: it has a depth, or several pages without a name."""
     with _file(path) as file:
         layout = _layout(path, _source(path, file, None), None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from datamodules import ACDC, DataError, readers, writers
+from datamodules import ACDC, DataError, NNUNetRaw, readers, writers
 from datamodules.geometry import Geometry
 from tests.data.acdc.make import make as make_acdc
 from tests.data.common import save_volume
@@ -212,3 +212,23 @@ def test_stacks_of_tiff_are_volumes(tmp_path):
     tifffile.imwrite(tmp_path / "t.ome.tif", stack, metadata={"axes": "TYX"})
     with pytest.raises(DataError, match="Save one file a time point"):
         readers.read_volume(tmp_path / "t.ome.tif")
+
+
+def test_a_raw_folder_of_tiff_stacks_is_of_volumes(tmp_path):
+    for name in ("a", "b", "c"):
+        for folder, array in (("imagesTr", VALUES), ("labelsTr", (VALUES > 0).astype(np.uint8))):
+            path = tmp_path / folder / (f"{name}_0000.tif" if folder == "imagesTr" else f"{name}.tif")
+            path.parent.mkdir(exist_ok=True)
+            tifffile.imwrite(path, array.T.copy() + (name == "a"), photometric="minisblack")
+            path.with_suffix(".json").write_text(json.dumps({"spacing": [3, 1, 1]}))
+    labels = {"background": 0, "bright": 1, "brighter": 2}
+    facts = {"channel_names": {"0": "light"}, "labels": labels, "numTraining": 3, "file_ending": ".tif"}
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    data = NNUNetRaw(root=str(tmp_path), split_sizes=[1, 1, 1])
+    data.setup("fit")
+    assert data.spatial_dims == 3
+    sample = data.dataset("val")[0]
+    assert sample["geometry"].original_shape == VALUES.shape
+    assert sample["geometry"].spacing == (1, 1, 3)
+    shift = int(sample["case"] == "a")
+    assert np.array_equal(sample["original_mask"], (VALUES > 0) + shift)
