@@ -47,7 +47,7 @@ def render(name: str, caption: str, columns: Sequence[str], rows: Sequence[Seque
     parts = [(own, some) for some in _by_rows(rows) for own in _by_columns(columns, rows, fixed)]
     shown = [
         _part(
-            _words(caption) if number == 0 else f"{_words(caption.split('.')[0][:60])}, continued",
+            _words(caption.replace("★", "bold").replace("≈", "underlined")) if number == 0 else "The same, continued",
             f"tab:{name}" if number == 0 else f"tab:{name}-{number + 1}",
             [columns[i] for i in own],
             [[row[i] for i in own] for row in some],

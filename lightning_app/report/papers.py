@@ -1,12 +1,14 @@
 """Tables in the papers' own layout, with the published number beside ours where one is known."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
 import numpy as np
 
 from lightning_app.report import gdl
 from lightning_app.report.compare import Comparison
-from lightning_app.report.tables import Table, number, title_of
+from lightning_app.report.tables import Table, cell_record, number, title_of
 from metrics import statistics
 from metrics.catalogue import higher_is_better
 
@@ -46,6 +48,7 @@ def dscpp_table(comparison: Comparison) -> Table | None:
     metrics = [m for m in ("nll", "brier", "dice", "iou", "precision", "recall") if m in comparison.metrics()]
     rows: list[list[str]] = []
     keys: list[list[float | str]] = []
+    records: list[dict[str, float | str]] = []
     for data in comparison.data:
         for method in comparison.methods:
             cells = [comparison.cell(data, method, metric) for metric in metrics]
@@ -53,8 +56,10 @@ def dscpp_table(comparison: Comparison) -> Table | None:
                 texts = [f"{number(c.mean)} ± {number((c.high - c.low) / 2)}" if c else "" for c in cells]
                 rows.append([data, method, *texts])
                 keys.append([data, method, *(c.mean if c else np.nan for c in cells)])
+                numbers = [cell_record(metric, cell) for metric, cell in zip(metrics, cells, strict=True)]
+                records.append(reduce(or_, numbers, {"data": data, "method": method}))
     caption = "Layout of the DSC++ paper: mean ± half of the 95 % interval over cases (its own numbers are not at hand)"
-    return Table("dscpp_layout", caption, ["Data", "Method", *map(title_of, metrics)], rows, keys, fixed=2)
+    return Table("dscpp_layout", caption, ["Data", "Method", *map(title_of, metrics)], rows, keys, records, fixed=2)
 
 
 def mbls_table(comparison: Comparison) -> Table | None:

@@ -20,11 +20,13 @@ def tables(text):
 
 
 def test_a_cell_stacks_its_interval_and_carries_its_mark():
-    text = latex.render("t", "Of 5 % & more_", ["Method", "ECE ↓"], [["DSC++ γ=2.0", f"{NUMBER} ★"], ["CE", "0.2 ≈"]])
+    text = latex.render(
+        "t", "Of 5 % & more_, ★: best", ["Method", "ECE ↓"], [["DSC++ γ=2.0", f"{NUMBER} ★"], ["CE", "0.2 ≈"]]
+    )
     assert r"\shortstack[l]{\textbf{0.1234 $\pm$ 0.0123}\\{\tiny [0.1000, 0.2000]}}" in text
     assert r"\underline{0.2}" in text
     assert r"DSC++ $\gamma$=2.0" in text
-    assert r"\caption{Of 5 \% \& more\_}" in text
+    assert r"\caption{Of 5 \% \& more\_, bold: best}" in text
     assert r"\textbf{ECE $\downarrow$}" in text
 
 
