@@ -13,7 +13,6 @@ from .cross_entropy import (
     FocalLoss,
     LabelSmoothingLoss,
     SampleDependentFocalLoss,
-    SphericalLoss,
 )
 from .generalized_dice import (
     GeneralizedDiceLoss,
@@ -71,7 +70,6 @@ __all__ = [
     "SampleDependentFocalLoss",
     "SensitivitySpecificityLoss",
     "SpatiallyVaryingLabelSmoothingLoss",
-    "SphericalLoss",
     "TverskyLoss",
     "TverskyPlusPlusLoss",
     "TwoClassDiceLoss",

@@ -12,6 +12,7 @@ from .engine import IGNORED, HandSlopes, Summed, Sums, Terms, Voxels, compute_dt
 Choice = TypeVar("Choice", bound=str)
 Pool = Literal["image", "batch"]
 Absent = Literal["count", "skip"]
+Soft = Literal["product", "semimetric"]
 
 
 class SegmentationLoss(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .base import Absent, LossOfParts, Pool, in_range, ratio, weighted_cost
+from .base import Absent, LossOfParts, Pool, Soft, in_range, ratio, weighted_cost
 from .cross_entropy import cost_summands
 from .engine import IGNORED, Cost, HandSlopes, Sums, Terms, Voxels
 from .margin import margin_penalty
@@ -46,6 +46,7 @@ class ComboLoss(CompoundLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first; they weigh both terms.
         ignore_index: Label of voxels that do not count.
 
@@ -59,9 +60,9 @@ class ComboLoss(CompoundLoss):
     def __init__(
         self, overlap_weight: float = 1.0, entropy_weight: float = 1.0, gamma: float = 1.0, *, smooth: float = 1e-7,
         clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
-        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+        soft: Soft = "product", class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
-        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, soft, class_weights, ignore_index)
         self.overlap_weight = in_range("overlap_weight", overlap_weight, 0)
         self.entropy_weight = in_range("entropy_weight", entropy_weight, 0)
 
@@ -87,6 +88,7 @@ class ComboPlusPlusLoss(ComboLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first; they weigh both terms.
         ignore_index: Label of voxels that do not count.
 
@@ -100,11 +102,11 @@ class ComboPlusPlusLoss(ComboLoss):
     def __init__(
         self, overlap_weight: float = 1.0, entropy_weight: float = 1.0, gamma: float = 2.0, *, smooth: float = 1e-7,
         clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
-        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+        soft: Soft = "product", class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
         super().__init__(
             overlap_weight, entropy_weight, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
-            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+            include_background=include_background, soft=soft, class_weights=class_weights, ignore_index=ignore_index
         )  # fmt: skip
 
 
@@ -120,6 +122,7 @@ class DiceCrossEntropyLoss(ComboLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first; they weigh both terms.
         ignore_index: Label of voxels that do not count.
 
@@ -133,11 +136,11 @@ class DiceCrossEntropyLoss(ComboLoss):
     def __init__(
         self, overlap_weight: float = 1.0, entropy_weight: float = 1.0, gamma: float = 1.0, smooth: float = 1e-5,
         clip: float = 0.0, *, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
-        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+        soft: Soft = "product", class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
         super().__init__(
             overlap_weight, entropy_weight, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
-            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+            include_background=include_background, soft=soft, class_weights=class_weights, ignore_index=ignore_index
         )  # fmt: skip
 
 
@@ -157,6 +160,7 @@ class MarginDiceLoss(CompoundLoss):
         clip: Probabilities and labels are held within ``[clip, 1 - clip]``; 0 is off.
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first; they weigh both terms.
         ignore_index: Label of voxels that do not count.
 
@@ -170,9 +174,9 @@ class MarginDiceLoss(CompoundLoss):
     def __init__(
         self, margin: float = 10.0, alpha: float = 0.1, overlap_weight: float = 1.0, include_background: bool = False,
         *, gamma: float = 1.0, smooth: float = 1e-5, clip: float = 0.0, pool: Pool = "image", absent: Absent = "count",
-        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+        soft: Soft = "product", class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
-        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, soft, class_weights, ignore_index)
         self.margin = in_range("margin", margin, 0)
         self.alpha = in_range("alpha", alpha, 0)
         self.overlap_weight = in_range("overlap_weight", overlap_weight, 0)

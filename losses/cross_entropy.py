@@ -340,26 +340,3 @@ class BrierLoss(VoxelLoss):
     def fast(self) -> Terms | HandSlopes | None:
         """Give the slopes by hand."""
         return slopes.brier
-
-
-class SphericalLoss(VoxelLoss):
-    r"""Spherical score, the mean of :math:`1 - p_y / |p|`; throw-away.
-
-    Args:
-        class_weights: One weight for each class, background first.
-        ignore_index: Label of voxels that do not count.
-
-    Example:
-        >>> import torch, losses
-        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
-        >>> losses.SphericalLoss()(logits, labels)
-        tensor(0.5)
-    """
-
-    def __init__(self, *, class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED) -> None:
-        super().__init__(class_weights, ignore_index)
-
-    def summands(self, voxels: Voxels) -> dict[str, Tensor]:
-        """Give labels and cost."""
-        size = voxels.probs.square().sum(1, keepdim=True).sqrt()
-        return {"volume": voxels.labels, "cost": voxels.labels * (1 - voxels.probs / size)}

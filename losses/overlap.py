@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .base import Absent, Pool, SegmentationLoss, in_range, one_of, weighted_mean
+from .base import Absent, Pool, SegmentationLoss, Soft, in_range, one_of, weighted_mean
 from .engine import IGNORED, HandSlopes, Sums, Terms, Voxels, power
 
 
@@ -28,6 +28,20 @@ def overlap_summands(voxels: Voxels, gamma: float, clip: float = 0.0, clip_label
     if clip and clip_labels:
         y, other = y.clamp(clip, 1 - clip), other.clamp(clip, 1 - clip)
     parts = {"predicted": p, "overlap": y * p, "missed": power(y * rest, gamma), "spurious": power(other * p, gamma)}
+    counted = {name: part * voxels.counted for name, part in parts.items()}
+    return {"voxels": voxels.counted, "volume": voxels.labels, **counted}
+
+
+def semimetric_summands(voxels: Voxels, gamma: float, clip: float = 0.0) -> dict[str, Tensor]:
+    r"""Summands for soft labels that are least at the labels, and for labels 0 and 1 those of :func:`overlap_summands`.
+
+    :math:`T = \sum \min(y, p)`, and missed and spurious are what the one lacks of the other,
+    :math:`N = \sum (y - p)_+^\gamma` and :math:`P = \sum (p - y)_+^\gamma`: 0 at p = y alone, whatever the exponent.
+    With exponent 1 this is the Dice semimetric loss of Wang et al., 2023 (arXiv 2303.16296).
+    """
+    p, y = (part.clamp(clip, 1 - clip) for part in (voxels.probs, voxels.labels))
+    missed, spurious = power((y - p).relu(), gamma), power((p - y).relu(), gamma)
+    parts = {"predicted": p, "overlap": torch.minimum(y, p), "missed": missed, "spurious": spurious}
     counted = {name: part * voxels.counted for name, part in parts.items()}
     return {"voxels": voxels.counted, "volume": voxels.labels, **counted}
 
@@ -67,6 +81,7 @@ class OverlapLoss(SegmentationLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first.
         ignore_index: Label of voxels that do not count.
 
@@ -82,8 +97,8 @@ class OverlapLoss(SegmentationLoss):
 
     def __init__(
         self, gamma: float = 1.0, smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image",
-        absent: Absent = "count", include_background: bool = True, class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED
+        absent: Absent = "count", include_background: bool = True, soft: Soft = "product",
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
         super().__init__(class_weights, ignore_index)
         self.gamma = float(in_range("gamma", gamma, 0, open_low=True))
@@ -92,9 +107,12 @@ class OverlapLoss(SegmentationLoss):
         self.pool = one_of("pool", pool, Pool)
         self.absent = one_of("absent", absent, Absent)
         self.include_background = include_background
+        self.soft = one_of("soft", soft, Soft)
 
     def summands(self, voxels: Voxels) -> dict[str, Tensor]:
         """Give the summands of the overlap."""
+        if self.soft == "semimetric" and voxels.soft:
+            return semimetric_summands(voxels, self.gamma, self.clip)
         return overlap_summands(voxels, self.gamma, self.clip, self.clip_labels)
 
     def per_class(self, sums: Sums) -> Tensor:
@@ -130,6 +148,7 @@ class DiceLoss(OverlapLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first.
         ignore_index: Label of voxels that do not count.
 
@@ -142,10 +161,10 @@ class DiceLoss(OverlapLoss):
 
     def __init__(
         self, gamma: float = 1.0, smooth: float = 1e-5, clip: float = 0.0, *, pool: Pool = "image",
-        absent: Absent = "count", include_background: bool = True, class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED
+        absent: Absent = "count", include_background: bool = True, soft: Soft = "product",
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
-        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, soft, class_weights, ignore_index)
 
     @property
     def inverse_gamma(self) -> float | None:  # type: ignore[override]
@@ -168,6 +187,7 @@ class DicePlusPlusLoss(DiceLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first.
         ignore_index: Label of voxels that do not count.
 
@@ -180,11 +200,11 @@ class DicePlusPlusLoss(DiceLoss):
 
     def __init__(
         self, gamma: float = 2.0, *, smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image",
-        absent: Absent = "count", include_background: bool = True, class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = IGNORED
+        absent: Absent = "count", include_background: bool = True, soft: Soft = "product",
+        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
         super().__init__(
-            gamma, smooth, clip, pool=pool, absent=absent, include_background=include_background,
+            gamma, smooth, clip, pool=pool, absent=absent, include_background=include_background, soft=soft,
             class_weights=class_weights, ignore_index=ignore_index
         )  # fmt: skip
 
@@ -203,6 +223,7 @@ class TverskyLoss(OverlapLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first.
         ignore_index: Label of voxels that do not count.
 
@@ -216,9 +237,9 @@ class TverskyLoss(OverlapLoss):
     def __init__(
         self, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 1.0, *, smooth: float = 1e-7,
         clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
-        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+        soft: Soft = "product", class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
-        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, soft, class_weights, ignore_index)
         self.fn_weight = in_range("fn_weight", fn_weight, 0)
         self.fp_weight = in_range("fp_weight", fp_weight, 0)
 
@@ -241,6 +262,7 @@ class TverskyPlusPlusLoss(TverskyLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first.
         ignore_index: Label of voxels that do not count.
 
@@ -254,11 +276,11 @@ class TverskyPlusPlusLoss(TverskyLoss):
     def __init__(
         self, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 2.0, *, smooth: float = 1e-7,
         clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
-        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+        soft: Soft = "product", class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
         super().__init__(
             fn_weight, fp_weight, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
-            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+            include_background=include_background, soft=soft, class_weights=class_weights, ignore_index=ignore_index
         )  # fmt: skip
 
 
@@ -277,6 +299,7 @@ class FocalTverskyLoss(TverskyLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first.
         ignore_index: Label of voxels that do not count.
 
@@ -290,12 +313,12 @@ class FocalTverskyLoss(TverskyLoss):
     def __init__(
         self, exponent: float = 0.75, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 1.0, *,
         smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count",
-        include_background: bool = True, class_weights: Sequence[float] | None = None,
+        include_background: bool = True, soft: Soft = "product", class_weights: Sequence[float] | None = None,
         ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
         super().__init__(
             fn_weight, fp_weight, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
-            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+            include_background=include_background, soft=soft, class_weights=class_weights, ignore_index=ignore_index
         )  # fmt: skip
         self.exponent = in_range("exponent", exponent, 0, open_low=True)
 
@@ -319,6 +342,7 @@ class FocalTverskyPlusPlusLoss(FocalTverskyLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first.
         ignore_index: Label of voxels that do not count.
 
@@ -332,10 +356,10 @@ class FocalTverskyPlusPlusLoss(FocalTverskyLoss):
     def __init__(
         self, exponent: float = 0.75, fn_weight: float = 0.7, fp_weight: float = 0.3, gamma: float = 2.0, *,
         smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count",
-        include_background: bool = True, class_weights: Sequence[float] | None = None,
+        include_background: bool = True, soft: Soft = "product", class_weights: Sequence[float] | None = None,
         ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
         super().__init__(
             exponent, fn_weight, fp_weight, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
-            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+            include_background=include_background, soft=soft, class_weights=class_weights, ignore_index=ignore_index
         )  # fmt: skip

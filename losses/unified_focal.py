@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .base import Absent, Pool, in_range, weighted_cost
+from .base import Absent, Pool, Soft, in_range, weighted_cost
 from .compound import CompoundLoss
 from .cross_entropy import OwnCostLoss
 from .engine import IGNORED, Cost, Sums, power, slopes
@@ -92,6 +92,7 @@ class AsymmetricFocalTverskyLoss(OverlapLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first.
         ignore_index: Label of voxels that do not count.
 
@@ -107,9 +108,9 @@ class AsymmetricFocalTverskyLoss(OverlapLoss):
     def __init__(
         self, delta: float = 0.7, exponent: float = 0.75, gamma: float = 1.0, *, smooth: float = 1e-7,
         clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count", include_background: bool = True,
-        class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
+        soft: Soft = "product", class_weights: Sequence[float] | None = None, ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
-        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, soft, class_weights, ignore_index)
         self.delta = in_range("delta", delta, 0, 1)
         self.exponent = in_range("exponent", exponent, 0, 0.99)
 
@@ -136,6 +137,7 @@ class UnifiedFocalLoss(CompoundLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first; they weigh both terms.
         ignore_index: Label of voxels that do not count.
 
@@ -151,10 +153,10 @@ class UnifiedFocalLoss(CompoundLoss):
     def __init__(
         self, weight: float = 0.5, delta: float = 0.6, exponent: float = 0.5, gamma: float = 1.0, *,
         smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count",
-        include_background: bool = True, class_weights: Sequence[float] | None = None,
+        include_background: bool = True, soft: Soft = "product", class_weights: Sequence[float] | None = None,
         ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
-        super().__init__(gamma, smooth, clip, pool, absent, include_background, class_weights, ignore_index)
+        super().__init__(gamma, smooth, clip, pool, absent, include_background, soft, class_weights, ignore_index)
         self.weight = in_range("weight", weight, 0, 1)
         self.delta = in_range("delta", delta, 0, 1)
         self.exponent = in_range("exponent", exponent, 0, 0.99)
@@ -192,6 +194,7 @@ class UnifiedFocalPlusPlusLoss(UnifiedFocalLoss):
         pool: Form the overlap for each image, or for the whole batch over all processes.
         absent: A class that the reference lacks counts, near 1 once any of it is predicted, or is left out (``skip``).
         include_background: Whether class 0 takes part.
+        soft: Form of the overlap with soft labels: ``product``, or ``semimetric``, which is least at the labels.
         class_weights: One weight for each class, background first; they weigh both terms.
         ignore_index: Label of voxels that do not count.
 
@@ -205,10 +208,10 @@ class UnifiedFocalPlusPlusLoss(UnifiedFocalLoss):
     def __init__(
         self, weight: float = 0.5, delta: float = 0.6, exponent: float = 0.5, gamma: float = 2.0, *,
         smooth: float = 1e-7, clip: float = 1e-7, pool: Pool = "image", absent: Absent = "count",
-        include_background: bool = True, class_weights: Sequence[float] | None = None,
+        include_background: bool = True, soft: Soft = "product", class_weights: Sequence[float] | None = None,
         ignore_index: int | None = IGNORED
     ) -> None:  # fmt: skip
         super().__init__(
             weight, delta, exponent, gamma, smooth=smooth, clip=clip, pool=pool, absent=absent,
-            include_background=include_background, class_weights=class_weights, ignore_index=ignore_index
+            include_background=include_background, soft=soft, class_weights=class_weights, ignore_index=ignore_index
         )  # fmt: skip

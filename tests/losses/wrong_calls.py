@@ -10,6 +10,7 @@ losses.DicePlusPlusLoss(gamma=2.0, smooth=1.0, pool="batch", absent="skip", clas
 losses.DicePlusPlusLoss(smoth=1.0)  # wrong
 losses.DiceLoss(pool="bacth")  # wrong
 losses.TverskyLoss(absent="none")  # wrong
+losses.DicePlusPlusLoss(soft="semi")  # wrong
 losses.FocalTverskyPlusPlusLoss(include_background="no")  # wrong
 losses.ComboLoss(overlap_wieght=2.0)  # wrong
 losses.MarginDiceLoss(clip="1e-7")  # wrong
