@@ -133,6 +133,11 @@ def _rank_world() -> tuple[int, int]:
     return 0, 1
 
 
+def _is_text(name: str) -> bool:
+    """Whether a name that the file system gave is text, which tables and messages can hold."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in name)
+
+
 def _single_thread(worker: int) -> None:
     import sys
 
@@ -379,6 +384,10 @@ class SegmentationData(LightningDataModule, ABC):
         if not cases:
             self._refuse_unlabelled(0)
             raise DataError(f"{name}: {self.root_path()} holds no case. {self.advice(self.root_path())}")
+        for case in cases:
+            strange = next((path for path in case.files if not _is_text(str(path))), None)
+            if strange is not None:
+                raise DataError(f"{os.fsencode(strange)!r}: the file's name is no UTF-8. Rename it.")
         names = [case.name for case in cases]
         twice = {n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else set()
         if twice:

@@ -1,10 +1,13 @@
 """Fetch what the owner of a data set serves, and unpack archives without trusting them."""
 
 import logging
+import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +20,19 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 400 << 30
 MAX_FILES = 2_000_000
 MAX_RATIO = 200
+DAMAGES = (  # what zipfile, tarfile and the decompressors under them raise on damaged or encrypted archives
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RecursionError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 # Python 3.11.0 to 3.11.3 have no filters; `_check_tar` refuses what the filter would.
 TAR_FILTER: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 
@@ -135,12 +151,15 @@ def unpack(path: Path, folder: Path) -> None:
             with tarfile.open(path) as tar:
                 _check_tar(path, tar, folder)
                 tar.extractall(folder, **TAR_FILTER)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise DataError(f"{path}: cannot be unpacked ({error}). Download it again.") from error
+                while tar.fileobj is not None and tar.fileobj.read(1 << 20):
+                    pass  # to the end, where the compressed stream holds its checksum
     except DataError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    except DAMAGES as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be unpacked ({reason}). Download it again.") from error
 
 
 def _refuse(path: Path, member: str, why: str) -> None:
@@ -169,6 +188,8 @@ def _check_zip(path: Path, archive: zipfile.ZipFile, folder: Path) -> None:
     _check_totals(path, folder, len(members), sum(member.file_size for member in members))
     for member in members:
         _check_name(path, member.filename, folder)
+        if member.flag_bits & 1:
+            _refuse(path, member.filename, "is encrypted")
         if stat.S_ISLNK(member.external_attr >> 16):
             _refuse(path, member.filename, "is a link")
 

@@ -59,11 +59,12 @@ def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None
         sys.stderr.write("lightning_app: stopped\n")
         raise SystemExit(STOPPED) from None
     except Exception as error:
-        if debug or not is_users(error):
-            raise
-        from lightning_app.wording import in_words
+        from lightning_app.wording import in_words, of_the_machine
 
-        _fail(in_words(str(error)))
+        told = of_the_machine(error)
+        if debug or not (told or is_users(error)):
+            raise
+        _fail(told or in_words(str(error)))
 
 
 def console() -> None:

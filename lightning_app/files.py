@@ -131,22 +131,27 @@ def append_csv(path: Path, row: Mapping[str, Any], columns: Sequence[str]) -> No
         raise DiskFull(path) if error.errno in NO_ROOM else error from error
 
 
-def read_csv(path: str | Path) -> list[dict[str, str]]:
+def read_csv(path: str | Path, appended: bool = False) -> list[dict[str, str]]:
     """Rows of a CSV file that this project wrote, as text; none where there is no file.
 
-    A last line that a kill left without its end is left out.
+    Args:
+        path: The file.
+        appended: Rows were appended one by one: a last one that a kill left without its end is left out.
 
     Raises:
-        UserError: If the file is no such table.
+        UserError: If the file is no such table, or cut off.
     """
     if not Path(path).is_file():
         return []
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
             text = file.read()
-        table = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True))
+        whole = text[: text.rfind("\n") + 1]
+        table = list(csv.reader(io.StringIO(whole if appended else text, newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: no table of comma-separated values ({error})") from error
+    if not appended and whole != text:
+        raise UserError(f"{path}: cut off in row {len(table)}")
     if not table:
         return []
     header, *lines = table

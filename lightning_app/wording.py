@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 import re
+import shutil
 from pathlib import Path
 
 from lightning_app.shipped import HOME
@@ -16,7 +17,22 @@ REASON = re.compile(r"Problem with given class_path '[\w.]+': ([^:]+?)(?: - Expe
 NO_ARGUMENT = re.compile(r"class_path '([\w.]+)\.(\w+)': Option '(\w+)' is not accepted")
 ONE_TYPE = re.compile(r"Expected a (<class '\w+'>)\. Got value: (\S+)")
 SOME_TYPES = re.compile(r"Subtypes: \[(.*)\] Errors: .*?Given value: (.+?)(?: - Expected|$)")
+CHOICES = re.compile(r"Expected a typing\.Literal\[([^\]]*)\]\. Got value: (\S+)")
 REFUSED = re.compile(r"Errors: - (?!Problem|Expected|Import)(.*?) - Expected a <class 'NoneType'>")
+
+
+def of_the_machine(error: BaseException) -> str:
+    """What the machine refused, in words; empty for every other error."""
+    message = str(error)
+    if "Bus error" in message or "shared memory" in message or "/torch_" in message:
+        free = shutil.disk_usage("/dev/shm").free / 1e6 if Path("/dev/shm").is_dir() else 0.0
+        return (
+            f"a loader worker found no room in /dev/shm ({free:.0f} MB free): give --data.num_workers 0, or start the "
+            f"container with more of it (docker run --shm-size 2g)"
+        )
+    if "DataLoader worker" in message and "Killed" in message:
+        return "a loader worker was killed, mostly for want of memory: give fewer --data.num_workers or a smaller batch"
+    return ""
 
 
 def in_words(message: str) -> str:
@@ -67,6 +83,11 @@ def _no_value(name: str, reason: str) -> str:
     """What to say of a value that has none of the types; nothing if the reason is another."""
     if "is abstract" in reason:
         return f"name the class before its arguments, as --{name} PACKAGE.CLASS"
+    if found := CHOICES.search(reason):
+        choices = re.findall(r"'([^']*)'", found[1])
+        near = _near(found[2], choices)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        return f"there is no {found[2]}; {meant}choose from {', '.join(choices)}"
     found = ONE_TYPE.search(reason) or SOME_TYPES.search(reason)
     if not found:
         return ""

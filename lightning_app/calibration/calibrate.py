@@ -1,5 +1,6 @@
 """The verb `calibrate`: fit a post-hoc calibrator on the validation cases and keep it in the checkpoint."""
 
+import difflib
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -204,7 +205,9 @@ def build(method: str, arguments: dict[str, Any]) -> Calibrator:
         ValueError: If the method is unknown or does not take an argument.
     """
     if method not in CLASSES:
-        raise ValueError(f"method must be one of {', '.join(CLASSES)}, got {method!r}")
+        near = difflib.get_close_matches(method, CLASSES, 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"--method {method}: no such calibrator; {meant}method must be one of {', '.join(CLASSES)}")
     try:
         return getattr(models, CLASSES[method])(**arguments)
     except TypeError as error:
@@ -263,9 +266,14 @@ def restore(checkpoint: dict[str, Any]) -> tuple[Calibrator, dict[str, Any]] | N
     record = checkpoint.get(KEY)
     if record is None:
         return None
-    calibrator = build(record["method"], record["arguments"])
-    calibrator.load_state_dict(record["state"])
-    return calibrator.requires_grad_(False), record
+    try:
+        calibrator = build(record["method"], record["arguments"])
+        calibrator.load_state_dict(record["state"])
+        complete = {"cases": list(record["cases"]), "thresholds": list(record["thresholds"])}
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"the checkpoint's calibrator cannot be read ({reason}): calibrate it again") from error
+    return calibrator.requires_grad_(False), record | complete
 
 
 def best_thresholds(calibrator: Calibrator, cases: Collector) -> list[float]:

@@ -24,6 +24,7 @@ def picture(figure: "Figure", title: str, caption: str, alt: str) -> Picture:
 
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": title, "svg.fonttype": "path"}):
+        plot.literal(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
     width = round(figure.get_size_inches()[0] * 88)
     return Picture(title, caption, alt, buffer.getvalue(), width=width)

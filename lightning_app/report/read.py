@@ -1,6 +1,7 @@
 """Reading run folders: settings, results by case, reliability sums, pictures."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
+from lightning_app.errors import UserError
 from lightning_app.files import read_csv, read_yaml
 from lightning_app.training.run_folder import STAGES, RunFolder
 
@@ -169,14 +172,14 @@ class Run:
         path = self.folder.stage(stage) / "bins.npz"
         if not path.is_file():
             return Reliability({})
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             self.folder.refuse_old_names(stage, arrays)
             return Reliability(dict(arrays))
 
     @cached_property
     def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Metric name -> (steps, values) as logged."""
-        rows = read_csv(self.folder.curves)
+        rows = read_csv(self.folder.curves, appended=True)
         names = [name for name in (rows[0] if rows else {}) if name not in ("step", "epoch")]
         curves = {}
         for name in names:
@@ -246,11 +249,70 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
         if not given.is_dir():
             raise FileNotFoundError(f"{given}: no such folder; name run folders, or a folder of run folders")
         here = sorted({path.parent for pattern in ("config.yaml", "*/config.yaml") for path in given.glob(pattern)})
-        runs = [run for run in map(Run, here) if run.stages()]
+        runs = [run for run in (_read(folder, len(here)) for folder in here) if run is not None and run.stages()]
         if not runs:
             raise FileNotFoundError(f"{given}: no run in it was evaluated (no val/per_case.csv or test/per_case.csv)")
         found |= {run.folder.path.resolve(): run for run in runs}
     return list(found.values())
+
+
+def _read(folder: Path, count: int) -> Run | None:
+    """The run of a folder, read whole; of many a damaged one is left out, and file and reason are told.
+
+    Raises:
+        UserError: If it is damaged and the only one.
+    """
+    reading = [folder / "config.yaml"]
+    try:
+        run = Run(folder)
+        for part in _parts(run):
+            reading.append(part)
+            _try(run, part)
+    except Exception as error:  # whatever a damaged file makes of yaml, numpy, zipfile and our own reading
+        why = " ".join(str(error).split())[:160] or type(error).__name__
+        told = why if why.startswith(str(reading[-1])) else f"{reading[-1]}: {why}"
+        if count == 1 or "older version" in told:
+            raise UserError(told) from error
+        sys.stderr.write(f"report: left out {folder.name}: {told}\n")
+        return None
+    return run
+
+
+def _parts(run: Run) -> list[Path]:
+    """The files that a report takes from a run."""
+    files = [run.folder.curves, run.folder.path / "command.txt"]
+    for stage in run.stages():
+        names = ("per_case.csv", "summary.csv", "bins.npz")
+        files += [run.folder.stage(stage) / name for name in names]
+        files += [*run.pictures(stage).values(), *run.slices(stage).values()]
+    return files
+
+
+def _try(run: Run, part: Path) -> None:
+    """Read a file as the report will."""
+    stage = next((stage for stage in STAGES if run.folder.stage(stage) in part.parents), "")
+    if part.name == "metrics.csv":
+        _ = run.curves
+    elif part.name == "command.txt":
+        _ = (run.command, run.data, run.loss, run.loss_arguments, run.seed)
+    elif part.name == "per_case.csv":
+        if not run.cases(stage):
+            raise UserError("no case in it")
+    elif part.name == "summary.csv":
+        run.pooled(stage)
+    elif part.name == "bins.npz":
+        found = run.reliability(stage)
+        if found.arrays and {case.name for case in run.cases(stage)} != set(map(str, found.arrays["cases"])):
+            raise UserError("its cases are not those of per_case.csv")
+        for name in found.names():
+            found.pooled(name)
+            found.by_case(name)
+    elif part.suffix == ".npz":
+        with part.open("rb") as file, np.load(file) as arrays:
+            dict(arrays)
+    else:
+        with Image.open(part) as picture:
+            picture.verify()
 
 
 def short_name(class_path: str) -> str:

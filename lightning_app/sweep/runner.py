@@ -256,7 +256,7 @@ def read_metric(folder: RunFolder, name: str) -> float | None:
     for row in rows:
         if row["metric"] == metric and row["class"] == (class_name or "all"):
             return _finite(row["mean"])
-    values = [row[name] for row in read_csv(folder.curves) if row.get(name)]
+    values = [row[name] for row in read_csv(folder.curves, appended=True) if row.get(name)]
     return _finite(values[-1]) if values else None
 
 

@@ -24,7 +24,7 @@ class CurvesLogger(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self.rows = read_csv(path)
+        self.rows = read_csv(path, appended=True)
         self.columns = list(self.rows[0]) if self.rows else list(KEYS)
 
     @property

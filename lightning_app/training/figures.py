@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
-from lightning_app.files import read_csv
+from lightning_app.files import part_name, read_csv
 from lightning_app.labels import hard_labels
 from lightning_app.training.evaluation import CaseEvaluation, ScoredCase, class_names, gather, scorer_of
 from lightning_app.training.publish import publish, publish_curve, publish_masks, publish_table
@@ -132,7 +133,8 @@ class StageFigures(Callback):
     def __init__(self, run: RunFolder, evaluation: CaseEvaluation) -> None:
         self.run = run
         self.evaluation = evaluation
-        self.shown: dict[str, dict[str, Any]] = {}
+        self.shown: dict[str, Path] = {}
+        self.store: TemporaryDirectory[str] | None = None
 
     def on_validation_batch_end(
         self,
@@ -169,8 +171,13 @@ class StageFigures(Callback):
         self._draw(trainer, pl_module, "test")
 
     def _keep(self, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
+        """Put the picture on the disk: which three are drawn is known when all are scored, memory holds one."""
         shown = thumbnail(batch, outputs["probs"].float())
-        self.shown[shown["case"]] = shown
+        if self.store is None:
+            self.store = TemporaryDirectory(dir=self.run.path, prefix=part_name())
+        path = Path(self.store.name) / f"{len(self.shown)}.pt"
+        torch.save(shown, path)
+        self.shown[shown["case"]] = path
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         chosen = self._chosen()
@@ -183,6 +190,16 @@ class StageFigures(Callback):
             for rank, shown in chosen.items():
                 draw_case(shown, rank, stage, folder, trainer.loggers, step)
         self.shown = {}
+        self._drop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave nothing."""
+        self._drop()
+
+    def _drop(self) -> None:
+        if self.store is not None:
+            self.store.cleanup()
+            self.store = None
 
     def _chosen(self) -> dict[str, dict[str, Any]]:
         """Pictures of the worst, median and best case by Dice, from whichever process scored them."""
@@ -190,7 +207,8 @@ class StageFigures(Callback):
         if not order:
             return {}
         names = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
-        found = dict(gather([(case, self.shown[case]) for case in names.values() if case in self.shown]))
+        mine = [(case, self.shown[case]) for case in names.values() if case in self.shown]
+        found = dict(gather([(case, torch.load(path, weights_only=False)) for case, path in mine]))
         return {rank: found[case] for rank, case in names.items()}
 
 
@@ -273,7 +291,8 @@ def thumbnail(batch: dict[str, Any], probs: torch.Tensor, size: int = 256) -> di
         image, truth, chances = image[:, index], truth[index], chances[:, index]
     thin = max(1, -(-max(truth.shape) // size))
     image, truth, chances = image[:, ::thin, ::thin], truth[::thin, ::thin], chances[:, ::thin, ::thin]
-    return {"case": batch["case"][0], "image": image, "truth": truth, "probs": chances, "volume": volume}
+    small = {name: part.clone() for name, part in (("image", image), ("truth", truth), ("probs", chances))}
+    return {"case": batch["case"][0], **small, "volume": volume}  # clones: a view keeps the whole case in memory
 
 
 def thin_volume(

@@ -188,7 +188,7 @@ class PredictionWriter(Callback):
 
     def _done(self) -> set[str]:
         """Names of the cases that have a mask, made last by what makes them now."""
-        rows = read_csv(self.folder / ENTRIES)
+        rows = read_csv(self.folder / ENTRIES, appended=True)
         ours = {row["case"] for row in rows if row["made_by"] == self._made_by(row["case"])}
         return {case for case in ours if is_written(self.folder / "masks" / case)}
 

@@ -27,6 +27,7 @@ from lightning_app.training.checkpoint_files import WholeCheckpoints, read_check
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.evaluation import CaseEvaluation
 from lightning_app.training.figures import StageFigures, TrainingFigures
+from lightning_app.training.loops import run_everywhere
 from lightning_app.training.module import SegmentationModule
 from lightning_app.training.options import add_options, check_options
 from lightning_app.training.predictions import PredictionWriter
@@ -151,7 +152,9 @@ class TrainingCLI(LightningCLI):
         config["callbacks"] = [*(config.get("callbacks") or []), *ours]
         plugins = config.get("plugins") or []
         config["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
-        return super().instantiate_trainer(logger=loggers or False, **kwargs)
+        trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)
+        run_everywhere(trainer)
+        return trainer
 
     def hyperparameters(self) -> dict[str, Any]:
         """What loggers get: the nested config, and flat columns such as `loss/name` and `loss/gamma`."""
@@ -388,6 +391,10 @@ def _quieten() -> None:
         logging.getLogger(name).addFilter(_NoAdvertisement())
     # Lightning 2.6.6 with torch 2.15: its own use of a name that torch renamed.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
+    # A process without a case is what the samplers give where there are more processes than cases.
+    warnings.filterwarnings("ignore", message=r"Total length of .* across ranks is zero", category=UserWarning)
+    # A process without a case has nothing of its own to add to the sums of all.
+    warnings.filterwarnings("ignore", message=r"The ``compute`` method of metric", category=UserWarning)
     # Every run that is gone on with has one.
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty", category=UserWarning)
     # The loaders have the number of workers that the data module's author chose or the user asked for.

@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lightning_app.files import write_atomic
+from metrics.plot import literal
 
 
 def publish(figure: Figure, path: Path, loggers: Iterable[Logger], key: str, step: int) -> None:
     """Save `figure` as PNG at `path` and show it under `key` in W&B, TensorBoard and MLflow."""
+    literal(figure)
     write_atomic(path, lambda part: figure.savefig(part, dpi=120, bbox_inches="tight"))
     show(path, loggers, key, step)
 

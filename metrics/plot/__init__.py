@@ -16,6 +16,7 @@ from .histograms import (
 from .maps import overlay, probability_maps
 from .ranks import critical_difference, volume_scatter
 from .reliability import reliability_diagram
+from .style import literal
 
 __all__ = [
     "box_plot",
@@ -24,6 +25,7 @@ __all__ = [
     "dataset_reliability_histogram",
     "distance_calibration",
     "interval_plot",
+    "literal",
     "margin_histogram",
     "overlay",
     "parameter_curves",

@@ -44,6 +44,16 @@ def figure_of(ax: "Axes | None", size: tuple[float, float] = (4.2, 4.2)) -> "tup
     return ax.figure, ax  # type: ignore[return-value]
 
 
+def literal(figure: "Figure") -> "Figure":
+    """The figure with every text as it stands: a class named `$x_{$` is no formula. Call it once all is drawn."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if "$" in text.get_text() and "\\mathdefault" not in text.get_text():  # as the ticks of log axes are written
+            text.set_parse_math(False)
+    return figure
+
+
 def finish(ax: "Axes", title: str = "", xlabel: str = "", ylabel: str = "") -> None:
     """Labels, a light grid, no box."""
     ax.set_title(title, fontsize=FONT + 1)

@@ -94,10 +94,13 @@ def test_half_a_row_is_left_out_and_the_next_one_is_whole(tmp_path):
     whole = path.read_text()
     for end in range(len("step,loss\n1,0.25\n"), len(whole)):
         path.write_text(whole[:end])
-        assert [row["step"] for row in read_csv(path)] == ["1"]
+        assert [row["step"] for row in read_csv(path, appended=True)] == ["1"]
+        if not whole[:end].endswith("\n"):
+            with pytest.raises(UserError, match=r"a\.csv: cut off in row"):
+                read_csv(path)
 
 
-@pytest.mark.parametrize("text", ["a,b\n1\n", "a,b\n1,2,3\n", 'a\n"x\n'])
+@pytest.mark.parametrize("text", ["a,b\n1\n", "a,b\n1,2,3\n", 'a\n"x\n', "a\n1"])
 def test_a_damaged_table_is_named(tmp_path, text):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(UserError, match=r"a\.csv"):
