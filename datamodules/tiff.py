@@ -21,7 +21,6 @@ _ORIENTATION = 274
 _INVERTED, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _BY_PILLOW = (_CMYK, _YCBCR)
 _TO_MM = {"": 1.0, "m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "nm": 1e-6}
-_TO_RAS = np.eye(4)
 
 
 @dataclass(frozen=True)
