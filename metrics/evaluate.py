@@ -63,7 +63,7 @@ def sum_case(
     prediction = predict_labels(probs)
     masks = _region_masks(target, prediction, counted, list(shapes.values()))
     cell, members, num_cells = region_cells(masks, counted)
-    walk = Walk(len(probs), num_cells, probs.device)
+    walk = Walk(len(probs), num_cells, probs.device, counted is not None)
     flat = (None if t is None else t.reshape(-1) for t in (target, prediction, cell))
     for p, *block in iter_blocks(probs.reshape(len(probs), -1), *flat):
         walk.add(torch.softmax(p.float(), 0) if from_logits else p, *block)

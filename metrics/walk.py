@@ -108,10 +108,11 @@ class Walk:
         num_classes: K.
         cells: Number of overlaps of regions, 1 if there is none but the whole image.
         device: Where the sums live.
+        drops: Whether some voxels do not count.
     """
 
-    def __init__(self, num_classes: int, cells: int, device: torch.device) -> None:
-        self.num_classes, self.cells = num_classes, cells
+    def __init__(self, num_classes: int, cells: int, device: torch.device, drops: bool) -> None:
+        self.num_classes, self.cells, self.drops = num_classes, cells, drops
         self.whole = Table(num_classes, 1, AXIS_BINS, LANES, device)
         self.parts = Table(num_classes, cells, EQUAL_BINS, 1, device) if cells > 1 else None
         self.ties = torch.zeros(cells, len(TIES), 2, dtype=torch.int64, device=device)
@@ -127,7 +128,7 @@ class Walk:
             prediction: (n,) uint8, the class of largest probability.
             cell: (n,) uint8, the overlap of regions that a voxel lies in, ``cells`` where it does not count.
         """
-        if cell is not None and bool((cell == self.cells).any()):
+        if cell is not None and self.drops:
             kept = (cell != self.cells).nonzero()[:, 0]
             probs, target, prediction, cell = probs[:, kept], target[kept], prediction[kept], cell[kept]
         self._count(prediction, target)
