@@ -9,11 +9,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lightning_app.shipped import find_sweep, header
-from lightning_app.sweep.file import SweepFile, load
+from lightning_app.sweep.file import SweepFile, class_of, init_args, load
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
+TRAINING = ("train/loss", "train/dice", "val/loss", "train/lr", "train/images_per_second", "train/memory_gb")
 X_AXIS = "trainer/global_step"
 PICTURES = ("reliability_all_top_label", "reliability_boundary_top_label", "reliability_all_classwise")
 
@@ -82,8 +83,8 @@ def axes(sweep: SweepFile) -> tuple[list[str], list[str]]:
         part = parameter.rpartition(".")[2]
         if parameter == "seed_everything":
             numbers["seed"] = None
-        elif all(isinstance(value, dict) for value in values) and values:
-            names |= dict.fromkeys([f"{part}/name"] if len({v["class_path"] for v in values}) > 1 else [])
+        elif any(isinstance(value, dict) for value in values):
+            names |= dict.fromkeys([f"{part}/name"] if len(set(map(class_of, values))) > 1 else [])
             numbers |= dict.fromkeys(f"{part}/{key}" for key in _varying_numbers(values))
         elif parameter == "config":
             names |= {"net/name": None, "data/name": None}
@@ -96,7 +97,7 @@ def axes(sweep: SweepFile) -> tuple[list[str], list[str]]:
 def _varying_numbers(values: list[dict[str, Any]]) -> list[str]:
     seen: dict[str, set[float]] = {}
     for value in values:
-        for key, item in value.get("init_args", {}).items():
+        for key, item in init_args(value).items():
             if isinstance(item, int | float):
                 seen.setdefault(key, set()).add(item)
     return [key for key, items in seen.items() if len(items) > 1]
@@ -123,7 +124,7 @@ def build(sweep: SweepFile, entity: str, project: str, stage: str = "val") -> "W
         raise ValueError("dashboard needs the package wandb-workspaces: pip install 'wandb-workspaces>=0.4'") from error
     parts = {
         "Question": _question(sweep, stage),
-        "Calibration": _lines(stage, calibration()) + _bars(sweep, stage, calibration()),
+        "Calibration": [_reliability(stage), *_lines(stage, calibration()), *_bars(sweep, stage, calibration())],
         "Overlap": _lines(stage, ("dice", "iou")) + _bars(sweep, stage, ("dice",)),
         "Training": _training(),
         "Pictures": _pictures(stage),
@@ -193,10 +194,24 @@ def _bars(sweep: SweepFile, stage: str, names: tuple[str, ...]) -> list[Any]:
     ]
 
 
+def _reliability(stage: str) -> Any:
+    """Accuracy against confidence, the curves of all runs over one another."""
+    import wandb_workspaces.reports.v2 as wr
+
+    from lightning_app.training.publish import CURVE, CURVE_AXES
+
+    return wr.CustomChart(
+        query={"summaryTable": {"tableKey": f"{stage}/{CURVE}_table"}},
+        chart_name="wandb/line/v0",
+        chart_fields={"x": CURVE_AXES[0], "y": CURVE_AXES[1]},
+        chart_strings={"title": f"{stage}: reliability of all runs"},
+    )
+
+
 def _training() -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
-    return [wr.LinePlot(title=name, x=X_AXIS, y=[name]) for name in ("train/loss", "train/dice", "val/loss")]
+    return [wr.LinePlot(title=name, x=X_AXIS, y=[name]) for name in TRAINING]
 
 
 def _pictures(stage: str) -> list[Any]:

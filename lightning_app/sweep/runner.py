@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lightning_app.files import read_csv
+from lightning_app.shipped import header
 from lightning_app.sweep.file import SweepFile, command_line
 from lightning_app.sweep.queue import Claim, Queue, find_folder
 from lightning_app.training.run_folder import RunFolder
@@ -157,6 +158,7 @@ class Runner:
         env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
         env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", "")])  # ours is `python`
         env.setdefault("WANDB_RUN_GROUP", self.sweep.name)
+        env.setdefault("WANDB_NOTES", header(self.sweep.path))
         env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.width)))
         if device is not None:
             env["CUDA_VISIBLE_DEVICES"] = device

@@ -249,9 +249,7 @@ def draw_diagrams(
         name = f"reliability_{key.replace('.', '_')}"
         publish(figure, folder / "figures" / f"{name}.png", loggers, f"{folder.name}/{name}", step)
     curve = bins_table(metrics.rebin(pooled["all.top_label"], NUM_BINS))[1]
-    points = [row[3:5] for row in curve if row[2]]
-    title = f"{folder.name}: accuracy against confidence"
-    publish_curve(loggers, f"{folder.name}/reliability_curve", ("confidence", "accuracy"), points, title)
+    publish_curve(loggers, folder.name, [row[3:5] for row in curve if row[2]])
 
 
 def _intervals(summary: Path) -> dict[str, tuple[float, float]]:

@@ -12,6 +12,9 @@ from PIL import Image
 from lightning_app.files import write_atomic
 from metrics.plot import literal
 
+CURVE = "reliability_curve"  # of a stage, in W&B: what its chart of many runs reads
+CURVE_AXES = ("confidence", "accuracy")
+
 
 def publish(figure: Figure, path: Path, loggers: Iterable[Logger], key: str, step: int) -> None:
     """Save `figure` as PNG at `path` and show it under `key` in W&B, TensorBoard and MLflow."""
@@ -45,16 +48,15 @@ def publish_table(
             logger.log_table(key, columns=list(columns), data=[list(row) for row in rows], step=step)
 
 
-def publish_curve(
-    loggers: Iterable[Logger], key: str, axes: tuple[str, str], points: Sequence[Sequence[float]], title: str
-) -> None:
-    """Show a curve in W&B, whose chart lays those of many runs over one another."""
+def publish_curve(loggers: Iterable[Logger], stage: str, points: Sequence[Sequence[float]]) -> None:
+    """Show accuracy against confidence in W&B, whose chart lays the curves of many runs over one another."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             import wandb
 
-            table = wandb.Table(columns=list(axes), data=[list(point) for point in points])
-            logger.experiment.log({key: wandb.plot.line(table, *axes, title=title)})
+            table = wandb.Table(columns=list(CURVE_AXES), data=[list(point) for point in points])
+            chart = wandb.plot.line(table, *CURVE_AXES, title=f"{stage}: accuracy against confidence")
+            logger.experiment.log({f"{stage}/{CURVE}": chart})
 
 
 def publish_masks(loggers: Iterable[Logger], key: str, image: Any, masks: dict[str, Any], step: int) -> None:

@@ -45,6 +45,25 @@ def test_a_dry_run_prints_panels_that_answer_the_question(capsys):
     assert "val/ece by data/name" in found["Calibration"]
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic V1 style")
+def test_the_reliability_curves_of_all_runs_lie_over_one_another(capsys):
+    main([GAMMA, "--project", "me/p", "--stage", "test", "--dry-run"])
+    spec = json.loads(capsys.readouterr().out)
+    sections = {s["name"]: s["panels"] for s in spec["section"]["panelBankConfig"]["sections"]}
+    (chart,) = [panel["config"] for panel in sections["Calibration"] if panel["viewType"] == "Vega2"]
+    assert chart["panelDefId"] == "wandb/line/v0"
+    assert chart["fieldSettings"] == {"x": "confidence", "y": "accuracy"}
+    assert "test/reliability_curve_table" in json.dumps(chart["userQuery"])
+
+
+def test_an_axis_that_mixes_names_and_objects_gives_its_columns(tmp_path):
+    path = tmp_path / "x.yaml"
+    dice, other = "{class_path: losses.DiceLoss, init_args: {gamma: 2.0}}", "{class_path: a.B, init_args: {gamma: 3}}"
+    axis = f"[losses.DiceLoss, {dice}, {other}]"
+    path.write_text(f"method: grid\nparameters: {{model.loss: {{values: {axis}}}}}\n")
+    assert axes(load(path)) == (["loss/name"], ["loss/gamma"])
+
+
 def test_a_project_without_its_entity_is_refused():
     with pytest.raises(ValueError, match="entity/project"):
         main([GAMMA, "--project", "p"])
