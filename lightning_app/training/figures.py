@@ -128,10 +128,12 @@ class StageFigures(Callback):
     Args:
         run: The run's folder; pictures go to `<stage>/figures/`.
         evaluation: The callback that scored the cases; it must run before this one.
+        to_loggers: Show them in the loggers too.
     """
 
-    def __init__(self, run: RunFolder, evaluation: CaseEvaluation) -> None:
+    def __init__(self, run: RunFolder, evaluation: CaseEvaluation, to_loggers: bool = True) -> None:
         self.run = run
+        self.to_loggers = to_loggers
         self.evaluation = evaluation
         self.shown: dict[str, Path] = {}
         self.store: TemporaryDirectory[str] | None = None
@@ -184,11 +186,10 @@ class StageFigures(Callback):
         if trainer.is_global_zero:
             folder, step = self.run.stage(stage) / "figures", trainer.global_step
             names, source = class_names(pl_module), source_of(trainer, pl_module, self.run)
-            draw_diagrams(
-                self.evaluation.cases, self.evaluation.bins, names, folder.parent, trainer.loggers, step, source
-            )
+            loggers = trainer.loggers if self.to_loggers else []
+            draw_diagrams(self.evaluation.cases, self.evaluation.bins, names, folder.parent, loggers, step, source)
             for rank, shown in chosen.items():
-                draw_case(shown, rank, stage, folder, trainer.loggers, step)
+                draw_case(shown, rank, stage, folder, loggers, step)
         self.shown = {}
         self._drop()
 

@@ -135,7 +135,7 @@ class TrainingCLI(LightningCLI):
         ours = [
             self.record,
             evaluation,
-            StageFigures(run, evaluation),
+            StageFigures(run, evaluation, to_loggers=self._option("log_media") != "never"),
             TrainingFigures(run, log_media=self._option("log_media")),
             RunProgress(),
             CalibrationComparison(run),

@@ -56,7 +56,7 @@ class RunLogger(WandbLogger):
             _forget(wandb, set(folder.glob("run-*")) - before)
             log.warning(
                 "W&B: %s gives no run (%s); this run is kept offline, and sent by: wandb sync %s",
-                wandb.Settings().base_url,
+                os.environ.get("WANDB_BASE_URL", "the server"),
                 _first_line(error),
                 shlex.quote(str(folder)),
             )

@@ -52,10 +52,11 @@ class Campaign:
         cells: How many cells it has.
         storage: `journal` or `sqlite`.
         seconds: Length of a training.
+        pause: Seconds between two disturbances, at most.
     """
 
-    def __init__(self, folder: Path, cells: int, storage: str, seconds: float) -> None:
-        self.folder, self.cells = folder, cells
+    def __init__(self, folder: Path, cells: int, storage: str, seconds: float, pause: float) -> None:
+        self.folder, self.cells, self.pause = folder, cells, pause
         folder.mkdir(parents=True)
         parameters = {"seed_everything": {"values": list(range(cells))}, "data.wait": {"value": seconds}}
         command = ["${env}", "${interpreter}", str(FAKE), "fit", "${args}"]
@@ -88,7 +89,7 @@ class Campaign:
         """Disturb and restart runners until all cells have finished, or the time is up; then let the rest finish."""
         runners = [self.start() for _ in range(3)]
         while self.finished() < self.cells and time.monotonic() < until:
-            time.sleep(dice.uniform(0.1, 1.2))
+            time.sleep(dice.uniform(0.1, self.pause))
             place = dice.randrange(3)
             if not self.ended(runners[place]):
                 kind = dice.choices(list(KINDS), KINDS.values())[0]
@@ -148,7 +149,9 @@ def disturb(runner: "subprocess.Popen[bytes]", kind: str, pause: float) -> None:
     runner.wait(timeout=60)
 
 
-def soak(folder: Path, storage: str, seconds: float, seed: int, cells: int = 60, length: float = 0.3) -> Account:
+def soak(
+    folder: Path, storage: str, seconds: float, seed: int, cells: int = 60, length: float = 0.3, pause: float = 1.2
+) -> Account:
     """Campaign after campaign until the time is up.
 
     Args:
@@ -158,10 +161,11 @@ def soak(folder: Path, storage: str, seconds: float, seed: int, cells: int = 60,
         seed: Of what is done when to whom.
         cells: Cells of a campaign.
         length: Seconds of a training.
+        pause: Seconds between two disturbances, at most.
     """
     total, dice, until = Account(), random.Random(seed), time.monotonic() + seconds
     while time.monotonic() < until:
-        one = Campaign(folder / f"campaign{total.campaigns}", cells, storage, length).run(dice, until)
+        one = Campaign(folder / f"campaign{total.campaigns}", cells, storage, length, pause).run(dice, until)
         total.campaigns += 1
         total.cells += one.cells
         total.starts += one.starts
@@ -175,10 +179,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Three runners on one queue, killed at random moments.")
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--storage", choices=("journal", "sqlite"), default="journal")
+    parser.add_argument("--pause", type=float, default=1.2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        account = soak(Path(folder), options.storage, options.seconds, options.seed)
+        account = soak(Path(folder), options.storage, options.seconds, options.seed, pause=options.pause)
     sys.stdout.write(f"{options.storage}: {account}\n")
     raise SystemExit(bool(account.wrong))
 
