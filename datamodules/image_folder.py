@@ -1,7 +1,7 @@
 """The user's own images."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ class ImageFolder(ImageData):
         cases: list[Case] = []
         owners: dict[Path, Path] = {}
         self.unlabelled = []
-        for image, words in self._named(listing, self._images(listing)):
+        for image, words in self.named_images(listing):
             inside = image.relative_to(root)
             raters = [[path for path in listing.of(pattern, words) if path != image] for pattern in self.masks]
             if not all(raters):
@@ -126,16 +126,18 @@ class ImageFolder(ImageData):
             found = [pair for pair in found if not left_out.fullmatch(pair[0].relative_to(listing.root).as_posix())]
         return found
 
-    def _named(
-        self, listing: Listing, found: Sequence[tuple[Path, dict[str, str]]]
-    ) -> list[tuple[Path, dict[str, str]]]:
+    def masks_of(self, listing: Listing, words: Mapping[str, str]) -> list[Path]:
+        """All mask files of an image of this name and folder."""
+        return [path for pattern in self.masks for path in listing.of(pattern, words)]
+
+    def named_images(self, listing: Listing) -> list[tuple[Path, dict[str, str]]]:
         """Images with name and folder where the pattern does not say.
 
         The name is the file's without ending or, where no mask goes by that, what the one `*` in the pattern's file
         name stands for.
         """
         named = []
-        for image, words in found:
+        for image, words in self._images(listing):
             folder = image.relative_to(listing.root).parent.as_posix()
             named.append((image, {"name": image.stem, "folder": folder} | words))
         parent, _, last = self.images.rpartition("/")

@@ -93,3 +93,20 @@ def proposal(values: np.ndarray, counts: np.ndarray) -> str:
         f"For classes set --data.coding index --data.values [{numbers}] --data.classes [{names}]; if they are numbers "
         f"of objects, --data.threshold {values[0]:g} joins them."
     )
+
+
+def suits(values: np.ndarray, counts: np.ndarray) -> list[tuple[str, str]]:
+    """Options of `ImageFolder`, as (name, value), that read masks with these values; none where the defaults do.
+
+    Args:
+        values: Values of all masks, ascending.
+        counts: How often each occurs.
+    """
+    if len(values) < 2 or _soft_edges(values, counts):
+        fine = len(values) < 2 or values[0] <= 127 < values[-1]
+        return [] if fine else [("threshold", f"{(float(values[0]) + float(values[-1])) / 2:.4g}")]
+    if len(values) > 32:
+        return [("threshold", f"{values[0]:g}")]
+    names = ",".join(["background", *(f"class{number}" for number in range(1, len(values)))])
+    numbers = ",".join(f"{value:g}" for value in values)
+    return [("coding", "index"), ("values", f"[{numbers}]"), ("classes", f"[{names}]")]

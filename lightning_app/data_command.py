@@ -18,6 +18,7 @@ _MAX_SHOWN = 30
 _EPILOG = """examples:
   python -m lightning_app data list
   python -m lightning_app data show KiTS19
+  python -m lightning_app data inspect /data/my_images
   python -m lightning_app data verify DRIVE --root /data/drive
   python -m lightning_app data verify Decathlon --root /data/decathlon --task Task09_Spleen --csv cases.csv
   python -m lightning_app data download Decathlon --root /data/decathlon --task Task04_Hippocampus
@@ -48,6 +49,8 @@ def main(args: list[str]) -> int:
         return say(markdown_table().rstrip())
     if options.verb == "show":
         return show(find(options.name))
+    if options.verb == "inspect" or (options.verb == "verify" and not rest and Path(options.name).is_dir()):
+        return inspect_set(Path(options.name))
     data = build(find(options.name), rest)
     if options.verb == "verify":
         return verify_set(data, options.csv)
@@ -67,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         "list": "all data sets, and which are on this machine",
         "table": "the table of the documentation, in Markdown",
         "show": "what a data set is, its licence, its layout, where to get it, its arguments",
+        "inspect": "look at a folder of your own and print the options to train on it",
         "verify": "read every case: files, shapes, labels, spacing, affine, duplicates",
         "download": "fetch a data set whose owner serves it openly, with its checksum",
         "prepare": "prepare all volumes into the cache before training",
@@ -74,6 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     for verb, text in texts.items():
         sub = verbs.add_parser(verb, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if verb in ("list", "table"):
+            continue
+        if verb == "inspect":
+            sub.add_argument("name", metavar="folder", help="folder of images and masks, or of volumes")
             continue
         sub.add_argument("name", help="class name of the data set, as DRIVE")
         if verb == "verify":
@@ -171,6 +178,23 @@ def show(cls: type["SegmentationData"]) -> int:
     parser = ArgumentParser(prog=f"--data datamodules.{cls.__name__}", usage=argparse.SUPPRESS, add_help=False)
     parser.add_class_arguments(cls, as_group=False)
     say(f"\narguments (--data.NAME on the command line of fit, --NAME here):\n{parser.format_help().partition(':')[2]}")
+    return 0
+
+
+def inspect_set(root: Path) -> int:
+    """Print what a folder holds, and the commands that check it and train on it; 1 where nothing fits."""
+    from datamodules.inspection import inspect_folder
+
+    found = inspect_folder(root)
+    say(f"{root}\n")
+    print_table([("fact", "found"), *found.facts])
+    for hint in found.hints:
+        say(f"\nnote: {hint}")
+    if not found.data:
+        return 1
+    say("\ncheck it, then train on it:")
+    say(f"  python -m lightning_app data verify {found.data} {found.arguments('--')}")
+    say(f"  python -m lightning_app fit --data datamodules.{found.data} {found.arguments()}")
     return 0
 
 
