@@ -122,3 +122,13 @@ def test_a_killed_run_goes_on_as_if_nothing_happened(tmp_path):
     whole, cut = (read_csv(tmp_path / "runs" / name / "metrics.csv") for name in ("whole", "cut"))
     assert cut == whole
     assert cells(curves.parent / "val" / "per_case.csv") == cells(tmp_path / "runs" / "whole" / "val" / "per_case.csv")
+
+
+def test_more_processes_than_cases(tmp_path):
+    few = [*SMALL, "--data.num_cases=[4,1,1]", "--data.batch_size=1", "--trainer.logger=false"]
+    three = ["--trainer.devices=3", "--trainer.strategy=ddp", "--trainer.max_epochs=1", "--run_name=one"]
+    run("fit", *few, *three, cwd=tmp_path)
+    by_three = cells(tmp_path / "runs" / "one" / "val" / "per_case.csv")
+    assert [row["case"] for row in by_three if row["class"] == "all"] == ["val_0000"]
+    run("validate", "--ckpt_path=runs/one", "--trainer.devices=1", "--trainer.strategy=auto", cwd=tmp_path)
+    assert cells(tmp_path / "runs" / "one" / "val" / "per_case.csv") == by_three
