@@ -44,9 +44,12 @@ def main(args: list[str]) -> int:
         out, root, {"calibrator": digest([Path(options.calibrator)]), "method": fitted.method, "probs": options.probs}
     )
     sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.digests)} cases; {len(cases)} cases of {options.probs}\n")
-    lost = 0
+    lost = done = 0
     for files in cases.values():
-        lost += apply_case(files, form, fitted, out, root)
+        if is_done(files, form, out, root):
+            done += 1
+        else:
+            lost += apply_case(files, form, fitted, out, root)
     for name in COMPANIONS:
         if (root / name).is_file():
             shutil.copyfile(root / name, out / name)
@@ -54,7 +57,7 @@ def main(args: list[str]) -> int:
         sys.stdout.write(
             f"WARNING   {lost:,} foreground probabilities above 0 were rounded to 0 by the type of the files\n"
         )
-    sys.stdout.write(f"written   {out}\n")
+    sys.stdout.write(f"written   {out}{f' ({done} cases were there)' if done else ''}\n")
     return 0
 
 
@@ -111,16 +114,20 @@ def _claim(out: Path, root: Path, record: dict[str, str]) -> None:
     write_text(place, json.dumps(record, indent=1) + "\n")
 
 
+def is_done(files: Files, form: Form, out: Path, root: Path) -> bool:
+    """Whether the file of a case that is written last is there."""
+    chosen, beside = files_of(files, form.kind)
+    last = beside if beside is not None and beside.is_relative_to(root) else list(chosen.values())[-1]
+    return (out / last.relative_to(root)).is_file()
+
+
 def apply_case(files: Files, form: Form, fitted: FittedCalibrator, out: Path, root: Path) -> int:
-    """Calibrate one case and write it, its mask last; a case whose last file is there is done.
+    """Calibrate one case and write it, its mask last.
 
     Returns:
         How many foreground probabilities were rounded to zero.
     """
     chosen, beside = files_of(files, form.kind)
-    last = beside if beside is not None and beside.is_relative_to(root) else list(chosen.values())[-1]
-    if (out / last.relative_to(root)).is_file():
-        return 0
     map_ = read_map(files, form)
     probs = calibrated(map_, form, fitted)
     properties = next(iter(chosen.values())).with_suffix(".pkl")

@@ -1,6 +1,8 @@
 """`evaluate`: score a folder of probability maps into ordinary run folders."""
 
 import argparse
+import contextlib
+import itertools
 import json
 import math
 import shlex
@@ -9,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from lightning.pytorch.loggers import Logger
@@ -17,11 +19,12 @@ from lightning.pytorch.loggers import Logger
 import metrics
 from lightning_app.errors import UserError
 from lightning_app.files import read_yaml, write_csv, write_text
+from lightning_app.lock import claim
 from lightning_app.maps.folder import Folder, add_options, describe, findings, flag, open_folder
 from lightning_app.maps.pairing import root_of
 from lightning_app.maps.pictures import draw_cases
 from lightning_app.maps.problems import names_of
-from lightning_app.maps.scoring import score
+from lightning_app.maps.scoring import Measure, score
 from lightning_app.training.evaluation import write_stage
 from lightning_app.training.figures import draw_diagrams
 from lightning_app.training.record import commit, versions
@@ -45,25 +48,39 @@ def main(args: list[str]) -> int:
     options = _parser().parse_args(args)
     folder = open_folder(options)
     _say(*describe(folder, options), "")
+    measure = Measure(options.surface or folder.hard, cuts_of(options.threshold, folder))
     name = options.name or root_of(options.probs).resolve().name
     runs = [
         (RunFolder.named(options.runs_dir, f"{name}-{of}" if of else name), names)
         for of, names in names_of(folder.form)
     ]
-    for (run, _), (of, _names) in zip(runs, names_of(folder.form), strict=True):
-        _begin(run, _config(options, folder, name, of), args)
+    with contextlib.ExitStack() as claims:
+        for (run, _), (of, _names) in zip(runs, names_of(folder.form), strict=True):
+            claims.enter_context(_begin(run, _config(options, folder, name, of), args))
+        _evaluate(folder, runs, measure, options)
+    return 0
+
+
+def _evaluate(
+    folder: Folder, runs: Sequence[tuple[RunFolder, Sequence[str]]], measure: Measure, options: argparse.Namespace
+) -> None:
+    """Score the cases and write the runs, one a problem."""
+    scorers = [metrics.Scorer(len(names), names, surface=measure.surface) for _, names in runs]
+    found: Counter[str] = Counter()
+    parts = runs[0][0].stage("test") / "parts"
     try:
-        scored = score(folder, runs[0][0].stage("test") / "parts", options.surface or folder.hard, options.jobs)
+        for case in score(folder, parts, measure, options.jobs):
+            found += case.found
+            for scorer, sums in zip(scorers, case.sums, strict=True):
+                scorer.add(sums, case.name)
     except BaseException as error:
         for run, _ in runs:
             run.write_state(status="failed", error=f"{type(error).__name__}: {error}")
         raise
-    found = sum((case.found for case in scored), Counter[str]())
-    _say(*findings(found, len(scored)))
-    for number, (run, names) in enumerate(runs):
-        _write(run, names, [(case.name, case.sums[number]) for case in scored], folder, number, options)
-    shutil.rmtree(runs[0][0].stage("test") / "parts", ignore_errors=True)
-    return 0
+    _say(*findings(found, len(folder.pairs.pairs)), *itertools.chain(*map(unseen_classes, scorers)))
+    for number, ((run, _), scorer) in enumerate(zip(runs, scorers, strict=True)):
+        _write(run, scorer, folder, number, options)
+    shutil.rmtree(parts, ignore_errors=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", help="name of the data set in reports (default: the folder of the labels)")
     add("--runs_dir", default="runs", metavar="DIR", help="folder that run folders are made in")
     add("--surface", type=flag, default=False, metavar="true|false", help="surface distances too: HD95, ASSD, NSD")
+    add("--threshold", default="argmax", metavar="CUTS", help="cut of each foreground class that makes the masks")
     add("--jobs", type=int, default=1, metavar="N", help="cases scored at once")
     add(
         "--wandb", type=flag, default=True, metavar="true|false", help="log to W&B, offline unless WANDB_MODE says else"
@@ -100,38 +118,62 @@ def _config(options: argparse.Namespace, folder: Folder, name: str, region: str)
     }
 
 
-def _begin(run: RunFolder, config: dict[str, Any], args: Sequence[str]) -> None:
-    """Make the run folder, or go on in that of the same evaluation.
+def _begin(run: RunFolder, config: dict[str, Any], args: Sequence[str]) -> IO[str]:
+    """Make the run folder, or go on in that of the same evaluation; it is claimed until what this gives is closed.
 
     Raises:
-        UserError: If the folder holds something else.
+        UserError: If the folder holds something else, or another process works there.
     """
     if run.config.is_file():
         if read_yaml(run.config) != config:
             raise UserError(f"run folder {run} holds another evaluation: choose another --name")
+        taken = claim(run.path, "an evaluation runs")
     else:
-        run.make()
+        taken = run.make()
         write_text(run.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     write_text(run.path / "command.txt", shlex.join(["python", "-m", "lightning_app", "evaluate", *args]) + "\n")
     run.write_state(status="running", error=None, commit=commit(), versions=versions())
+    return taken
 
 
-def _write(
-    run: RunFolder,
-    names: Sequence[str],
-    cases: list[tuple[str, metrics.CaseSums]],
-    folder: Folder,
-    number: int,
-    options: argparse.Namespace,
-) -> None:
+def cuts_of(threshold: str, folder: Folder) -> tuple[float, ...]:
+    """The cuts of `--threshold`; none for argmax.
+
+    Raises:
+        UserError: If they are no numbers in (0, 1), or too few or too many.
+    """
+    if threshold == "argmax":
+        return ()
+    names = list(folder.form.regions or folder.form.classes[1:])
+    try:
+        cuts = tuple(float(part) for part in threshold.strip("[] ").split(","))
+    except ValueError:
+        cuts = ()
+    if len(cuts) != len(names) or not all(0 < cut < 1 for cut in cuts) or folder.hard:
+        raise UserError(f"--threshold {threshold}: give argmax, or a cut in (0, 1) of each of {', '.join(names)}")
+    return cuts
+
+
+def unseen_classes(scorer: metrics.Scorer) -> list[str]:
+    """A line for each class that no label holds, and where one fills them all."""
+    voxels = scorer.over_all().confusion.sum(1).tolist()
+    names = scorer.class_names or []
+    absent = [f"WARNING   no label holds {name}" for name, count in zip(names, voxels, strict=True) if not count]
+    full = [
+        f"WARNING   {names[k]} fills every label: is the coding right?"
+        for k, n in enumerate(voxels)
+        if n == sum(voxels)
+    ]
+    return [*absent, *full] if sum(voxels) else ["WARNING   no voxel counts: all labels are ignored"]
+
+
+def _write(run: RunFolder, scorer: metrics.Scorer, folder: Folder, number: int, options: argparse.Namespace) -> None:
     """Files, figures and W&B of one run."""
-    scorer = metrics.Scorer(len(names), names, surface=options.surface or folder.hard)
-    for name, sums in cases:
-        scorer.add(sums, name)
+    cases, names = scorer.records, scorer.class_names or []
     values = {key: float(value) for key, value in scorer.compute().items()}
     pooled, stage = {} if folder.hard else scorer.over_all().bins, run.stage("test")
     write_csv(run.split, [{"case": name, "subset": "test"} for name, _ in cases])
-    write_stage(stage, scorer.records, pooled, names)
+    write_stage(stage, cases, pooled, names)
     config = read_yaml(run.config)
     loggers = _loggers(run, config["data"]["class_path"]) if options.wandb else []
 

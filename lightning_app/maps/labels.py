@@ -138,16 +138,26 @@ def _decoded(arrays: Sequence[np.ndarray], paths: Sequence[Path], coding: Coding
             raise DataError(f"{paths[0]}: {len(arrays)} label files for {len(coding.classes) - 1} classes.")
         top = max(int(array.max(initial=0)) for array in arrays)
         return PerClass(coding.threshold if top > 1 else 0).decode(arrays, paths)
-    return _rule(arrays[0], coding).decode(arrays, paths)
+    return _rule(arrays[0], paths[0], coding).decode(arrays, paths)
 
 
-def _rule(array: np.ndarray, coding: Coding) -> MaskCoding:
-    """The rule for one file."""
+def _rule(array: np.ndarray, path: Path, coding: Coding) -> MaskCoding:
+    """The rule for one file.
+
+    Raises:
+        DataError: If 0 and the ignored value alone may mean grey values or an empty case.
+    """
     if coding.colours is not None:
         return Colour(coding.colours)
     grey = coding.coding == "binary" or (
         coding.coding is None and not coding.regions and not _are_numbers(array, coding) and coding.ignore is None
     )
+    open_ = coding.coding is None and coding.values is None and len(coding.classes) == 2 and not coding.regions
+    if open_ and coding.ignore == IGNORE == array.max(initial=0) and not (array == 1).any():
+        raise DataError(
+            f"{path}: holds 255, which --ignore names, and no 1. Give --label_coding binary if these are grey values, "
+            "index if nothing is foreground here."
+        )
     return Binary(coding.threshold) if grey else coding.numbers()
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,28 +17,43 @@ import metrics
 from lightning_app.errors import UserError
 from lightning_app.maps.folder import Folder
 from lightning_app.maps.pairing import Pair
-from lightning_app.maps.problems import names_of, problems_of
+from lightning_app.maps.problems import Problem, names_of, problems_of
 from lightning_app.maps.sums_file import Scored, read_scored, write_scored
 
 
-def score(folder: Folder, parts: Path, surface: bool, jobs: int) -> list[Scored]:
+@dataclass(frozen=True)
+class Measure:
+    """What is measured of every case.
+
+    Attributes:
+        surface: Surface distances too.
+        cuts: How masks are made for overlap and surfaces: a cut of each foreground class, or of each region; none for
+            the largest probability.
+    """
+
+    surface: bool = False
+    cuts: tuple[float, ...] = ()
+
+
+def score(folder: Folder, parts: Path, measure: Measure, jobs: int) -> Iterator[Scored]:
     """Score every case, or take what an interrupted evaluation left of it; memory is that of the cases at work.
 
     Args:
         folder: Maps and labels.
         parts: Where the sums of scored cases are kept until all are done.
-        surface: Measure surface distances too.
+        measure: What is measured.
         jobs: Cases scored at once, each in a process.
     """
-    stamp = json.dumps([asdict(folder.form), asdict(folder.coding), folder.hard, folder.resample, surface], default=str)
-    work = partial(score_case, folder=folder, parts=parts, surface=surface, settings=stamp)
+    settings = [asdict(folder.form), asdict(folder.coding), folder.hard, folder.resample, asdict(measure)]
+    work = partial(score_case, folder=folder, parts=parts, measure=measure, settings=json.dumps(settings, default=str))
     cases = list(enumerate(folder.pairs.pairs))
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: give 1 or more")
     if jobs == 1:
-        return list(_progress(map(work, cases), len(cases)))
+        yield from _progress(map(work, cases), len(cases))
+        return
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(_progress(_in_order(pool, work, cases, jobs), len(cases)))
+        yield from _progress(_in_order(pool, work, cases, jobs), len(cases))
 
 
 def _in_order(pool: ProcessPoolExecutor, work: Any, cases: Sequence[Any], jobs: int) -> Iterator[Scored]:
@@ -58,7 +73,7 @@ def _progress(scored: Iterator[Scored], total: int) -> Iterator[Scored]:
     return iter(tqdm(scored, total=total, unit="case", disable=not sys.stderr.isatty(), leave=False))
 
 
-def score_case(numbered: tuple[int, Pair], folder: Folder, parts: Path, surface: bool, settings: str) -> Scored:
+def score_case(numbered: tuple[int, Pair], folder: Folder, parts: Path, measure: Measure, settings: str) -> Scored:
     """Score one case, or read what was kept of it under the same settings and unchanged files."""
     number, pair = numbered
     path, stamp = parts / f"{number}.pt", _stamp(pair, settings)
@@ -67,13 +82,30 @@ def score_case(numbered: tuple[int, Pair], folder: Folder, parts: Path, surface:
         return kept
     case = folder.read(pair)
     sums = []
-    for problem, (_, names) in zip(problems_of(case, folder.form), names_of(folder.form), strict=True):
-        scorer = metrics.Scorer(len(names), names, surface=surface, validate=False)
-        found = scorer.score(problem.probs, problem.target, case.label.spacing)
+    for k, (problem, (_, names)) in enumerate(zip(problems_of(case, folder.form), names_of(folder.form), strict=True)):
+        cuts = measure.cuts[k : k + 1] if folder.form.regions else measure.cuts
+        found = _sums(problem, names, case.label.spacing, measure.surface, cuts)
         sums.append(replace(found, bins={}) if folder.hard else found)  # hard masks have no calibration
     scored = Scored(pair.name, sums, case.map.found)
     write_scored(path, scored, stamp)
     return scored
+
+
+def _sums(
+    problem: Problem, names: Sequence[str], spacing: Sequence[float], surface: bool, cuts: tuple[float, ...]
+) -> metrics.CaseSums:
+    """The sums of a problem; overlap and surfaces of the mask that the cuts make, where there are cuts."""
+    classes = len(names)
+    scorer = metrics.Scorer(classes, names, surface=surface and not cuts, validate=False)
+    found = scorer.score(problem.probs, problem.target, spacing)
+    if not cuts:
+        return found
+    from lightning_app.calibration.calibrate import threshold_labels  # Lightning, seconds in each process
+
+    labels = threshold_labels(problem.probs, [0.5, *cuts])
+    mask = torch.stack([labels == k for k in range(classes)]).float()
+    of_mask = metrics.Scorer(classes, names, surface=surface, validate=False).score(mask, problem.target, spacing)
+    return replace(found, confusion=of_mask.confusion, beside=of_mask.beside)
 
 
 def _stamp(pair: Pair, settings: str) -> str:

@@ -14,7 +14,7 @@ from lightning_app.cli import main
 from lightning_app.maps import evaluate
 from lightning_app.maps.folder import Folder, open_folder
 from lightning_app.maps.pictures import draw_cases
-from lightning_app.maps.scoring import score
+from lightning_app.maps.scoring import Measure, score
 from lightning_app.maps.sums_file import Scored, read_scored, write_scored
 from lightning_app.report.read import Run
 from tests.maps.fakes import images, make_probs, nnunet, save_nifti, save_png
@@ -125,7 +125,7 @@ def test_a_killed_evaluation_goes_on_with_the_cases_that_are_left(tmp_path, monk
         return read(self, case)
 
     monkeypatch.setattr(Folder, "read", dies_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit):
         run(tmp_path, *CELLS)
     state = json.loads((tmp_path / "runs" / "mine" / "state.json").read_text())
     assert state["status"] == "failed"
@@ -159,10 +159,10 @@ def test_a_case_that_changed_is_scored_anew(tmp_path):
             ["--probs", str(tmp_path / "probs"), "--labels", str(tmp_path / "labels"), *CELLS]
         )
     )
-    first = score(folder, parts, False, 1)
+    first = list(score(folder, parts, Measure(), 1))
     save_png(tmp_path / "probs" / "a.png", np.full((21, 17), 200, np.uint8))
     os.utime(tmp_path / "probs" / "a.png", ns=(1, 1))
-    second = score(folder, parts, False, 1)
+    second = list(score(folder, parts, Measure(), 1))
     assert not torch.equal(first[0].sums[0].confusion, second[0].sums[0].confusion)
     assert torch.equal(first[1].sums[0].nll, second[1].sums[0].nll)
 
@@ -225,7 +225,7 @@ def test_the_picture_of_a_volume_is_a_slice_along_its_last_axis(tmp_path):
     folder = open_folder(
         evaluate._parser().parse_args(["--probs", str(tmp_path / "pred"), "--labels", str(tmp_path / "labels")])
     )
-    scored = score(folder, tmp_path / "parts", False, 1)
+    scored = list(score(folder, tmp_path / "parts", Measure(), 1))
     draw_cases(folder, 0, [(scored[0].name, scored[0].sums[0])], tmp_path / "figures", [])
     with np.load(tmp_path / "figures" / "case_best.npz") as kept:
         assert (kept["truth"] == made["p"][1].transpose(2, 1, 0)).all()
@@ -286,3 +286,36 @@ def test_a_volume_without_a_value_in_a_class_is_no_error(tmp_path):
     save_nifti(tmp_path / "probs" / "a.nii.gz", np.moveaxis(probs, 0, -1))
     found = summary(run(tmp_path, "--classes", "background,one,two"))
     assert np.isfinite(found["dice", "all"])
+
+
+@pytest.mark.parametrize("cuts", ["0.3", "[0.3]"])
+def test_the_threshold_is_the_cut_of_the_mask_and_leaves_calibration_alone(cells, cuts):
+    root, made, run_ = cells
+    cut, whole = summary(run(root, *CELLS, "--threshold", cuts, "--surface", "true", name=f"cut{cuts}")), summary(run_)
+    claimed = np.concatenate([(p[1] >= 0.3).ravel() for p, _ in made.values()])
+    truth = np.concatenate([(y == 1).ravel() for _, y in made.values()])
+    assert cut["dice_pooled", "all"] == pytest.approx(
+        2 * (claimed & truth).sum() / (claimed.sum() + truth.sum()), abs=1e-12
+    )
+    assert cut["dice_pooled", "all"] != whole["dice_pooled", "all"]
+    assert cut["ece_pooled", "all"] == whole["ece_pooled", "all"]
+    assert cut["nll", "all"] == whole["nll", "all"]
+
+
+@pytest.mark.parametrize("cuts", ["0.3,0.4", "2", "half"])
+def test_a_threshold_that_is_no_cut_a_class_is_refused(cells, cuts, capsys):
+    root, _, _ = cells
+    with pytest.raises(SystemExit):
+        run(root, *CELLS, "--threshold", cuts, name="refused")
+    assert "a cut in (0, 1) of each of cell" in capsys.readouterr().err
+    assert not (root / "runs" / "refused").exists()
+
+
+def test_a_class_that_no_label_holds_is_said(tmp_path, capsys):
+    images(tmp_path)
+    for path in (tmp_path / "labels").iterdir():
+        save_png(path, np.zeros((21, 17), np.uint8))
+    run(tmp_path, *CELLS)
+    told = capsys.readouterr().out
+    assert "no label holds cell" in told
+    assert "background fills every label" in told

@@ -159,6 +159,43 @@ def test_labels_outside_the_classes_are_refused(tmp_path):
     assert case.label.array[0, 0, 0] == 255
 
 
+def test_255_is_not_both_foreground_and_ignored(tmp_path):
+    made = images(tmp_path)
+    where = (tmp_path / "probs", tmp_path / "labels", *CELLS, "--ignore", 255)
+    with pytest.raises(DataError, match="--label_coding binary"):
+        opened(*where)
+    case = read_all(opened(*where, "--label_coding", "binary"))["a"]
+    assert (case.label.array == made["a"][1]).all()
+    case = read_all(opened(*where, "--label_coding", "index"))["a"]
+    assert (case.label.array == made["a"][1] * 255).all()
+
+
+def test_labels_by_value_threshold_and_colour(tmp_path):
+    made = images(tmp_path)
+    labels = made["a"][1]
+    colours = np.array([[0, 0, 0], [200, 10, 10]], np.uint8)[labels]
+    for name, stored in {"grey": labels * np.uint8(90), "values": labels * np.uint8(7), "rgb": colours}.items():
+        for case in "abc":
+            save_png(tmp_path / name / f"{case}.png", stored)
+    for name, *options in (
+        ("grey", "--label_coding", "binary", "--label_threshold", 50),
+        ("values", "--label_coding", "index", "--label_values", "0,7"),
+        ("rgb", "--label_coding", "colour", "--label_colours", "[[0,0,0],[200,10,10]]"),
+    ):
+        folder = opened(tmp_path / "probs", tmp_path / name, *CELLS, *options)
+        assert (folder.read(folder.pairs.pairs[0]).label.array == labels).all(), name
+
+
+def test_a_label_file_a_class(tmp_path):
+    probs, labels = make_probs((9, 8), 3)
+    (tmp_path / "probs").mkdir()
+    np.save(tmp_path / "probs" / "a.npy", probs)
+    for k, name in ((1, "one"), (2, "two")):
+        save_png(tmp_path / "labels" / f"a_{name}.png", (labels == k).astype(np.uint8) * np.uint8(255))
+    case = read_all(opened(tmp_path / "probs", tmp_path / "labels", *ORGANS, "--label_coding", "files"))["a"]
+    assert (case.label.array == labels).all()
+
+
 def test_a_pickle_that_asks_for_more_than_plain_data_is_not_run(tmp_path):
     class Evil:
         def __reduce__(self):
