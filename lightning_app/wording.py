@@ -94,7 +94,10 @@ def _no_value(name: str, reason: str) -> str:
     if found[1].startswith("list["):
         return f"{found[2]} is no list; write it in brackets without spaces, as --{name}=[1,2]"
     kinds = [kind.rpartition(".")[2] for kind in re.findall(r"<class '([\w.]+)'>", found[1])]
-    return f"expected {' or '.join(TYPES.get(kind, kind) for kind in kinds)}, got {found[2]}"
+    choices = re.findall(r"'([^']*)'", " ".join(re.findall(r"Literal\[([^\]]*)\]", found[1])))
+    lists = ["a list in brackets, as [0.3]"] if "list[" in found[1] else []
+    expected = [*choices, *(TYPES.get(kind, kind) for kind in kinds), *lists]
+    return f"expected {' or '.join(expected)}, got {found[2]}"
 
 
 def _no_argument(key: str, module: str, owner: str, name: str) -> str:
