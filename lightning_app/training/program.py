@@ -37,7 +37,7 @@ from lightning_app.training.record import RunRecord
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.split import follow
 from lightning_app.training.summary import print_predictions, print_summary
-from lightning_app.training.tracking import RunLogger, end_wandb, recipe_of, run_labels
+from lightning_app.training.tracking import RunLogger, configure_mlflow, end_wandb, recipe_of, run_labels
 
 STOPPED = 130  # the exit code after Ctrl-C
 NOT_KEPT = (
@@ -337,13 +337,7 @@ class TrainingCLI(LightningCLI):
             for key, value in self._labels().items():
                 options[key] = options.get(key) or value
         if logger.class_path.rpartition(".")[2] == MLFlowLogger.__name__:
-            options.run_name = options.run_name or self._labels().get("name")
-            if (
-                not options.tracking_uri and "MLFLOW_TRACKING_URI" not in os.environ
-            ):  # MLflow 3 refuses a folder of files
-                folder = self.run_folder.path.parent.absolute()
-                options.tracking_uri = f"sqlite:///{folder / 'mlflow.db'}"
-                options.artifact_location = options.artifact_location or str(folder / "mlflow")
+            configure_mlflow(options, self.run_folder.path.parent.absolute(), self._labels().get("name"))
 
     def _labels(self) -> dict[str, Any]:
         """What W&B shows of the run."""

@@ -143,6 +143,20 @@ def run_labels(config: Mapping[str, Any], verb: str, name: str | None, recipe: P
     return {key: value for key, value in labels.items() if value and own.get(key, "") not in os.environ}
 
 
+def configure_mlflow(options: Any, folder: Path, name: str | None) -> None:
+    """Name a run in MLflow, and give it a store that MLflow 3 takes: it refuses the folder that Lightning would give.
+
+    Args:
+        options: The logger's options, which are changed where the user set none.
+        folder: Where the run folders lie.
+        name: The run's name.
+    """
+    options.run_name = options.run_name or name
+    if not options.tracking_uri and "MLFLOW_TRACKING_URI" not in os.environ:
+        options.tracking_uri = f"sqlite:///{folder / 'mlflow.db'}"
+        options.artifact_location = options.artifact_location or str(folder / "mlflow")
+
+
 def _named(config: Mapping[str, Any], place: str) -> str:
     """The class at a place of the configuration, or of data the task that tells one module's sets apart."""
     part: Any = config
