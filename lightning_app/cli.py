@@ -106,7 +106,7 @@ def _dispatch(args: list[str], run: bool) -> "TrainingCLI | None":
     if verb not in TRAINING_VERBS:
         raise UserError(f"unknown verb {verb!r}; choose from {', '.join([*TRAINING_VERBS, *OTHER_VERBS])}")
     _offline_unless_chosen()
-    from lightning_app.memory import keep_freed_memory
+    from lightning_app.system.memory import keep_freed_memory
     from lightning_app.training.program import run_training
 
     keep_freed_memory()

@@ -17,8 +17,8 @@ import metrics
 import models
 from lightning_app.errors import UserError
 from lightning_app.files import part_name, read_csv, write_csv
-from lightning_app.labels import hard_labels
 from lightning_app.training.checkpoint_files import read_checkpoint, save_checkpoint
+from lightning_app.training.labels import hard_labels
 from lightning_app.training.run_folder import RunFolder
 from models import Calibrator, Case, FitReport, LocalTemperatureScaling
 from models.network import center_crop

@@ -7,9 +7,10 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from lightning_app.names import SHORT_NAMES
 from lightning_app.report.apart import set_apart
 from lightning_app.report.mixtures import mixtures
-from lightning_app.report.read import SHORT_NAMES, Case, Run
+from lightning_app.report.read import Case, Run
 from lightning_app.training.run_folder import STAGES
 from metrics.catalogue import POOLED, bounds_of
 

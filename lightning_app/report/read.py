@@ -13,6 +13,7 @@ from PIL import Image
 
 from lightning_app.errors import UserError
 from lightning_app.files import read_csv, read_yaml
+from lightning_app.names import short_name
 from lightning_app.training.run_folder import STAGES, RunFolder
 
 if TYPE_CHECKING:
@@ -38,33 +39,6 @@ NOT_SETTINGS = (
     "model.class_names",
     "model.num_classes",
 )
-SHORT_NAMES = {
-    "CrossEntropyLoss": "CE",
-    "FocalLoss": "Focal",
-    "DiceLoss": "DSC",
-    "DicePlusPlusLoss": "DSC++",
-    "TverskyLoss": "Tversky",
-    "TverskyPlusPlusLoss": "Tversky++",
-    "FocalTverskyLoss": "Focal Tversky",
-    "FocalTverskyPlusPlusLoss": "Focal Tversky++",
-    "ComboLoss": "Combo",
-    "ComboPlusPlusLoss": "Combo++",
-    "UnifiedFocalLoss": "Unified Focal",
-    "UnifiedFocalPlusPlusLoss": "Unified Focal++",
-    "GeneralizedDiceLoss": "GDL",
-    "TwoClassDiceLoss": "DL2",
-    "DiceCrossEntropyLoss": "CE+DSC",
-    "MarginDiceLoss": "MbLS+DSC",
-    "WeightedCrossEntropyLoss": "WCE",
-    "SensitivitySpecificityLoss": "SS",
-    "LabelSmoothingLoss": "LS",
-    "SpatiallyVaryingLabelSmoothingLoss": "SVLS",
-    "EntropyPenaltyLoss": "ECP",
-    "MarginLabelSmoothingLoss": "MbLS",
-    "NeighborAwareCalibrationLoss": "NACL",
-    "AverageCalibrationLoss": "mL1-ACE",
-    "WeightedSumLoss": "Sum",
-}
 
 
 @dataclass(frozen=True)
@@ -313,12 +287,6 @@ def _try(run: Run, part: Path) -> None:
     else:
         with Image.open(part) as picture:
             picture.verify()
-
-
-def short_name(class_path: str) -> str:
-    """The name by which papers call a loss, or the class's own name."""
-    name = class_path.rpartition(".")[2]
-    return SHORT_NAMES.get(name, name)
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_app.errors import UserError
-from lightning_app.lock import Lock, is_held
-from lightning_app.origin import commit
 from lightning_app.sweep.file import Cell, SweepFile, cell_key, cell_name, draw, grid_cells
+from lightning_app.system.lock import Lock, is_held
+from lightning_app.system.origin import commit
 from lightning_app.training.run_folder import RunFolder
 
 if TYPE_CHECKING:

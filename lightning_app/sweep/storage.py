@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from lightning_app.errors import UserError
-from lightning_app.lock import Lock
+from lightning_app.system.lock import Lock
 
 log = logging.getLogger(__name__)
 PAUSES = (0.1, 0.3, 1.0)  # seconds between attempts to open a database

@@ -14,8 +14,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
 from lightning_app.files import part_name, read_csv
-from lightning_app.labels import hard_labels
 from lightning_app.training.evaluation import CaseEvaluation, ScoredCase, class_names, gather, scorer_of
+from lightning_app.training.labels import hard_labels
 from lightning_app.training.publish import publish, publish_curve, publish_masks, publish_table
 from lightning_app.training.run_folder import RunFolder
 from metrics import plot

@@ -15,8 +15,8 @@ import losses
 import metrics
 from lightning_app.calibration import calibrate
 from lightning_app.errors import UserError
-from lightning_app.labels import hard_labels
 from lightning_app.training.checkpoint_files import check_finite
+from lightning_app.training.labels import hard_labels
 from lightning_app.training.run_folder import STAGES
 from lightning_app.training.scoring import ScoringPool
 from losses.wrappers import call

@@ -26,7 +26,7 @@ from datamodules.case import Case
 from lightning_app.calibration.calibrate import threshold_labels
 from lightning_app.errors import UserError
 from lightning_app.files import PART, append_csv, read_csv, write_csv, write_text
-from lightning_app.lock import claim
+from lightning_app.system.lock import claim
 from lightning_app.training.evaluation import gather
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.split import digests

@@ -22,7 +22,7 @@ from lightning_app.calibration.calibrate import CalibrationComparison
 from lightning_app.errors import UserError, is_users
 from lightning_app.export import ProgramTrainer
 from lightning_app.files import write_text
-from lightning_app.lock import claim
+from lightning_app.system.lock import claim
 from lightning_app.training.checkpoint_files import WholeCheckpoints, read_checkpoint
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.evaluation import CaseEvaluation

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from lightning_app.errors import UserError
 from lightning_app.files import write_csv
-from lightning_app.origin import commit, versions
+from lightning_app.system.origin import commit, versions
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.split import split_rows

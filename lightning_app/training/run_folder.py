@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from lightning_app.errors import UserError
 from lightning_app.files import PART, DiskFull, remove_leftovers, write_text
-from lightning_app.lock import CLAIM, claim
+from lightning_app.system.lock import CLAIM, claim
 
 log = logging.getLogger(__name__)
 BEFORE_A_CHECKPOINT = frozenset(

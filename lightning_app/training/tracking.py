@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from lightning_app.errors import UserError
-from lightning_app.report.read import SHORT_NAMES
+from lightning_app.names import SHORT_NAMES
 
 log = logging.getLogger(__name__)
 OPENING = 15.0  # seconds that a server has to answer before a run goes on without it

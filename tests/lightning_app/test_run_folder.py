@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_app.errors import UserError
 from lightning_app.files import DiskFull, part_name, read_csv, write_text
-from lightning_app.lock import claim
+from lightning_app.system.lock import claim
 from lightning_app.training import run_folder
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.record import RunRecord
@@ -51,7 +51,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, inside):
     )
 
 
-HOLD = "import sys, time; from pathlib import Path; from lightning_app.lock import claim; "
+HOLD = "import sys, time; from pathlib import Path; from lightning_app.system.lock import claim; "
 HOLD += "file = claim(Path(sys.argv[1]), 'x'); print('held', flush=True); {}; time.sleep(60)"
 
 

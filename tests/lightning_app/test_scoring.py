@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import metrics
-from lightning_app.memory import keep_freed_memory
+from lightning_app.system.memory import keep_freed_memory
 from lightning_app.training.scoring import ScoringPool
 from tests.metrics.data import segmentation
 
@@ -65,7 +65,7 @@ def test_freed_memory_is_kept_unless_switched_off(switch, raised):
     """20 buffers of 40 MB: each is paged in anew, about 10,000 faults, or only the first. In a process of its own."""
     code = (
         "import resource\n"
-        "from lightning_app.memory import keep_freed_memory\n"
+        "from lightning_app.system.memory import keep_freed_memory\n"
         "print(keep_freed_memory())\n"
         "import ctypes\n"
         "c = ctypes.CDLL('libc.so.6'); c.malloc.restype = ctypes.c_void_p\n"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_app.lock import Lock, is_held
 from lightning_app.sweep.command import main
 from lightning_app.sweep.file import load
 from lightning_app.sweep.queue import Queue
 from lightning_app.sweep.storage import Journal, open_storage
+from lightning_app.system.lock import Lock, is_held
 
 RECORD = {"op_code": 4, "worker_id": "w"}
 
@@ -44,7 +44,8 @@ def states(queue):
 
 class TestLock:
     def test_it_excludes_and_ends_with_a_killed_holder(self, tmp_path):
-        code = f"from lightning_app.lock import Lock; Lock({str(tmp_path / 'x')!r}).take(); print(flush=True); input()"
+        take = f"Lock({str(tmp_path / 'x')!r}).take()"
+        code = f"from lightning_app.system.lock import Lock; {take}; print(flush=True); input()"
         holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         holder.stdout.readline()
         assert is_held(tmp_path / "x")

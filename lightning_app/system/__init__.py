@@ -1,0 +1,1 @@
+"""What lies beneath the program: files, locks, memory, where numbers come from."""
