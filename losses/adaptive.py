@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .base import LossOfParts, in_range, one_of, ratio, sum_over_processes, weighted_cost
 from .cross_entropy import entropy_summands
-from .engine import IGNORED, HandSlopes, Slopes, Sums, Voxels, as_numbers, flatten_pair, voxel_sums
+from .engine import IGNORED, HandSlopes, Slopes, Sums, Voxels, as_numbers, voxel_sums
 from .engine.slopes import distance_slope, entropy_slope
 from .neighbours import neighbour_shares, window_weights
 
@@ -153,7 +153,6 @@ class AdaptiveMultiplierLoss(LossOfParts):
     @torch.no_grad()
     def observe(self, logits: Tensor, target: Tensor) -> None:
         """Gather the constraints of a batch for the next update; no gradient."""
-        flatten_pair(logits, target)
         extra = self.extra(logits, target)
         sums = voxel_sums(logits.detach(), target, self.ignore_index, self._observed_summands, extra=extra)
         rows = torch.stack(list(vars(sums).values())).sum(1)

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, distributed, nn
 
-from .engine import IGNORED, HandSlopes, Summed, Sums, Terms, Voxels, compute_dtype, flatten_pair, voxel_sums
+from .engine import IGNORED, HandSlopes, Summed, Sums, Terms, Voxels, compute_dtype, voxel_sums
 
 Choice = TypeVar("Choice", bound=str)
 Pool = Literal["image", "batch"]
@@ -60,7 +60,6 @@ class SegmentationLoss(nn.Module):
 
     def sums(self, logits: Tensor, target: Tensor) -> Sums:
         """Sum the summands over the voxels of each image, or of the whole batch over all processes."""
-        flatten_pair(logits, target)
         extra = self.extra(logits, target)
         sums = voxel_sums(logits, target, self.ignore_index, self.summands, self.fast(), extra)
         return sums if self.pool == "image" else pooled(sums)

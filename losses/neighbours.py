@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .base import LossOfParts, SegmentationLoss, in_range, one_of, ratio, weighted_cost
 from .cross_entropy import VoxelLoss, entropy_summands
-from .engine import IGNORED, HandSlopes, Sums, Voxels, all_counted, compact_labels, compute_dtype, slopes
+from .engine import IGNORED, HandSlopes, Sums, Voxels, all_counted, compact_labels, compute_dtype, flatten_pair, slopes
 
 Kernel = Literal["mean", "gaussian"]
 Padding = Literal["replicate", "zero"]
@@ -49,6 +49,7 @@ def neighbour_shares(
     Returns:
         ``(B, K, *S)``; 0 at ignored voxels.
     """
+    flatten_pair(logits, target)  # for its checks
     classes, dtype = max(logits.shape[1], 2), compute_dtype(logits)
     soft = target.is_floating_point()
     labels = target if soft else compact_labels(target, classes, ignore_index)

@@ -16,7 +16,8 @@ if "SEGMENTATION_CACHE" not in os.environ:
     os.environ["SEGMENTATION_CACHE"] = tempfile.mkdtemp(prefix="segmentation-tests-")
     atexit.register(shutil.rmtree, os.environ["SEGMENTATION_CACHE"], ignore_errors=True)
 
-collect_ignore_glob = ["data/*/make.py"]  # scripts of one name, which a look for doctests would import
+# What a look for doctests would import: scripts of one name, and calls that are wrong on purpose.
+collect_ignore_glob = ["data/*/make.py", "losses/wrong_calls.py"]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

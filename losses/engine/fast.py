@@ -58,18 +58,19 @@ class Cost(NamedTuple):
         return self.formula(nll, rest.clamp(self.clip, 1 - self.clip) if self.clip else rest, foreground)
 
     def evaluate(self, nll: Tensor, rest: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-        """Cost f l with a factor f of elasticity g, and its slope f (1 + g p l / rest), without a graph."""
-        free = torch.lt(nll, self.largest, out=torch.empty_like(nll))
+        """Cost f l with a factor f of elasticity g, and its slope f (1 + g p l / rest), without a graph; uses up l."""
         if self.formula is None:
-            return self.value(nll, rest, foreground), free
+            return self.value(nll, rest, foreground), torch.lt(nll, self.largest, out=torch.empty_like(nll))
         if self.factor is None:
             return self._by_autograd(nll, rest, foreground)
         rest = rest.clamp(max(self.clip, torch.finfo(rest.dtype).tiny), 1 - self.clip)
         if self.clip:
-            nll = nll.clamp(-math.log1p(-self.clip), self.largest)
+            nll.clamp_(-math.log1p(-self.clip), self.largest)
         factor, elasticity = self.factor(rest, foreground)
         slope = torch.div(nll, rest).sub_(nll).mul_(elasticity).add_(1).mul_(factor)
-        return factor.mul_(nll), slope.mul_(free) if self.clip else slope
+        if self.clip:
+            slope.mul_(torch.lt(nll, self.largest, out=torch.empty_like(nll)))
+        return nll.mul_(factor), slope
 
     def _by_autograd(self, nll: Tensor, rest: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
         """Cost and slope of a formula without a factor; the rest is a function of l with the slope p."""

@@ -125,8 +125,8 @@ class SoftmaxKernel(FastKernel):
         parts = []
         if plan.overlap:
             slope = self.overlap_slope(plan.overlap, probs, hot, items, buffers)
-            through = {"grad_input": buffers("through", logits)}
-            parts.append(torch.ops.aten._softmax_backward_data.out(slope, probs, 1, logits.dtype, **through))
+            slope.mul_(probs)
+            parts.append(slope.addcmul_(probs, slope.sum(1, keepdim=True), value=-1))
         if plan.cost and self.terms.own:
             share = plan.cost(items, hot, buffers("spare", hot))
             if not plan.found.straight:

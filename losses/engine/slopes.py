@@ -50,7 +50,7 @@ def focal(rest: Tensor, foreground: Tensor, gamma: float) -> tuple[Tensor, float
 
 def background_focal(rest: Tensor, foreground: Tensor, exponent: float) -> tuple[Tensor, Tensor]:
     """Factor and elasticity of ``AsymmetricFocalLoss``: none in the foreground."""
-    return torch.maximum(power(rest, exponent), foreground), (1 - foreground).mul_(exponent)
+    return torch.maximum(power(rest, exponent), foreground), torch.sub(exponent, foreground, alpha=exponent)
 
 
 def two_focal(rest: Tensor, foreground: Tensor, exponents: tuple[float, float, float]) -> tuple[Tensor, Tensor]:

@@ -84,7 +84,7 @@ class SigmoidKernel(FastKernel):
         if self.terms.own:
             # From the own label's probability, whose logarithm is exact where it is small.
             sign = torch.add(hot.new_full((), -1), hot, alpha=2, out=buffers("sign", hot))
-            signed = torch.mul(score, sign, out=buffers("nll", hot))
+            signed = torch.mul(score, sign, out=buffers("score", hot))
             prob = torch.sigmoid(signed, out=residual)
             nll = F.softplus(signed.neg_()) if underflows(prob) else torch.log(prob, out=signed).neg_()
             nll = nll if mask is None else nll.mul_(mask)
@@ -98,7 +98,7 @@ class SigmoidKernel(FastKernel):
         """Cost c(l); where there is room beside the residual, a curved cost's e c'(l) is kept there."""
         if own.formula is None:
             return own.value(nll, residual, hot)
-        rest = torch.abs(residual, out=chunk.buffers("rest", hot))
+        rest = torch.abs(residual, out=chunk.buffers("spare", hot))
         if chunk.room is None or chunk.room.shape[1] == 1:
             return own.value(nll, rest, hot)
         cost, slope = own.evaluate(nll, rest, hot)
@@ -123,11 +123,12 @@ class SigmoidKernel(FastKernel):
             residual = chunk.room[:, -1:]
         else:
             residual, nll = self._residual(self._score(chunk), hot, mask, buffers)
-        total, rest = buffers("total", hot), buffers("rest", hot)
+        total = buffers("slope", hot)
         if plan.overlap:
-            slope = self.overlap_slope(plan.overlap, residual, hot, items, buffers)
+            self.overlap_slope(plan.overlap, residual, hot, items, buffers)
+            size = torch.abs(residual, out=buffers("size", hot))
             # The slope times |e| (1 - |e|), in one step.
-            torch.ops.aten.sigmoid_backward.grad_input(slope, torch.abs(residual, out=rest), grad_input=total)
+            torch.ops.aten.sigmoid_backward.grad_input(total, size, grad_input=total)
         if plan.cost and self.terms.own:
             bent = self._bent(self.terms.own, chunk, plan.found, residual, nll, hot, mask)
             weight = plan.cost.base[items] if plan.cost.one else plan.cost(items, hot, buffers("spare", hot))
@@ -155,7 +156,7 @@ class SigmoidKernel(FastKernel):
         if nll is None:
             residual, nll = self._residual(self._score(chunk), hot, mask, chunk.buffers)
         assert nll is not None
-        rest = torch.abs(residual, out=chunk.buffers("rest", hot))
+        rest = torch.abs(residual, out=chunk.buffers("size", hot))
         return own.evaluate(nll, rest, hot)[1].mul_(residual)
 
     def _logit_slopes(
@@ -175,7 +176,7 @@ class SigmoidKernel(FastKernel):
 def _two_sides(name: str, values: Tensor, hot: Tensor, buffers: Buffers) -> dict[str, Tensor]:
     """Sums of values outside and inside the foreground."""
     inside = torch.mul(hot, values, out=buffers("spare", hot))
-    outside = torch.sub(values, inside, out=buffers("side", hot))
+    outside = torch.sub(values, inside, out=buffers("sign", hot))
     return {f"{name}_outside": outside.sum(-1), f"{name}_inside": inside.sum(-1)}
 
 

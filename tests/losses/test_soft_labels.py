@@ -38,13 +38,13 @@ def soft_pair(classes, grid=(4, 5), seed=0):
 @every_member
 def test_the_semimetric_settles_at_the_labels(make):
     start = torch.tensor([[[0.3, -0.2, 0.4, -0.1]]], dtype=torch.float64)
-    scores = settle(make(soft="semimetric"), start, two_classes(SHARES), steps=1500, rate=0.1)
+    scores = settle(make(soft="semimetric"), start, two_classes(SHARES), steps=500, rate=0.1)
     np.testing.assert_allclose(torch.sigmoid(scores).flatten(), SHARES, atol=0.03)
 
 
 def test_the_product_settles_at_nought_and_one():
     for loss in (losses.DiceLoss(), losses.DicePlusPlusLoss(1.0)):
-        scores = settle(loss, torch.zeros(1, 1, 4, dtype=torch.float64), two_classes(SHARES), steps=800)
+        scores = settle(loss, torch.zeros(1, 1, 4, dtype=torch.float64), two_classes(SHARES), steps=400)
         np.testing.assert_allclose(torch.sigmoid(scores).flatten(), [0, 0, 1, 1], atol=0.02)
 
 
