@@ -1,7 +1,7 @@
 """A folder of predictions with its labels: what form it has, which cases, and one case after the other."""
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lightning_app.maps.grid import arrangements, check_mask, hard_labels, on_gr
 from lightning_app.maps.labels import CODINGS, Coding, Label, read_label
 from lightning_app.maps.pairing import Files, Pair, Pairs, ending_of, find, group_classes, pair
 from lightning_app.maps.reading import KINDS, Form, Map, files_of, read_map
-from lightning_app.maps.storage import KEYS, NUMPY, TIFF, VOLUMES, read_array
+from lightning_app.maps.storage import KEYS, NUMPY, TIFF, VOLUMES, array_names, read_array
 
 PEEKED = 3  # cases from which the form of a folder is told
 
@@ -162,7 +162,7 @@ def open_folder(options: argparse.Namespace) -> Folder:
     hard = options.format == "mask" or (options.format is None and _are_hard(peeked, form))
     folder = Folder(pairs, form, coding, hard, options.resample)
     if not hard:
-        _check_arrangement([folder.read(case) for case, _ in peeked], form)
+        _check_arrangement(folder)
     return folder
 
 
@@ -219,7 +219,7 @@ def _kind(path: Path, beside: Path | None) -> str:
     ending = ending_of(path)
     if ending == ".npz":
         alone = beside is None and not path.with_suffix(".pkl").is_file()
-        return "npy" if alone or read_array(path).key not in KEYS else "nnunet"
+        return "npy" if alone or not set(KEYS) & set(array_names(path)) else "nnunet"
     if ending in NUMPY:
         return "npy"
     if ending in TIFF:
@@ -244,26 +244,31 @@ def _are_hard(peeked: Sequence[tuple[Pair, Label]], form: Form) -> bool:
     return values.looks_hard(arrays, len(form.classes), arrays[0].ndim > form.dims)
 
 
-def _check_arrangement(cases: Sequence[Case], form: Form) -> None:
+def _check_arrangement(folder: Folder) -> None:
     """Hold the first cases against their labels, where all agree with another arrangement and hardly with this one.
 
     Raises:
         DataError: If so.
     """
-
-    def off(case: Case, turn: Callable[[np.ndarray], np.ndarray] = lambda probs: probs) -> float:
-        counts = case.label.array != IGNORE
-        return unlike(hard_labels(turn(case.probs), form) * counts, case.label.array * counts)
-
-    if form.regions or min(map(off, cases)) < 0.8:
+    if folder.form.regions:
         return
-    for name, turn in arrangements(cases[0].probs, form):
-        same = all(turn(case.probs).shape == case.probs.shape for case in cases)
-        if same and max(off(case, turn) for case in cases) < 0.5:
-            path = cases[0].map.stored[0][0]
-            raise DataError(
-                f"{path}: the map hardly meets its label, and does with {name}. Write it as its label lies."
-            )
+    better: set[str] | None = None
+    for pair_ in folder.pairs.pairs[:PEEKED]:
+        case = folder.read(pair_)
+        if _off(case, case.probs, folder.form) < 0.8:
+            return  # the usual case, at the first
+        ways = arrangements(case.probs, folder.form)
+        found = {name for name, turn in ways if _off(case, turn(case.probs), folder.form) < 0.5}
+        better = found if better is None else better & found
+    if better:
+        path, name = case.map.stored[0][0], min(better)
+        raise DataError(f"{path}: hardly meets its label, and does with {name}. Write the map as its label lies.")
+
+
+def _off(case: Case, probs: np.ndarray, form: Form) -> float:
+    """Share of the foreground in which probabilities differ from the label."""
+    counts = case.label.array != IGNORE
+    return unlike(hard_labels(probs, form) * counts, case.label.array * counts)
 
 
 def describe(folder: Folder, options: argparse.Namespace) -> list[str]:

@@ -36,8 +36,9 @@ def problems_of(case: Case, form: Form) -> list[Problem]:
 
 def split(probs: np.ndarray, form: Form) -> list[np.ndarray]:
     """The probabilities of each problem."""
-    probs = np.ascontiguousarray(probs)
-    return [probs] if form.regions is None else [np.stack((1 - region, region)) for region in probs]
+    return (
+        [np.ascontiguousarray(probs)] if form.regions is None else [np.stack((1 - region, region)) for region in probs]
+    )
 
 
 def join(parts: Sequence[np.ndarray], form: Form) -> np.ndarray:

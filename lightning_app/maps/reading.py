@@ -59,7 +59,7 @@ class Map:
     Attributes:
         probs: (K, *S), float32 or float64; with regions (R, *S).
         affine: 4x4 matrix from indices to mm, where the file knows it.
-        stored: The files, in the order of their channels.
+        stored: The files without their numbers, in the order of their channels.
         place: Of each channel that is stored, which channel of `probs` it is.
         axis: The classes' axis in the file, or None for a file a class.
         properties: nnU-Net's, where there are.
@@ -130,7 +130,8 @@ def read_map(files: Files, form: Form, shape: Sequence[int] | None = None) -> Ma
     found: Counter[str] = Counter()
     probs = _probabilities(path, raw, form, found)
     place = [k for k, _ in named] if len(stored) > 1 else list(range(form.channels - len(raw), form.channels))
-    return Map(probs, affine, stored, place, axis, properties, found)
+    emptied = [(file, like.emptied()) for file, like in stored]
+    return Map(probs, affine, emptied, place, axis, properties, found)
 
 
 def write_map(map_: Map, probs: np.ndarray, form: Form, folder: Path, root: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """One array in one file, read as it lies and written back as it came: NIfTI, NumPy, PNG, TIFF."""
 
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class Stored:
     key: str = ""
     others: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def emptied(self) -> "Stored":
+        """The same without the numbers: shape and type remain, which writing asks for."""
+        return replace(self, array=np.broadcast_to(np.zeros((), self.array.dtype), self.array.shape))
+
 
 def read_array(path: Path) -> Stored:
     """Read the array of a file.
@@ -58,6 +62,16 @@ def read_array(path: Path) -> Stored:
         return _read_numpy(path)
     array = _read_tiff(path) if ending in TIFF else readers.read_mask(path, "labels")
     return Stored(path, _grey(path, array), array.shape)
+
+
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays of an .npz, without reading them.
+
+    Raises:
+        DataError: If it is no .npz.
+    """
+    with decoding(path), np.load(path, allow_pickle=False) as file:
+        return list(file.files)
 
 
 def write_array(path: Path, array: np.ndarray, like: Stored) -> Path:

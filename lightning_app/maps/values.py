@@ -20,15 +20,15 @@ def to_unit(array: np.ndarray, path: Path) -> np.ndarray:
         DataError: For integers that are neither 8 nor 16 bits without sign.
     """
     if array.dtype == bool:
-        return array.astype(np.float32)
+        return array.astype(np.float32, order="C")
     if top := levels_of(array.dtype):
-        return array.astype(np.float32) / top
+        return np.divide(array, top, dtype=np.float32, order="C")
     if array.dtype.kind != "f":
         raise DataError(
             f"{path}: holds {array.dtype} up to {array.max(initial=0)}. Probabilities are floats, or 8 or 16 bits "
             "without sign; --format mask scores hard masks."
         )
-    return array.astype(np.float32) if array.dtype == np.float16 else array
+    return np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else None)
 
 
 def from_logits(values: np.ndarray, path: Path, separate: bool) -> np.ndarray:

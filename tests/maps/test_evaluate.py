@@ -116,11 +116,10 @@ def test_the_same_again_is_the_same_and_another_is_refused(cells, capsys):
 
 def test_a_killed_evaluation_goes_on_with_the_cases_that_are_left(tmp_path, monkeypatch):
     made = images(tmp_path, names=("a", "b", "c", "d"))
-    read, seen = Folder.read, []
+    read = Folder.read
 
     def dies_at_the_third(self, case):
-        seen.append(case.name)
-        if seen.count("c") == 2 and case.name == "c":  # the first three are read once more, to know their form
+        if case.name == "c":
             raise KeyboardInterrupt
         return read(self, case)
 

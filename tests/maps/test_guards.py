@@ -9,6 +9,7 @@ import pytest
 from datamodules import DataError
 from lightning_app.errors import UserError
 from lightning_app.maps.folder import describe, findings
+from lightning_app.maps.storage import read_array
 from tests.maps.fakes import AFFINE, images, make_probs, nnunet, opened, read_all, save_nifti, save_png
 
 CELLS = ("--classes", "background,cell")
@@ -69,7 +70,7 @@ def test_voxels_without_any_mass_become_background_and_are_counted(tmp_path):
 def test_mass_at_the_ends_is_said_with_the_bits(tmp_path):
     images(tmp_path)
     case = read_all(opened(tmp_path / "probs", tmp_path / "labels", *CELLS))["a"]
-    stored = case.map.stored[0][1].array
+    stored = read_array(tmp_path / "probs" / "a.png").array
     found = case.map.found
     assert (found["zeros"], found["ones"], found["values"]) == ((stored == 0).sum(), (stored == 255).sum(), stored.size)
     assert findings(found, 3)[0].startswith("stored in 8 bits; ")
@@ -144,7 +145,7 @@ def test_an_image_of_another_size_is_refused(tmp_path):
     images(tmp_path)
     save_png(tmp_path / "labels" / "b.png", np.zeros((20, 17), np.uint8))
     with pytest.raises(DataError, match=r"b\.png: has shape \(21, 17\) and not \(20, 17\)"):
-        opened(tmp_path / "probs", tmp_path / "labels", *CELLS)
+        read_all(opened(tmp_path / "probs", tmp_path / "labels", *CELLS))
 
 
 def test_labels_outside_the_classes_are_refused(tmp_path):
