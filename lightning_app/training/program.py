@@ -12,8 +12,8 @@ from typing import IO, Any
 import torch
 import yaml
 from jsonargparse.typing import register_type
-from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
@@ -37,6 +37,7 @@ from lightning_app.training.record import RunRecord
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.split import follow
 from lightning_app.training.summary import print_predictions, print_summary
+from lightning_app.training.terminal import Opening, describe_loss, progress_bar
 from lightning_app.training.tracking import RunLogger, configure_mlflow, end_wandb, recipe_of, run_labels
 
 STOPPED = 130  # the exit code after Ctrl-C
@@ -132,12 +133,13 @@ class TrainingCLI(LightningCLI):
         surface, workers = self._option("surface"), self._option("score_workers")
         evaluation = CaseEvaluation(run, surface=bool(surface), workers=workers or 0)
         self.record = RunRecord(run, seed, self.hyperparameters(), self.subcommand or "fit")
-        ours = [
+        ours: list[Callback] = [
             self.record,
             evaluation,
             StageFigures(run, evaluation, to_loggers=self._option("log_media") != "never"),
             TrainingFigures(run, log_media=self._option("log_media")),
             RunProgress(),
+            Opening(run, describe_loss(self.kept_config["model"]["loss"])),
             CalibrationComparison(run),
             PredictionWriter(
                 run,
@@ -149,7 +151,11 @@ class TrainingCLI(LightningCLI):
                 dirpath=run.checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
             ),
         ]
-        config["callbacks"] = [*(config.get("callbacks") or []), *ours]
+        theirs = config.get("callbacks") or []
+        theirs = theirs if isinstance(theirs, list) else [theirs]
+        if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in theirs):
+            ours.append(progress_bar())
+        config["callbacks"] = [*theirs, *ours]
         plugins = config.get("plugins") or []
         config["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
         trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)
@@ -374,15 +380,21 @@ def run_training(args: list[str], run: bool = True) -> TrainingCLI:
     return cli
 
 
-class _NoAdvertisement(logging.Filter):
+NOISE = ("💡", "GPU available", "TPU available", "Seed set to", "Restoring states", "Loaded model weights", "`Trainer.")
+
+
+class _NoNoise(logging.Filter):
+    """Drops what the five first lines and the table say, and advertisements."""
+
     def filter(self, record: logging.LogRecord) -> bool:
-        return "💡" not in record.getMessage()
+        return not record.getMessage().startswith(NOISE)
 
 
 def _quieten() -> None:
     """Keep the log to what concerns the run."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
-        logging.getLogger(name).addFilter(_NoAdvertisement())
+    for room in ("lightning.pytorch", "lightning.fabric"):
+        for name in (room, f"{room}.utilities.rank_zero", f"{room}.utilities.seed"):
+            logging.getLogger(name).addFilter(_NoNoise())
     # Lightning 2.6.6 with torch 2.15: its own use of a name that torch renamed.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
     # A process without a case is what the samplers give where there are more processes than cases.

@@ -114,8 +114,8 @@ class RunFolder:
         return cls(found.parent.parent) if found else None
 
     def is_empty(self) -> bool:
-        """Whether nothing was written into the folder."""
-        return {path.name for path in self.path.iterdir()} <= {CLAIM}
+        """Whether nothing was written into the folder but which program began."""
+        return {path.name for path in self.path.iterdir()} <= {CLAIM, "state.json"}
 
     def remove_leftovers(self) -> None:
         """Remove what killed programs staged and never finished."""

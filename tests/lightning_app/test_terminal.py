@@ -1,0 +1,109 @@
+"""What the terminal shows of a training."""
+
+import contextlib
+import io
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+import datamodules
+from lightning_app.cli import main
+from lightning_app.files import read_csv
+from lightning_app.training.terminal import LogLines, RunBar, describe_data, describe_loss, progress_bar
+from tests.lightning_app.small import SMALL
+
+BAR = [*(option for option in SMALL if "progress_bar" not in option), "--trainer.logger=false"]
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    """What a training of two epochs writes where standard output is a file; its folder's name has a space."""
+    runs, out = tmp_path_factory.mktemp("my runs"), io.StringIO()
+    with contextlib.redirect_stdout(out):
+        cli = main(["fit", *BAR, "--trainer.max_epochs=2", f"--runs_dir={runs}", "--run_name=one"])
+    return cli, out.getvalue()
+
+
+def test_five_lines_say_what_is_trained(logged):
+    cli, text = logged
+    lines = text.splitlines()[:5]
+    assert [line[:11].strip() for line in lines] == ["Data", "Network", "Loss", "Device", "Run folder"]
+    assert "4 training, 3 validation, 2 test cases; 32 x 32" in lines[0]
+    assert f"UNet, {sum(weight.numel() for weight in cli.model.net.parameters()):,} parameters" in lines[1]
+    assert "DicePlusPlusLoss(gamma=2.0)" in lines[2]
+    assert "CPU, precision 32-true" in lines[3] or torch.cuda.is_available()
+    assert str(cli.run_folder) in lines[4]
+
+
+def test_a_log_has_lines_and_no_bar(logged):
+    cli, text = logged
+    assert "\r" not in text
+    assert "it/s" not in text
+    (line,) = re.findall(r"^epoch.*$", text, re.MULTILINE)
+    assert line.startswith("epoch 2 of 2, step 4, train/loss ")
+    shown = float(re.search(r"val/dice (\S+?),", line)[1])
+    assert shown == pytest.approx(float(kept_dice(cli)), abs=6e-4)
+
+
+def kept_dice(cli) -> str:
+    """The last validation's Dice in the curves."""
+    return [row["val/dice"] for row in read_csv(cli.run_folder.curves) if row["val/dice"]][-1]
+
+
+def test_shares_of_classes_are_those_of_the_masks():
+    data = datamodules.Phantom(spatial_dims=3, num_classes=3, size=16, num_cases=(3, 1, 1), seed=4)
+    data.setup("fit")
+    masks = [sample["mask"].numpy() for sample in data.dataset("train")]
+    text = describe_data(data)
+    assert "3 training, 1 validation, 1 test cases; 16 x 16 x 16; background" in text
+    for number, name in enumerate(data.class_names):
+        share = float(re.search(rf"{name} (\d+)%", text)[1])
+        assert share == pytest.approx(100 * np.mean([mask == number for mask in masks]), abs=0.51)
+
+
+def test_a_foreign_data_module_is_named():
+    assert describe_data(SimpleNamespace(subsets=None)) == "SimpleNamespace"
+
+
+def test_a_loss_is_told_by_what_was_changed():
+    part = {"class_path": "losses.DicePlusPlusLoss", "init_args": {"gamma": 2.0, "pool": "batch", "absent": "count"}}
+    assert describe_loss(part) == "DicePlusPlusLoss(gamma=2.0, pool=batch)"
+    outer = {"class_path": "losses.DeepSupervisionLoss", "init_args": {"loss": part}}
+    assert describe_loss(outer) == "DeepSupervisionLoss(loss=DicePlusPlusLoss(gamma=2.0, pool=batch))"
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(True, RunBar), (False, LogLines)])
+def test_a_bar_is_for_terminals(monkeypatch, terminal, kind):
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: terminal))
+    assert type(progress_bar()) is kind
+
+
+def test_the_bar_keeps_the_validations_numbers_and_leaves_out_the_runs():
+    bar = RunBar()
+    bar.disable()
+    bar.val_progress_bar = bar.train_progress_bar = Tqdm(disable=True)
+    trainer = SimpleNamespace(
+        state=SimpleNamespace(fn="fit"), sanity_checking=False, loggers=[SimpleNamespace(version=7)],
+        callback_metrics={"val/dice": torch.tensor(0.75), "val/nll": torch.tensor(1.0)},
+        progress_bar_metrics={"train/loss": 0.5},
+    )  # fmt: skip
+    bar.on_validation_end(trainer, None)
+    assert bar.get_metrics(trainer, None) == {"train/loss": 0.5, "val/dice": 0.75}
+
+
+def test_a_minute_passes_between_two_lines(capsys):
+    lines = LogLines(every=60)
+    trainer = SimpleNamespace(
+        current_epoch=0, max_epochs=-1, global_step=5, progress_bar_metrics={"train/loss": torch.tensor(0.5)}
+    )
+    for seconds in (10, 40, 11, 40):  # a line after 61, and not again after 40 more
+        lines.last -= seconds
+        lines.on_train_batch_end(trainer, None, None, None, 0)
+    lines.disable()
+    lines.last -= 61
+    lines.on_train_batch_end(trainer, None, None, None, 0)
+    assert capsys.readouterr().out == "epoch 1, step 5, train/loss 0.500\n"
