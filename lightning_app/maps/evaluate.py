@@ -19,12 +19,12 @@ from lightning.pytorch.loggers import Logger
 import metrics
 from lightning_app.errors import UserError
 from lightning_app.files import read_yaml, write_csv, write_text
-from lightning_app.lock import claim
 from lightning_app.maps.folder import Folder, add_options, describe, findings, flag, open_folder
 from lightning_app.maps.pairing import root_of
 from lightning_app.maps.pictures import draw_cases
 from lightning_app.maps.problems import names_of
 from lightning_app.maps.scoring import Measure, score
+from lightning_app.system.lock import claim
 from lightning_app.training.evaluation import write_stage
 from lightning_app.training.figures import draw_diagrams
 from lightning_app.training.record import commit, versions
