@@ -9,6 +9,14 @@ from lightning_app.training.processes import tell
 from lightning_app.training.run_folder import RunFolder
 
 KEYWORDS = ("best", "last")
+SHORT = {
+    "--lr": "--optimizer.lr",
+    "--max_epochs": "--trainer.max_epochs",
+    "--batch_size": "--data.batch_size",
+    "--devices": "--trainer.devices",
+    "--precision": "--trainer.precision",
+    "--seed": "--seed_everything",
+}
 
 
 def expand(args: list[str]) -> list[str]:
@@ -21,7 +29,7 @@ def expand(args: list[str]) -> list[str]:
         FileNotFoundError: If a run folder or checkpoint is not there.
         UserError: If `--resume` meets arguments that it does not go with.
     """
-    verb, rest = args[0], _found_configs(args[1:])
+    verb, rest = args[0], _found_configs([_long(arg) for arg in args[1:]])
     _check_documents(rest)
     runs_dir = _value(rest, "--runs_dir") or "runs"
     configs = [CONFIGS / "default.yaml"]
@@ -45,6 +53,12 @@ def expand(args: list[str]) -> list[str]:
     elif not _names_config(rest) and _value(rest, "--data") is None:
         configs.append(CONFIGS / "phantom.yaml")
     return [verb, *(f"--config={config}" for config in configs), *rest]
+
+
+def _long(arg: str) -> str:
+    """An option by its full name where it was given by a short one."""
+    name, equals, value = arg.partition("=")
+    return f"{SHORT.get(name, name)}{equals}{value}"
 
 
 def resolve_checkpoint(given: str, runs_dir: str, verb: str) -> Path:

@@ -19,6 +19,7 @@ TRAINING_VERBS = {
     "export": "write a checkpoint's network as ONNX, checked against the network",
 }
 STOPPED = 130
+HELPS = ("short", "losses", "networks")
 OTHER_VERBS = {
     "evaluate": ("lightning_app.maps.evaluate", "score a folder of probability maps made by any program"),
     "apply": ("lightning_app.maps.apply", "write maps calibrated by what calibrate --probs kept"),
@@ -84,7 +85,7 @@ def overview() -> str:
         *(f"  {verb:<11} {text}" for verb, text in verbs.items()),
         "",
         "  python -m lightning_app fit                  train on synthetic images, no data needed",
-        "  python -m lightning_app fit --help           every option of a verb",
+        "  python -m lightning_app fit --help           what most people set; also --help all, losses, networks",
         "  python -m lightning_app fit --model.loss.help losses.DicePlusPlusLoss",
         "                                               the options of one loss; also --model.net.help, --data.help",
         "  --debug                                      show the traceback of an error",
@@ -105,12 +106,30 @@ def _dispatch(args: list[str], run: bool) -> "TrainingCLI | None":
         return None
     if verb not in TRAINING_VERBS:
         raise UserError(f"unknown verb {verb!r}; choose from {', '.join([*TRAINING_VERBS, *OTHER_VERBS])}")
+    if (asked := _help_asked(args[1:])) in HELPS:
+        sys.stdout.write(_help(verb, asked))
+        return None
     _offline_unless_chosen()
     from lightning_app.system.memory import keep_freed_memory
     from lightning_app.training.program import run_training
 
     keep_freed_memory()
     return run_training(args, run)
+
+
+def _help_asked(args: list[str]) -> str:
+    """What of the help is asked for: `short`, `losses`, `networks`, `all`; nothing where none is."""
+    places = [place for place, arg in enumerate(args) if arg in {"-h", "--help"}]
+    if not places:
+        return ""
+    following = args[places[0] + 1 :]
+    return following[0] if following and following[0] in {*HELPS, "all"} else "short"
+
+
+def _help(verb: str, asked: str) -> str:
+    from lightning_app.helping import room_help, short_help
+
+    return short_help(verb, TRAINING_VERBS[verb]) if asked == "short" else room_help(asked)
 
 
 def _offline_unless_chosen() -> None:

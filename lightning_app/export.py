@@ -26,7 +26,37 @@ from models import (
 
 
 class ProgramTrainer(CalibratingTrainer):
-    """Lightning's Trainer with the verbs `calibrate` and `export`."""
+    """Lightning's Trainer with the verbs `calibrate` and `export`.
+
+    Its limits are whole numbers first: on the command line 1 is one batch, 1.0 are all.
+
+    Args:
+        limit_train_batches: Training batches an epoch, or their share.
+        limit_val_batches: Batches of a validation, or their share.
+        limit_test_batches: Batches of a test, or their share.
+        limit_predict_batches: Batches of a prediction, or their share.
+        val_check_interval: Training batches between two validations, or the share of an epoch.
+        **options: As for Lightning's Trainer.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit_train_batches: int | float | None = None,
+        limit_val_batches: int | float | None = None,
+        limit_test_batches: int | float | None = None,
+        limit_predict_batches: int | float | None = None,
+        val_check_interval: int | float | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            limit_train_batches=limit_train_batches,
+            limit_val_batches=limit_val_batches,
+            limit_test_batches=limit_test_batches,
+            limit_predict_batches=limit_predict_batches,
+            val_check_interval=val_check_interval,
+            **options,
+        )
 
     def export(
         self,

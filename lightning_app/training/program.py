@@ -1,7 +1,9 @@
 """The training program: LightningCLI with a run folder, W&B settings and our callbacks."""
 
+import difflib
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -11,17 +13,19 @@ from typing import IO, Any
 
 import torch
 import yaml
+from jsonargparse import ArgumentError
 from jsonargparse.typing import register_type
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
-from lightning_app.arguments import expand
+from lightning_app.arguments import SHORT, expand
 from lightning_app.calibration.calibrate import CalibrationComparison
 from lightning_app.errors import UserError, is_users
 from lightning_app.export import ProgramTrainer
 from lightning_app.files import write_text
+from lightning_app.helping import plain_output
 from lightning_app.system.lock import claim
 from lightning_app.training.checkpoint_files import WholeCheckpoints, read_checkpoint
 from lightning_app.training.curves import CurvesLogger
@@ -40,6 +44,7 @@ from lightning_app.training.summary import print_predictions, print_summary
 from lightning_app.training.terminal import Opening, describe_loss, progress_bar
 from lightning_app.training.tracking import RunLogger, configure_mlflow, end_wandb, recipe_of, run_labels
 
+UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (--[^\s=]+)")
 STOPPED = 130  # the exit code after Ctrl-C
 NOT_KEPT = (
     "config",
@@ -98,7 +103,25 @@ class TrainingCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the expanded arguments; the process's own stay as they are, for the processes that DDP starts."""
-        self.config = parser.parse_args(args)
+        with plain_output(args):
+            try:
+                self.config = parser.parse_args(args)
+            except ArgumentError as error:
+                if found := UNKNOWN.search(str(error)):
+                    raise UserError(self._unknown_option(found[1])) from error
+                raise
+
+    def _unknown_option(self, name: str) -> str:
+        """What to say of an option that there is not."""
+        parsers = self._subcommand_parsers.values() if self._subcommand_parsers else [self.parser]
+        known = sorted({option for parser in parsers for option in parser._option_string_actions})
+        near = difflib.get_close_matches(name, [*known, *SHORT], n=3, cutoff=0.75)
+        meant = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else "fit --help lists what most people set, --help all the rest"
+        )
+        return f"there is no option {name}; {meant}"
 
     def _parse_ckpt_path(self) -> None:
         """Take no settings from a checkpoint, as Lightning does: those of a run are in its `config.yaml`."""
@@ -362,7 +385,7 @@ def run_training(args: list[str], run: bool = True) -> TrainingCLI:
     """
     _quieten()
     arguments = expand(args)
-    parser_kwargs: dict[str, Any] = {"exit_on_error": False, "prog": "python -m lightning_app"}
+    parser_kwargs: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "prog": "python -m lightning_app"}
     if run:
         parser_kwargs |= {verb: {"exit_on_error": False} for verb in TrainingCLI.subcommands()}
     cli = TrainingCLI(
@@ -403,5 +426,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=r"The ``compute`` method of metric", category=UserWarning)
     # Every run that is gone on with has one.
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty", category=UserWarning)
+    # A training without validation has no best checkpoint; a name that nothing logs was refused before.
+    warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.*could not find", category=UserWarning)
     # The loaders have the number of workers that the data module's author chose or the user asked for.
     warnings.filterwarnings("ignore", message=r".*does not have many workers", category=UserWarning)
