@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import metrics
+from datamodules import DataError
 from lightning_app.errors import UserError
 from lightning_app.maps.folder import Folder
 from lightning_app.maps.pairing import Pair
@@ -62,9 +63,21 @@ def _in_order(pool: ProcessPoolExecutor, work: Any, cases: Sequence[Any], jobs: 
     for case in cases:
         waiting.append(pool.submit(work, case))
         if len(waiting) >= 2 * jobs:
-            yield waiting.pop(0).result()
+            yield _result(waiting.pop(0))
     for future in waiting:
-        yield future.result()
+        yield _result(future)
+
+
+def _result(future: Future[Scored]) -> Scored:
+    """What a process found.
+
+    Raises:
+        UserError: For a file that is not what it should be; the process's own traceback is lost on the way.
+    """
+    try:
+        return future.result()
+    except DataError as error:
+        raise UserError(str(error)) from error
 
 
 def _progress(scored: Iterator[Scored], total: int) -> Iterator[Scored]:

@@ -143,11 +143,18 @@ def test_a_killed_evaluation_goes_on_with_the_cases_that_are_left(tmp_path, monk
 
 
 @pytest.mark.slow  # two processes import torch
-def test_processes_give_the_same_to_the_bit(cells):
+def test_processes_give_the_same_to_the_bit_and_their_errors_in_a_line(cells, capsys):
     root, _, run_ = cells
     other = run(root, *CELLS, "--jobs", 2, name="processes")
     for file in ("per_case.csv", "summary.csv"):
         assert (other.folder.stage("test") / file).read_text() == (run_.folder.stage("test") / file).read_text()
+    (root / "broken").mkdir()
+    for path in (root / "probs").iterdir():
+        (root / "broken" / path.name).write_bytes(path.read_bytes() if path.stem != "c" else b"no picture")
+    with pytest.raises(SystemExit) as stop:
+        run(root, *CELLS, "--jobs", 2, "--format", "png", probs="broken", name="broken")
+    assert stop.value.code == 2
+    assert "c.png" in capsys.readouterr().err
 
 
 def test_a_case_that_changed_is_scored_anew(tmp_path):
