@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_app.errors import UserError
 from metrics import catalogue
 
 BEST = "best"
@@ -54,21 +55,21 @@ class BestCheckpoint(ModelCheckpoint):
         """Refuse a monitor that nothing logs, and a direction that is unknown or wrong, before training begins.
 
         Raises:
-            ValueError: If there is one.
+            UserError: If there is one.
         """
         if stage == "fit" and self.monitor is not None:
-            _check(self.monitor, self.asked_mode)
+            check_monitor("--checkpoint", self.monitor, self.asked_mode)
         super().setup(trainer, pl_module, stage)
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a monitor that this data and network do not give, such as a class that is not there.
 
         Raises:
-            ValueError: If it was not logged.
+            UserError: If it was not logged.
         """
         there = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
         if self.monitor is not None and self.monitor.startswith("val/") and self.monitor not in there:
-            raise ValueError(_unknown(self.monitor, there))
+            raise UserError(_unknown("--checkpoint", self.monitor, there))
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
@@ -83,20 +84,28 @@ def _mode_of(monitor: str | None) -> str:
     return {"higher": "max", "lower": "min"}.get(row.better, "") if row else ""
 
 
-def _check(monitor: str, mode: str) -> None:
+def check_monitor(owner: str, monitor: str, mode: str) -> None:
+    """Refuse a watched number that nothing logs, and a direction that is unknown or wrong.
+
+    Args:
+        owner: What watches it, as `--checkpoint`.
+        monitor: Name of the number.
+        mode: `min`, `max`, or `auto` for the catalogue's.
+
+    Raises:
+        UserError: If there is one.
+    """
     known = _mode_of(monitor)
     logged = monitor in LOSSES or monitor.startswith("train/loss_")
     if not logged and (not monitor.startswith("val/") or catalogue.find(monitor) is None):
-        raise ValueError(_unknown(monitor, [f"val/{key}" for key in catalogue.directed()]))
+        raise UserError(_unknown(owner, monitor, [f"val/{key}" for key in catalogue.directed()]))
     if not known and mode == "auto":
-        raise ValueError(f"--checkpoint.monitor {monitor}: say which side is better, --checkpoint.mode min or max")
+        raise UserError(f"{owner}.monitor {monitor}: say which side is better, {owner}.mode min or max")
     if known and mode not in ("auto", known):
-        raise ValueError(
-            f"--checkpoint.mode {mode} would keep the worst {monitor}: leave it out, the catalogue says {known}"
-        )
+        raise UserError(f"{owner}.mode {mode} would take the worst {monitor} for the best: the better side is {known}")
 
 
-def _unknown(monitor: str, there: list[str]) -> str:
+def _unknown(owner: str, monitor: str, there: list[str]) -> str:
     near = difflib.get_close_matches(monitor, there, 2)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"--checkpoint.monitor {monitor}: no such number is logged; {meant}there are {', '.join([*there, *LOSSES])}"
+    return f"{owner}.monitor {monitor}: no such number is logged; {meant}there are {', '.join([*there, *LOSSES])}"

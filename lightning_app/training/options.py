@@ -10,6 +10,7 @@ from lightning_app.errors import UserError
 from lightning_app.training.checkpoint import BestCheckpoint
 from lightning_app.training.figures import LogMedia
 from lightning_app.training.run_folder import RunFolder
+from lightning_app.training.steps import Interval
 
 
 def add_options(parser: LightningArgumentParser, channels: Callable[[int], int]) -> None:
@@ -31,6 +32,12 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
         type=str | None,
         default=None,
         help="Checkpoint or run folder whose weights alone a new training starts from (fit only).",
+    )
+    parser.add_argument(
+        "--lr_interval",
+        type=Interval,
+        default="auto",
+        help="Whether the schedule counts epochs or steps; auto: steps for OneCycleLR and CyclicLR.",
     )
     parser.add_argument("--test_after", type=bool, default=False, help="After fit, evaluate the test cases too.")
     parser.add_argument(

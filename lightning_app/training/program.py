@@ -1,13 +1,11 @@
 """The training program: LightningCLI with a run folder, W&B settings and our callbacks."""
 
 import difflib
-import logging
 import os
 import re
 import shlex
 import shutil
 import sys
-import warnings
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,10 +13,12 @@ import torch
 import yaml
 from jsonargparse import ArgumentError
 from jsonargparse.typing import register_type
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_app.arguments import SHORT, expand
 from lightning_app.calibration.calibrate import CalibrationComparison
@@ -37,9 +37,11 @@ from lightning_app.training.options import add_options, check_options
 from lightning_app.training.predictions import PredictionWriter
 from lightning_app.training.processes import is_first_process, tell
 from lightning_app.training.progress import RunProgress
+from lightning_app.training.quiet import quieten
 from lightning_app.training.record import RunRecord
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.split import follow
+from lightning_app.training.steps import check_stopping, scheduled
 from lightning_app.training.summary import print_predictions, print_summary
 from lightning_app.training.terminal import Opening, describe_loss, progress_bar
 from lightning_app.training.tracking import RunLogger, configure_mlflow, end_wandb, recipe_of, run_labels
@@ -207,6 +209,12 @@ class TrainingCLI(LightningCLI):
                 self.run_folder.path / "command.txt", shlex.join(["python", "-m", "lightning_app", *sys.argv[1:]])
             )
 
+    def configure_optimizers(  # type: ignore[override]  # Lightning binds it to this object, with the options in reach
+        self, lightning_module: LightningModule, optimizer: Optimizer, lr_scheduler: LRScheduler | None = None
+    ) -> Any:
+        """The optimizer and its schedule, by step or epoch."""
+        return scheduled(optimizer, lr_scheduler, self._option("lr_interval"), lightning_module.trainer)
+
     def before_fit(self) -> None:
         """Find and split the cases before a logger tells a server of the run; go on from the run's own split."""
         epochs = self._epochs_done()
@@ -216,6 +224,7 @@ class TrainingCLI(LightningCLI):
                 f"--ckpt_path {self._option('ckpt_path')} has {epochs} epochs behind it, and --trainer.max_epochs "
                 f"{most} counts them: give more, or --start_from to take its weights alone"
             )
+        check_stopping(self.trainer)
         self._start_from()
         if is_first_process():
             self.datamodule.prepare_data()
@@ -383,7 +392,7 @@ def run_training(args: list[str], run: bool = True) -> TrainingCLI:
         args: Verb and options.
         run: Otherwise only build the objects, of the verb's configuration but without running it.
     """
-    _quieten()
+    quieten()
     arguments = expand(args)
     parser_kwargs: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "prog": "python -m lightning_app"}
     if run:
@@ -401,32 +410,3 @@ def run_training(args: list[str], run: bool = True) -> TrainingCLI:
     )
     end_wandb(0)
     return cli
-
-
-NOISE = ("💡", "GPU available", "TPU available", "Seed set to", "Restoring states", "Loaded model weights", "`Trainer.")
-
-
-class _NoNoise(logging.Filter):
-    """Drops what the five first lines and the table say, and advertisements."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(NOISE)
-
-
-def _quieten() -> None:
-    """Keep the log to what concerns the run."""
-    for room in ("lightning.pytorch", "lightning.fabric"):
-        for name in (room, f"{room}.utilities.rank_zero", f"{room}.utilities.seed"):
-            logging.getLogger(name).addFilter(_NoNoise())
-    # Lightning 2.6.6 with torch 2.15: its own use of a name that torch renamed.
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
-    # A process without a case is what the samplers give where there are more processes than cases.
-    warnings.filterwarnings("ignore", message=r"Total length of .* across ranks is zero", category=UserWarning)
-    # A process without a case has nothing of its own to add to the sums of all.
-    warnings.filterwarnings("ignore", message=r"The ``compute`` method of metric", category=UserWarning)
-    # Every run that is gone on with has one.
-    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty", category=UserWarning)
-    # A training without validation has no best checkpoint; a name that nothing logs was refused before.
-    warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.*could not find", category=UserWarning)
-    # The loaders have the number of workers that the data module's author chose or the user asked for.
-    warnings.filterwarnings("ignore", message=r".*does not have many workers", category=UserWarning)

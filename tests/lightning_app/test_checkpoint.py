@@ -79,7 +79,7 @@ def test_best_is_there_under_another_name_too_and_a_resumed_run_knows_it(tmp_pat
         ("val/dise", "auto", "did you mean val/dice"),
         ("dice", "max", "no such number is logged"),
         ("val/brier_true", "min", "there are val/dice, "),
-        ("val/ece", "max", "would keep the worst val/ece: leave it out"),
+        ("val/ece", "max", "would take the worst val/ece for the best"),
         ("val/loss", "auto", "--checkpoint.mode min or max"),
         ("val/nll_lowest", "auto", "--checkpoint.mode min or max"),
     ],
