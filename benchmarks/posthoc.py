@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 import metrics
-from lightning_app.calibration.calibrate import CLASSES, CalibratingTrainer, Collector, build, calibrator_arguments
+from lightning_app.calibrate import CalibratingTrainer, Collector, calibrator_arguments
+from lightning_app.calibration.registry import CLASSES, build
 from lightning_app.training.program import run_training
 from models import Calibrator
 

@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
-from lightning_app.calibration.calibrate import CalibratingTrainer, restore
+from lightning_app.calibrate import CalibratingTrainer
+from lightning_app.calibration.registry import restore
 from lightning_app.files import write_text
 from lightning_app.training.checkpoint_files import read_checkpoint
 from models import (

@@ -1,1 +1,1 @@
-"""Calibration after training: the verb `calibrate` and what applies its result."""
+"""What `calibrate` keeps in a checkpoint and what applies it: calibrators by name, cuts. Knows nothing of training."""

@@ -10,7 +10,7 @@ import yaml
 
 import metrics
 import models
-from lightning_app.calibration.calibrate import CLASSES, build
+from lightning_app.calibration.registry import CLASSES, build
 from lightning_app.errors import UserError
 from lightning_app.maps.fitted import FittedCalibrator, digest
 from lightning_app.maps.folder import Case, Folder, add_options, describe, open_folder

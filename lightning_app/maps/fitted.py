@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lightning_app.calibration.calibrate import build
+from lightning_app.calibration.registry import build
 from lightning_app.errors import UserError
 from lightning_app.files import write_atomic
 from lightning_app.maps.reading import Form

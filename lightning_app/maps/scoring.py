@@ -15,6 +15,7 @@ import torch
 
 import metrics
 from datamodules import DataError
+from lightning_app.calibration.cuts import threshold_labels
 from lightning_app.errors import UserError
 from lightning_app.maps.folder import Folder
 from lightning_app.maps.pairing import Pair
@@ -113,8 +114,6 @@ def _sums(
     found = scorer.score(problem.probs, problem.target, spacing)
     if not cuts:
         return found
-    from lightning_app.calibration.calibrate import threshold_labels  # Lightning, seconds in each process
-
     labels = threshold_labels(problem.probs, [0.5, *cuts])
     mask = torch.stack([labels == k for k in range(classes)]).float()
     of_mask = metrics.Scorer(classes, names, surface=surface, validate=False).score(mask, problem.target, spacing)

@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 
 import losses
 import metrics
-from lightning_app.calibration import calibrate
+from lightning_app.calibration import registry
 from lightning_app.errors import UserError
 from lightning_app.training.checkpoint_files import check_finite
 from lightning_app.training.labels import hard_labels
@@ -251,7 +251,7 @@ class SegmentationModule(LightningModule):
             self._restore_calibrator(checkpoint)
 
     def _restore_calibrator(self, checkpoint: dict[str, Any]) -> None:
-        found = calibrate.restore(checkpoint)
+        found = registry.restore(checkpoint)
         if found is not None:
             calibrator, record = found
             self.calibrator = calibrator.to(self.device)

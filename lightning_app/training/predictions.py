@@ -23,7 +23,7 @@ from datamodules import (
     write_segmentation,
 )
 from datamodules.case import Case
-from lightning_app.calibration.calibrate import threshold_labels
+from lightning_app.calibration.cuts import threshold_labels
 from lightning_app.errors import UserError
 from lightning_app.files import PART, append_csv, read_csv, write_csv, write_text
 from lightning_app.system.lock import claim

@@ -21,13 +21,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_app.arguments import SHORT, expand
-from lightning_app.calibration.calibrate import CalibrationComparison
 from lightning_app.errors import UserError, is_users
 from lightning_app.export import ProgramTrainer
 from lightning_app.files import write_text
 from lightning_app.helping import plain_output
 from lightning_app.system.lock import claim
 from lightning_app.training.checkpoint_files import WholeCheckpoints, read_checkpoint
+from lightning_app.training.comparison import CalibrationComparison
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.evaluation import CaseEvaluation
 from lightning_app.training.figures import StageFigures, TrainingFigures

@@ -10,15 +10,9 @@ from PIL import Image
 import losses
 import models
 from datamodules import Phantom
-from lightning_app.calibration.calibrate import (
-    CalibratingTrainer,
-    best_thresholds,
-    build,
-    calibrator_arguments,
-    restore,
-    threshold_labels,
-    validation_cases,
-)
+from lightning_app.calibrate import CalibratingTrainer, calibrator_arguments, validation_cases
+from lightning_app.calibration.cuts import best_thresholds, threshold_labels
+from lightning_app.calibration.registry import build, restore
 from lightning_app.cli import main
 from lightning_app.training.module import SegmentationModule
 from tests.lightning_app.small import SMALL

@@ -14,7 +14,7 @@ from PIL import Image
 import lightning_app.training.figures as figures
 from datamodules import DataError, ImageFolder
 from datamodules.download import unpack
-from lightning_app.calibration.calibrate import restore
+from lightning_app.calibration.registry import restore
 from lightning_app.cli import main
 from lightning_app.errors import UserError
 from lightning_app.report.command import main as report

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import models
-from lightning_app.calibration.calibrate import restore
+from lightning_app.calibration.registry import restore
 from lightning_app.cli import main
 from lightning_app.export import spatial_size
 

@@ -1,11 +1,10 @@
 """The verb `calibrate`: fit a post-hoc calibrator on the validation cases and keep it in the checkpoint."""
 
-import difflib
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,34 +12,15 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 
-import metrics
-import models
+from lightning_app.calibration.cuts import best_thresholds
+from lightning_app.calibration.registry import KEY, Method, build
 from lightning_app.errors import UserError
-from lightning_app.files import part_name, read_csv, write_csv
+from lightning_app.files import part_name, read_csv
 from lightning_app.training.checkpoint_files import read_checkpoint, save_checkpoint
 from lightning_app.training.labels import hard_labels
 from lightning_app.training.run_folder import RunFolder
 from models import Calibrator, Case, FitReport, LocalTemperatureScaling
 from models.network import center_crop
-
-Method = Literal[
-    "temperature", "ensemble_temperature", "image_temperature", "local_temperature", "vector", "dirichlet",
-    "isotonic", "histogram", "selective", "dicepp_inverse",
-]  # fmt: skip
-CLASSES: dict[str, str] = {
-    "temperature": "TemperatureScaling",
-    "ensemble_temperature": "EnsembleTemperatureScaling",
-    "image_temperature": "ImageTemperatureScaling",
-    "local_temperature": "LocalTemperatureScaling",
-    "vector": "VectorScaling",
-    "dirichlet": "DirichletCalibration",
-    "isotonic": "IsotonicCalibration",
-    "histogram": "HistogramCalibration",
-    "selective": "SelectiveScaling",
-    "dicepp_inverse": "DicePlusPlusInverse",
-}
-KEY = "calibrator"
-THRESHOLDS = 1000  # steps of the threshold curves
 
 
 class CalibratingTrainer(Trainer):
@@ -154,66 +134,6 @@ class Collector(LightningModule):
         return torch.from_numpy(np.load(self.folder / f"{number}.{part}.npy"))
 
 
-class CalibrationComparison(Callback):
-    """Scores the uncalibrated probabilities beside the calibrated ones in `test`.
-
-    Prints both and writes `calibration.csv`; does nothing for a checkpoint without a calibrator.
-
-    Args:
-        run: The run's folder.
-    """
-
-    def __init__(self, run: RunFolder) -> None:
-        self.run = run
-        self.before: Any = None
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
-        self.before = None
-        if getattr(pl_module, "calibrator", None) is not None:
-            names = tuple(pl_module.class_names)  # type: ignore[arg-type]
-            self.before = metrics.Scorer(len(names), names).to(pl_module.device)
-
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
-        """Score the case as the network alone has it."""
-        if self.before is not None:
-            self.before.update(outputs["uncalibrated"], batch["original_mask"], batch["geometry"][0].spacing)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print and write both."""
-        if self.before is None:
-            return
-        before = {name: float(value) for name, value in self.before.compute().items()}
-        after = {name: float(trainer.callback_metrics[f"test/{name}"]) for name in before}
-        if not trainer.is_global_zero:
-            return
-        rows = [{"metric": name, "before": before[name], "after": after[name]} for name in before]
-        write_csv(self.run.stage("test") / "calibration.csv", rows)
-        lines = ["", f"{'calibration: ' + str(pl_module.calibrator_method):<34}{'before':>10}{'after':>10}"]
-        main = [name for name in metrics.catalogue.main_keys() if name in before]
-        lines += [f"{name:<34}{before[name]:>10.4f}{after[name]:>10.4f}" for name in main]
-        sys.stdout.write("\n".join(lines) + "\n")
-
-
-def build(method: str, arguments: dict[str, Any]) -> Calibrator:
-    """A calibrator by the name of its method.
-
-    Raises:
-        ValueError: If the method is unknown or does not take an argument.
-    """
-    if method not in CLASSES:
-        near = difflib.get_close_matches(method, CLASSES, 1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"--method {method}: no such calibrator; {meant}method must be one of {', '.join(CLASSES)}")
-    try:
-        return getattr(models, CLASSES[method])(**arguments)
-    except TypeError as error:
-        raise ValueError(f"--method {method}: {error}") from error
-
-
 def calibrator_arguments(
     method: str, options: dict[str, Any], model: LightningModule, datamodule: LightningDataModule
 ) -> dict[str, Any]:
@@ -259,59 +179,6 @@ def validation_cases(datamodule: LightningDataModule, ckpt_path: str) -> frozens
                 "a calibrator is fitted on validation cases only; calibrate with the split of the training"
             )
     return frozenset(names)
-
-
-def restore(checkpoint: dict[str, Any]) -> tuple[Calibrator, dict[str, Any]] | None:
-    """The calibrator of a checkpoint and its record (method, cases, thresholds), or None where it has none."""
-    record = checkpoint.get(KEY)
-    if record is None:
-        return None
-    try:
-        calibrator = build(record["method"], record["arguments"])
-        calibrator.load_state_dict(record["state"])
-        complete = {"cases": list(record["cases"]), "thresholds": list(record["thresholds"])}
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"the checkpoint's calibrator cannot be read ({reason}): calibrate it again") from error
-    return calibrator.requires_grad_(False), record | complete
-
-
-def best_thresholds(calibrator: Calibrator, cases: Collector) -> list[float]:
-    """The cut of each foreground class that gives the best pooled Dice on the validation cases, to 1/1,000.
-
-    Args:
-        calibrator: Fitted.
-        cases: The cases it was fitted on.
-
-    Returns:
-        K numbers; that of the background is 1/2 and unused, as is that of a class that no case has.
-    """
-    classes = calibrator.num_classes
-    counts = torch.zeros(2, classes, THRESHOLDS, dtype=torch.int64)  # all voxels, voxels of the class
-    for case in cases:
-        probs, target = calibrator(case.probs, case.image)[0].flatten(1), case.target[0].flatten().long()
-        valid = target != models.calibrator.IGNORE
-        bins = (probs.double() * THRESHOLDS).long().clamp(0, THRESHOLDS - 1)
-        for k in range(classes):
-            counts[0, k] += torch.bincount(bins[k][valid], minlength=THRESHOLDS)
-            counts[1, k] += torch.bincount(bins[k][target == k], minlength=THRESHOLDS)
-    above = counts.flip(-1).cumsum(-1).flip(-1).double()  # voxels at or above each step
-    predicted, hits = above
-    dice = 2 * hits / (predicted + hits[:, :1]).clamp_min(1)
-    best = dice.argmax(1).double() / THRESHOLDS
-    known = hits[:, 0] > 0
-    known[0] = False
-    return torch.where(known, best, 0.5).tolist()
-
-
-def threshold_labels(probs: Tensor, thresholds: list[float]) -> Tensor:
-    """Labels `(*S)` of probabilities `(K, *S)` by a cut a foreground class: background where no class reaches its own.
-
-    Where several do, the one furthest above, as a multiple of its cut, wins.
-    """
-    cuts = torch.tensor(thresholds[1:], dtype=probs.dtype, device=probs.device).clamp_min(1e-6)
-    ratio, label = (probs[1:] / cuts.view(-1, *[1] * (probs.dim() - 1))).max(0)
-    return torch.where(ratio >= 1, label + 1, 0)
 
 
 def describe(

@@ -1,0 +1,57 @@
+"""Calibrators by the name of their method, and the record of one in a checkpoint."""
+
+import difflib
+from typing import Any, Literal
+
+import models
+from lightning_app.errors import UserError
+from models import Calibrator
+
+Method = Literal[
+    "temperature", "ensemble_temperature", "image_temperature", "local_temperature", "vector", "dirichlet",
+    "isotonic", "histogram", "selective", "dicepp_inverse",
+]  # fmt: skip
+CLASSES: dict[str, str] = {
+    "temperature": "TemperatureScaling",
+    "ensemble_temperature": "EnsembleTemperatureScaling",
+    "image_temperature": "ImageTemperatureScaling",
+    "local_temperature": "LocalTemperatureScaling",
+    "vector": "VectorScaling",
+    "dirichlet": "DirichletCalibration",
+    "isotonic": "IsotonicCalibration",
+    "histogram": "HistogramCalibration",
+    "selective": "SelectiveScaling",
+    "dicepp_inverse": "DicePlusPlusInverse",
+}
+KEY = "calibrator"
+
+
+def build(method: str, arguments: dict[str, Any]) -> Calibrator:
+    """A calibrator by the name of its method.
+
+    Raises:
+        ValueError: If the method is unknown or does not take an argument.
+    """
+    if method not in CLASSES:
+        near = difflib.get_close_matches(method, CLASSES, 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"--method {method}: no such calibrator; {meant}method must be one of {', '.join(CLASSES)}")
+    try:
+        return getattr(models, CLASSES[method])(**arguments)
+    except TypeError as error:
+        raise ValueError(f"--method {method}: {error}") from error
+
+
+def restore(checkpoint: dict[str, Any]) -> tuple[Calibrator, dict[str, Any]] | None:
+    """The calibrator of a checkpoint and its record (method, cases, thresholds), or None where it has none."""
+    record = checkpoint.get(KEY)
+    if record is None:
+        return None
+    try:
+        calibrator = build(record["method"], record["arguments"])
+        calibrator.load_state_dict(record["state"])
+        complete = {"cases": list(record["cases"]), "thresholds": list(record["thresholds"])}
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"the checkpoint's calibrator cannot be read ({reason}): calibrate it again") from error
+    return calibrator.requires_grad_(False), record | complete
