@@ -34,10 +34,10 @@ def expand(args: list[str]) -> list[str]:
     runs_dir = _value(rest, "--runs_dir") or "runs"
     configs = [CONFIGS / "default.yaml"]
     resume = _value(rest, "--resume")
-    option = "--start_from" if _value(rest, "--ckpt_path") is None else "--ckpt_path"
+    option = "--weights_from" if _value(rest, "--ckpt_path") is None else "--ckpt_path"
     checkpoint = _value(rest, option)
-    if option == "--start_from" and checkpoint is not None and (verb != "fit" or resume is not None):
-        raise UserError(f"--start_from {checkpoint} goes with fit, and without --resume and --ckpt_path")
+    if option == "--weights_from" and checkpoint is not None and (verb != "fit" or resume is not None):
+        raise UserError(f"--weights_from {checkpoint} goes with fit, and without --resume and --ckpt_path")
     if resume is not None:
         if verb != "fit" or checkpoint is not None:
             raise UserError(f"--resume {resume} goes with fit, and without --ckpt_path")

@@ -35,7 +35,7 @@ OF_FIT = (
     ("--seed 0", "seed of weights and steps; --data.seed of split and augmentation"),
     ("--trainer.check_val_every_n_epoch 1", "epochs between two validations"),
     ("--resume RUN", "go on with a run from its last epoch"),
-    ("--start_from RUN", "take the weights alone of another run"),
+    ("--weights_from RUN", "take the weights alone of another run"),
     ("--run_name NAME", "name of the run folder; time and a random part where left out"),
     ("--test_after false", "after training, evaluate the test cases too"),
 )

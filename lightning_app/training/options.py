@@ -28,7 +28,7 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
         "--resume", type=str | None, default=None, help="Run folder to go on with, from its last epoch (fit only)."
     )
     parser.add_argument(
-        "--start_from",
+        "--weights_from",
         type=str | None,
         default=None,
         help="Checkpoint or run folder whose weights alone a new training starts from (fit only).",

@@ -26,7 +26,8 @@ from lightning_app.export import ProgramTrainer
 from lightning_app.files import write_text
 from lightning_app.helping import plain_output
 from lightning_app.system.lock import claim
-from lightning_app.training.checkpoint_files import WholeCheckpoints, read_checkpoint
+from lightning_app.training.beginning import check_epochs, take_weights, tell_if_finished
+from lightning_app.training.checkpoint_files import WholeCheckpoints
 from lightning_app.training.comparison import CalibrationComparison
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.evaluation import CaseEvaluation
@@ -57,7 +58,7 @@ NOT_KEPT = (
     "dataloaders",
     "resume",
     "run_name",
-    "start_from",
+    "weights_from",
 )
 
 
@@ -217,15 +218,14 @@ class TrainingCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Find and split the cases before a logger tells a server of the run; go on from the run's own split."""
-        epochs = self._epochs_done()
         most = self.trainer.max_epochs
-        if epochs and most is not None and 0 <= most <= epochs:
-            raise UserError(
-                f"--ckpt_path {self._option('ckpt_path')} has {epochs} epochs behind it, and --trainer.max_epochs "
-                f"{most} counts them: give more, or --start_from to take its weights alone"
-            )
+        if self._option("ckpt_path") and not self._option("resume"):
+            check_epochs(Path(self._option("ckpt_path")), most)
         check_stopping(self.trainer)
-        self._start_from()
+        if source := self._option("weights_from"):
+            take_weights(self.model, Path(source))
+        if self._option("resume"):
+            tell_if_finished(self.run_folder, most)
         if is_first_process():
             self.datamodule.prepare_data()
         self._follow_split("val", "test")
@@ -300,7 +300,7 @@ class TrainingCLI(LightningCLI):
 
     def _follow_split(self, *parts: str) -> None:
         """Divide the data as the run did that the weights come from."""
-        source = self._option("resume") or self._option("ckpt_path") or self._option("start_from")
+        source = self._option("resume") or self._option("ckpt_path") or self._option("weights_from")
         if not source:
             return
         run = RunFolder(Path(source)) if self._option("resume") else RunFolder.of_checkpoint(source)
@@ -308,19 +308,6 @@ class TrainingCLI(LightningCLI):
             tell(f"{source} lies in no run folder: which cases its network was trained on is not known")
             return
         follow(self.datamodule, run, self.kept_config["data"].get("init_args") or {}, parts)
-
-    def _epochs_done(self) -> int:
-        """Epochs that the checkpoint has behind it which a new run goes on from."""
-        path = self._option("ckpt_path")
-        return int(read_checkpoint(Path(path)).get("epoch", -1)) + 1 if path and not self._option("resume") else 0
-
-    def _start_from(self) -> None:
-        """Take the weights alone of another run."""
-        path = self._option("start_from")
-        if path:
-            checkpoint = read_checkpoint(Path(path))
-            self.model.on_load_checkpoint(checkpoint)
-            self.model.load_state_dict(checkpoint["state_dict"], strict=False)
 
     def _claim(self) -> None:
         """Make the run folder, or claim it where this program writes checkpoints; clear what a kill left in it."""

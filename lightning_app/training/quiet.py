@@ -3,7 +3,16 @@
 import logging
 import warnings
 
-NOISE = ("💡", "GPU available", "TPU available", "Seed set to", "Restoring states", "Loaded model weights", "`Trainer.")
+NOISE = (
+    "💡",
+    "GPU available",
+    "TPU available",
+    "Seed set to",
+    "Restoring states",
+    "Restored all states",
+    "Loaded model weights",
+    "`Trainer.",
+)
 
 
 class _NoNoise(logging.Filter):

@@ -132,9 +132,9 @@ def test_a_configuration_that_blows_up_is_refused_at_once(tmp_path, given):
             expand(["fit", given.format(value)])
 
 
-def test_start_from_names_the_weights_alone(run):
-    args = expand(["fit", f"--start_from={run}"])
-    assert args[-1] == f"--start_from={run.checkpoint('last')}"
+def test_weights_from_names_the_weights_alone(run):
+    args = expand(["fit", f"--weights_from={run}"])
+    assert args[-1] == f"--weights_from={run.checkpoint('last')}"
     assert f"--config={run.config}" in args
-    with pytest.raises(UserError, match=r"--start_from .* goes with fit"):
-        expand(["test", f"--start_from={run}"])
+    with pytest.raises(UserError, match=r"--weights_from .* goes with fit"):
+        expand(["test", f"--weights_from={run}"])

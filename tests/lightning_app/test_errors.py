@@ -211,9 +211,9 @@ def test_a_checkpoint_with_all_its_epochs_behind_it(capsys, tmp_path):
     first = main(["fit", *SMALL, *QUIET, *places, "A"]).run_folder
     error = message(capsys, "fit", *SMALL, *QUIET, f"--ckpt_path={first}", *places, "B")
     assert "has 1 epochs behind it" in error
-    assert "--start_from" in error
+    assert "--weights_from" in error
     assert [path.name for path in tmp_path.iterdir()] == ["A"]
-    second = main(["fit", *SMALL, *QUIET, f"--start_from={first}", *places, "B", "--optimizer.lr=1e-12"])
+    second = main(["fit", *SMALL, *QUIET, f"--weights_from={first}", *places, "B", "--optimizer.lr=1e-12"])
     weights = [read_checkpoint(run.checkpoint("last"))["state_dict"] for run in (first, second.run_folder)]
     assert all(torch.allclose(weights[0][name], weights[1][name]) for name in weights[0] if name.startswith("net."))
     assert read_checkpoint(second.run_folder.checkpoint("last"))["epoch"] == 0

@@ -11,8 +11,13 @@ import torch
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 import datamodules
+import losses
+import models
 from lightning_app.cli import main
+from lightning_app.errors import UserError
 from lightning_app.files import read_csv
+from lightning_app.training.beginning import take_weights
+from lightning_app.training.module import SegmentationModule
 from lightning_app.training.terminal import LogLines, RunBar, describe_data, describe_loss, progress_bar
 from tests.lightning_app.small import SMALL
 
@@ -107,3 +112,35 @@ def test_a_minute_passes_between_two_lines(capsys):
     lines.last -= 61
     lines.on_train_batch_end(trainer, None, None, None, 0)
     assert capsys.readouterr().out == "epoch 1, step 5, train/loss 0.500\n"
+
+
+def test_resume_of_a_finished_run_says_so_and_changes_no_weight(logged, capsys):
+    cli, _ = logged
+    before = torch.load(cli.run_folder.checkpoint("last"), weights_only=True)["state_dict"]
+    again = main(["fit", f"--resume={cli.run_folder}", f"--runs_dir={cli.run_folder.path.parent}"])
+    assert "is finished, all of its 2 epochs are behind it" in capsys.readouterr().err
+    after = torch.load(again.run_folder.checkpoint("last"), weights_only=True)["state_dict"]
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_weights_of_another_run_with_a_new_head(logged, capsys):
+    cli, _ = logged
+    path = cli.run_folder.checkpoint("last")
+    theirs = torch.load(path, weights_only=True)["state_dict"]
+    net = models.UNet(2, 1, 4, width=8, depth=3)  # four classes instead of two
+    module = SegmentationModule(net, losses.DiceLoss(), num_classes=4, class_names=tuple("abcd"))
+    fresh = {key: value.clone() for key, value in module.state_dict().items()}
+    take_weights(module, path)
+    told = capsys.readouterr().err
+    for key, value in module.state_dict().items():
+        if key.startswith("net."):
+            head = fresh[key].shape != theirs[key].shape
+            assert torch.equal(value, fresh[key] if head else theirs[key])
+            assert (key in told) == head
+    assert sum(key in told for key in theirs) == 2
+
+
+def test_weights_of_a_network_of_which_nothing_fits_are_refused(logged):
+    module = SegmentationModule(torch.nn.Conv2d(1, 2, 5), losses.DiceLoss())
+    with pytest.raises(UserError, match=r"--weights_from .*last.ckpt: none of its \d+ weights fits"):
+        take_weights(module, logged[0].run_folder.checkpoint("last"))
