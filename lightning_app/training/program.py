@@ -38,6 +38,7 @@ from lightning_app.training.options import add_options, check_options
 from lightning_app.training.predictions import PredictionWriter
 from lightning_app.training.processes import is_first_process, tell
 from lightning_app.training.progress import RunProgress
+from lightning_app.training.progress_picture import ProgressPicture
 from lightning_app.training.quiet import quieten
 from lightning_app.training.record import RunRecord
 from lightning_app.training.run_folder import RunFolder
@@ -165,6 +166,7 @@ class TrainingCLI(LightningCLI):
             StageFigures(run, evaluation, to_loggers=self._option("log_media") != "never"),
             TrainingFigures(run, log_media=self._option("log_media")),
             RunProgress(),
+            ProgressPicture(run),
             Opening(run, describe_loss(self.kept_config["model"]["loss"])),
             CalibrationComparison(run),
             PredictionWriter(
@@ -177,8 +179,8 @@ class TrainingCLI(LightningCLI):
                 dirpath=run.checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
             ),
         ]
-        theirs = config.get("callbacks") or []
-        theirs = theirs if isinstance(theirs, list) else [theirs]
+        given = config.get("callbacks") or []
+        theirs = given if isinstance(given, list) else [given]
         if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in theirs):
             ours.append(progress_bar())
         config["callbacks"] = [*theirs, *ours]
@@ -329,7 +331,7 @@ class TrainingCLI(LightningCLI):
         if self.is_new and not self.record.begun and (self.subcommand == "fit" or run.is_empty()):
             shutil.rmtree(run.path, ignore_errors=True)
         elif self.subcommand == "fit" and self.record.interrupted:
-            tell(f"stopped; the run lies in {run}; go on with: python -m lightning_app fit --resume {run}")
+            tell(f"stopped; go on with: python -m lightning_app fit --resume {shlex.quote(str(run))}")
             raise SystemExit(STOPPED) from None
         elif self.subcommand == "fit" and not is_users(error):
             state = run.read_state()

@@ -17,8 +17,8 @@ from lightning_app.system.lock import CLAIM, claim
 
 log = logging.getLogger(__name__)
 BEFORE_A_CHECKPOINT = frozenset(
-    [CLAIM, "config.yaml", "command.txt", "split.csv", "metrics.csv", "state.json", "checkpoints", "wandb", "figures"]
-)
+    [CLAIM, "config.yaml", "command.txt", "split.csv", "metrics.csv", "epochs.csv", "progress.png", "state.json"]
+) | {"checkpoints", "wandb", "figures"}
 STAGES = ("val", "test")  # the parts that are evaluated, each with a folder of its own
 OLD_NAMES = frozenset({"pooled", "ece_foreground_region", "foreground.top_label.count"})
 
@@ -137,6 +137,11 @@ class RunFolder:
     def curves(self) -> Path:
         """The curves, a row a logged step."""
         return self.path / "metrics.csv"
+
+    @property
+    def epochs(self) -> Path:
+        """Learning rate and seconds, a row an epoch."""
+        return self.path / "epochs.csv"
 
     @property
     def split(self) -> Path:

@@ -1,5 +1,6 @@
 """What the terminal shows when a run ends: a short table and the places of its files."""
 
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,12 +20,24 @@ def print_summary(run: RunFolder, stages: Sequence[str], loggers: Iterable[Logge
     out = sys.stdout
     for stage in stages:
         out.write(table(run, stage))
-        out.write(f"\nReliability diagram   {run.stage(stage) / 'figures' / 'reliability_all_top_label.png'}\n")
-        out.write(f"Cases and classes     {run.stage(stage) / 'per_case.csv'}\n")
-    out.write(f"Run folder            {run}\n")
+        out.write(
+            f"\nReliability diagram   {_quoted(run.stage(stage) / 'figures' / 'reliability_all_top_label.png')}\n"
+        )
+        out.write(f"Cases and classes     {_quoted(run.stage(stage) / 'per_case.csv')}\n")
+    if (run.path / "progress.png").is_file():
+        out.write(f"Training's progress   {_quoted(run.path / 'progress.png')}\n")
+    out.write(f"Run folder            {_quoted(run.path)}\n")
     for line in upload_lines(loggers):
         out.write(f"Upload to W&B         {line}\n")
+    if stages:
+        command = shlex.join(["python", "-m", "lightning_app", "report", str(run)])
+        out.write(f"Look next             {command}\n")
     out.flush()
+
+
+def _quoted(path: Path) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def table(run: RunFolder, stage: str) -> str:
