@@ -21,6 +21,7 @@ from .patterns import Listing
 from .values import counted, listed, suits
 
 _MASK_WORDS = ("mask", "gold", "label", "truth", "seg", "annotation", "manual", "gt", "target")
+_PLAIN = "mask"  # which may also be the field of view, where another folder has a name that says more
 _SAMPLE = 12
 _MAX_COLOURS = 16
 
@@ -58,10 +59,14 @@ def inspect_folder(root: Path) -> Finding:
     for name, options in _forms(root):
         try:
             cases = _construct(name, options).find_cases()
-        except (DataError, OSError):
+        except DataError as error:
+            if _nearly(root, error):
+                found.hints.append(f"as {name} nothing here can be trained: {error}")
+            continue
+        except OSError:
             continue
         if cases:
-            found.data, found.options = name, options
+            found.data, found.options, found.hints = name, options, []
             found.facts.append(("cases", str(len(cases))))
             return found
     images = Listing(root, readers.IMAGE_ENDINGS)
@@ -79,12 +84,18 @@ def inspect_folder(root: Path) -> Finding:
     return found
 
 
+def _nearly(root: Path, error: DataError) -> bool:
+    """Whether the layout of a known set was found, and only a file deep in it lacks."""
+    path = Path(str(error).partition(": ")[0])
+    return path.is_relative_to(root) and len(path.relative_to(root).parts) > 2 and path.parent.is_dir()
+
+
 def _construct(name: str, options: Sequence[tuple[str, str]]) -> SegmentationData:
     import datamodules
 
     values: dict[str, Any] = dict(options)
-    if "classes" in values:
-        values["classes"] = values["classes"].strip("[]").split(",")
+    for several in {"classes", "modalities"} & set(values):
+        values[several] = values[several].strip("[]").split(",")
     data: SegmentationData = getattr(datamodules, name)(**values)
     return data
 
@@ -101,11 +112,15 @@ def _forms(root: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     for task in tasks:
         options = [("root", str(task.parent)), ("task", task.name)]
         yield "Decathlon", options
-        yield "Decathlon", [*options, ("classes", _classes_of(task))]
+        if classes := _classes_of(task):
+            yield "Decathlon", [*options, ("classes", classes)]
     own = (ImageFolder, NNUNetRaw, Decathlon)
     for cls in all_sets():
-        if cls not in own and cls.__name__ != "Phantom":
+        anyone = tasks and cls.__name__ == "BraTS" and "brain" not in str(tasks[0]).lower()  # its form is any task's
+        if cls not in own and cls.__name__ != "Phantom" and not anyone:
             yield cls.__name__, [("root", str(root))]
+            for some in (["flair", "t1ce", "t2"], ["flair", "t1ce"]) if cls.__name__ == "BraTS" else ():
+                yield cls.__name__, [("root", str(root)), ("modalities", f"[{','.join(some)}]")]
 
 
 def _classes_of(task: Path) -> str:
@@ -134,8 +149,9 @@ def _look_at_volumes(listing: Listing, found: Finding) -> None:
             found.hints.append(str(error))
     found.facts += [("volume", text) for text in list(shapes)[:3]]
     found.hints.append(
-        "volumes of your own are read in nnU-Net's form: imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz and "
-        "dataset.json with channel_names, labels and file_ending (docs/data.md)"
+        "nothing here can be trained as it lies: volumes of your own are read in nnU-Net's form: "
+        "imagesTr/<case>_0000.nii.gz, "
+        "labelsTr/<case>.nii.gz and dataset.json with channel_names, labels and file_ending (docs/data.md)"
     )
 
 
@@ -148,15 +164,69 @@ def _look_at_images(root: Path, listing: Listing, found: Finding) -> None:
         )
         return
     (count, *_), images, masks = best
-    data = ImageFolder(root=str(root), images=images, masks=masks, coding="files", classes=["background", "any"])
+    places = {words.get("folder", "") for _, words in listing.find(images)}
+    if len(places) == 1:
+        images, masks = (pattern.replace("{folder}", *places) for pattern in (images, masks))
+    raters = _raters(listing, images, masks, found)
+    data = ImageFolder(root=str(root), images=images, masks=raters, coding="files", classes=["background", "any"])
     pairs = [(image, data.masks_of(listing, words)) for image, words in data.named_images(listing)]
     pairs = [(image, of) for image, of in pairs if of]
     found.data = "ImageFolder"
-    found.options = [("root", str(root)), ("images", images), ("masks", masks)]
-    several = max(len(of) for _, of in pairs)
+    found.options = [
+        ("root", str(root)),
+        ("images", images),
+        ("masks", masks if len(raters) == 1 else str(raters).replace(" ", "")),
+    ]
+    several = max(len(of) for _, of in pairs) // len(raters)
     found.facts.append(("pairs", f"{count}" + (f", up to {several} masks an image" if several > 1 else "")))
     _describe([image for image, _ in pairs], found)
     _propose_coding([mask for _, of in pairs[:_SAMPLE] for mask in of][: 3 * _SAMPLE], several, found)
+
+
+def _raters(listing: Listing, images: str, masks: str, found: Finding) -> list[str]:
+    """Patterns of all raters where folders beside that of the masks hold masks of the same images that agree.
+
+    Raters whose masks are those of another folder, as copies of a consensus, are left out.
+    """
+    parent, _, name = masks.rpartition("/")
+    if "{" in parent or not parent:
+        return [masks]
+    words = dict(listing.find(images))
+    files = {}
+    for folder in (folder.rstrip("/") for folder in listing.names):
+        own = [listing.of(f"{folder}/{name}", {"folder": "", "name": ""} | groups) for groups in words.values()]
+        if all(len(paths) == 1 and paths[0] not in words for paths in own):
+            files[folder] = [paths[0] for paths in own]
+    alike = [folder for folder in sorted(files) if "/" in folder and _agree(files.get(parent, []), files[folder])]
+    shared = Counter(folder.rpartition("/")[0] for folder in alike).most_common(1)
+    if not shared or shared[0][1] < 2:
+        return [masks]
+    beside = [folder for folder in alike if folder.rpartition("/")[0] == shared[0][0]]
+    held = {
+        folder: tuple(hash(readers.read_mask(path, "grey").tobytes()) for path in paths)
+        for folder, paths in files.items()
+    }
+    copies = [folder for folder in beside if list(held.values()).count(held[folder]) > 1]
+    if copies and len(copies) < len(beside):
+        found.hints.append(f"{', '.join(copies)}: the same masks as another folder, so left out as no rater of its own")
+        beside = [folder for folder in beside if folder not in copies]
+    found.facts.append(("raters", str(len(beside))))
+    return [f"{folder}/{name}" for folder in beside]
+
+
+def _agree(one: Sequence[Path], other: Sequence[Path]) -> bool:
+    """Whether two series of masks mark much the same; else they may be classes."""
+    if len(one) != len(other):
+        return False
+    for a, b in list(zip(one, other, strict=True))[:3]:
+        try:
+            first, second = (readers.read_mask(path, "grey") > 0 for path in (a, b))
+        except DataError:
+            return False
+        first, second = (dark ^ bool(np.mean(dark) > 0.5) for dark in (first, second))
+        if first.shape != second.shape or 2 * (first & second).sum() < 0.5 * (first.sum() + second.sum()):
+            return False
+    return True
 
 
 def _describe(images: Sequence[Path], found: Finding) -> None:
@@ -208,9 +278,14 @@ def _propose_coding(masks: Sequence[Path], several: int, found: Finding) -> None
     found.options += suits(values, counts)
     if several > 1:
         found.hints.append("masks of one image are united; for one a class set --data.coding files and --data.classes")
-    bright = [np.mean(array > (values[0] + values[-1]) / 2) for array in grey]
-    if len(values) > 1 and np.median(bright) > 0.6:
-        found.hints.append("most of the typical mask is bright; where the object is dark, set --data.invert true")
+    bright = [array > (values[0] + values[-1]) / 2 for array in grey]
+    if len(values) > 1 and np.median([mask.mean() for mask in bright]) > 0.6:
+        edges = [np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean() for mask in bright]
+        if len(values) == 2 and np.median(edges) > 0.9:
+            found.options.append(("invert", "true"))
+            found.hints.append("the ground of the masks is bright and the object dark; if not, leave invert out")
+        else:
+            found.hints.append("most of the typical mask is bright; where the object is dark, set --data.invert true")
     if IGNORE in values.tolist() and dict(found.options).get("coding") == "index" and len(values) > 2:
         found.hints.append("where 255 does not count, take it out of values and classes and set --data.ignore [255]")
 
@@ -221,7 +296,7 @@ def _packed(array: np.ndarray) -> np.ndarray:
     return red << 16 | green << 8 | blue
 
 
-def _pairings(listing: Listing) -> Iterator[tuple[tuple[int, bool, int, int], str, str]]:
+def _pairings(listing: Listing) -> Iterator[tuple[tuple[int, bool, bool, int, int], str, str]]:
     """Pairs of patterns under which images find masks: (images that do, plainness), images, masks."""
     for images, masks in _candidates(listing):
         found = listing.find(images)
@@ -232,7 +307,8 @@ def _pairings(listing: Listing) -> Iterator[tuple[tuple[int, bool, int, int], st
                 hits += 1
                 taken |= set(own)
         if hits and 2 * hits >= len(found) - len(taken):
-            yield (hits, "{name}" in masks, -len(taken), -len(images + masks)), images, masks
+            says_more = any(word in masks.lower() for word in _MASK_WORDS if word != _PLAIN)
+            yield (hits, says_more, "{name}" in masks, -len(taken), -len(images + masks)), images, masks
 
 
 def _candidates(listing: Listing) -> Iterator[tuple[str, str]]:
@@ -241,7 +317,7 @@ def _candidates(listing: Listing) -> Iterator[tuple[str, str]]:
     common = set.intersection(*(set(folder.split("/")) for folder in folders)) if folders else set()
     marked = {f for f in folders if any(_is_mask(part) for part in f.split("/") if part not in common)}
     seen: set[tuple[str, str]] = set()
-    for mask in sorted(marked)[:8]:
+    for mask in sorted(marked)[:16]:
         for image in [folder for folder in folders if folder not in marked][:40]:
             seen |= {pair for pair in _folder_pairs(image, mask) if pair not in seen}
     for folder in folders[:8]:

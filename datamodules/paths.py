@@ -136,7 +136,7 @@ def inflate(path: Path, data: bytes, most: int) -> bytes:
         DataError: If they end too early or hold more.
     """
     parts, length = [], 0
-    while data.strip(b"\0"):
+    while data.lstrip(b"\0"):  # from the left alone: gzip data mostly end in a zero, and stripping it copies them
         member = zlib.decompressobj(wbits=31)
         parts.append(member.decompress(data, most + 1 - length))
         length += len(parts[-1])

@@ -185,11 +185,17 @@ def read_volume(path: Path, labels: bool = False, like: Path | None = None) -> V
     with decoding(path):
         array, affine = _format(path).read(path)
     array = array.reshape(_with_depth(path, array.shape))
-    if not labels and array.dtype.kind == "f":
-        bad = array.size - int(np.isfinite(array).sum())
+    if not labels and array.dtype.kind == "f" and not _sums_finite(array):
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
             raise DataError(f"{path}: {bad} voxels are NaN or infinite. Repair the file or leave the case out.")
     return Volume(array, affine, volume_spacing(path, affine))
+
+
+def _sums_finite(array: np.ndarray) -> bool:
+    """Whether the sum is finite, as it can be only where every value is; large values may overflow it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()))
 
 
 def _with_depth(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import csv
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ OWN_FOLDERS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 Split = dict[str, list[Case]]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell that is written with an apostrophe begins with
 _HASH_ORDER = (2, 1, 0)  # test first: another share of validation leaves the test cases
 
 
@@ -174,6 +175,7 @@ def file_split(cases: Sequence[Case], path: Path, fold: int | None = None) -> Sp
     """
     if not path.is_file():
         raise DataError(f"split file {path} does not exist. Give the path of a .csv or .json file of names.")
+    known = {case.name for case in cases}
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
@@ -182,7 +184,7 @@ def file_split(cases: Sequence[Case], path: Path, fold: int | None = None) -> Sp
                 lists = _fold_of(lists, cases, path, fold)
             pairs = [(str(name), subset) for subset, names in lists.items() for name in names]
         else:
-            pairs = [(row["case"], row["subset"]) for row in csv.DictReader(text.splitlines())]
+            pairs = [(_unquoted(row["case"], known), row["subset"]) for row in csv.DictReader(text.splitlines())]
     except DataError:
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -193,6 +195,12 @@ def file_split(cases: Sequence[Case], path: Path, fold: int | None = None) -> Sp
             raise DataError(f"split file {path}: subset {subset!r} of case {name!r} is none of {', '.join(SUBSETS)}.")
         names[subset].append(name)
     return named_split(cases, names, str(path))
+
+
+def _unquoted(name: str, known: Collection[str]) -> str:
+    """Name of a case without the apostrophe that keeps a spreadsheet from running the cell as a formula."""
+    quoted = name not in known and name.startswith("'") and name.lstrip("'").startswith(_FORMULA)
+    return name[1:] if quoted else name
 
 
 def _fold_of(folds: list[dict[str, list[str]]], cases: Sequence[Case], path: Path, fold: int | None) -> dict:

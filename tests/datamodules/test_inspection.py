@@ -1,5 +1,7 @@
 """`data inspect` proposes options under which the folder is read right."""
 
+import shlex
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,40 @@ def test_known_sets_are_recognised_and_the_commands_printed(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["verify", str(tmp_path / "empty")]) == 1
     assert "no file here has an ending that is read" in capsys.readouterr().out
+
+
+def _series(root, folder, masks, name="{}.png"):
+    for number, mask in enumerate(masks):
+        save_image(root / folder / name.format(number), mask.astype(np.uint8))
+
+
+def test_raters_are_found_and_dark_objects_inverted(tmp_path):
+    noise = np.random.default_rng(0)
+    _series(tmp_path, "raw", [noise.integers(0, 255, SHAPE) for _ in range(3)])
+    rated = {
+        name: [255 * (1 - np.roll(TRUTH, (shift, n), (0, 1))) for n in range(3)] for shift, name in enumerate("abc")
+    }
+    for name, masks in rated.items():
+        _series(tmp_path, f"annotations/{name}", masks, "seg_{}.png")
+    _series(tmp_path, "gold", rated["c"], "seg_{}.png")
+    found = inspect_folder(tmp_path)
+    options = dict(found.options)
+    assert options["masks"] == "['annotations/a/*_{name}.*','annotations/b/*_{name}.*']"
+    assert options["invert"] == "true"
+    assert "annotations/c: the same masks" in " ".join(found.hints)
+    assert main(["verify", "ImageFolder", *shlex.split(found.arguments("--"))]) == 0
+
+
+def test_masks_whose_name_says_more_go_before_a_field_of_view(tmp_path):
+    noise = np.random.default_rng(0)
+    for folder in ("images", "mask", "1st_manual"):
+        _series(tmp_path, folder, [noise.integers(0, 2, SHAPE) * 255 for _ in range(3)])
+    assert dict(inspect_folder(tmp_path).options)["masks"].startswith("1st_manual/")
+
+
+def test_folders_of_classes_are_no_raters(tmp_path):
+    noise = np.random.default_rng(0)
+    _series(tmp_path, "images", [noise.integers(0, 255, SHAPE) for _ in range(3)])
+    for shift, name in enumerate(("masks/one", "masks/two")):
+        _series(tmp_path, name, [255 * np.roll(TRUTH, 12 * shift, 0) for _ in range(3)])
+    assert not dict(inspect_folder(tmp_path).options)["masks"].startswith("[")

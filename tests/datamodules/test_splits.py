@@ -1,6 +1,7 @@
 """Splits: counts, groups, folds, files, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from datamodules.published import (
     KITS_VAL,
     numbers,
 )
+from lightning_app.files import write_csv
 
 
 def cases(count, per_group=1):
@@ -123,3 +125,10 @@ def test_one_file_under_two_names_in_two_subsets_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"case 'b' is in train and in test\. A case belongs to one subset"):
         splits.check_split(split)
     splits.check_split({"train": [Case("a", same, page=0)], "val": [Case("b", same, page=1)], "test": []})
+
+
+@pytest.mark.parametrize("name", ["=1+1", "-a", "@b", "'=c", "+d"])
+def test_names_that_a_spreadsheet_would_run_come_back_from_a_split_file(tmp_path, name):
+    written = write_csv(tmp_path / "split.csv", [{"case": name, "subset": "train"}, {"case": "e", "subset": "val"}])
+    split = splits.file_split([Case(name, (Path("a"),)), Case("e", (Path("b"),))], written)
+    assert [case.name for case in split["train"]] == [name]
