@@ -13,12 +13,16 @@ from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 
 from lightning_app.calibration.cuts import best_thresholds
-from lightning_app.calibration.registry import KEY, Method, build
+from lightning_app.calibration.registry import KEY, Method, build, restore
+from lightning_app.calibration.risk import KEY as RISK
+from lightning_app.calibration.risk import OddsCollector, Wish, make_promises, to_record
+from lightning_app.calibration.risk import describe as describe_promises
 from lightning_app.errors import UserError
 from lightning_app.files import part_name, read_csv
 from lightning_app.training.checkpoint_files import read_checkpoint, save_checkpoint
 from lightning_app.training.labels import hard_labels
 from lightning_app.training.run_folder import RunFolder
+from metrics.risk import Risk, Unit
 from models import Calibrator, Case, FitReport, LocalTemperatureScaling
 from models.network import center_crop
 
@@ -33,8 +37,16 @@ class CalibratingTrainer(Trainer):
         ckpt_path: str | None = None,
         method: Method = "temperature",
         options: dict[str, Any] | None = None,
-    ) -> FitReport:
+        risk: Risk = "fnr",
+        level: float = 0.1,
+        confidence: float | None = None,
+        by: Unit = "case",
+        of_class: list[str] | None = None,
+    ) -> FitReport | None:
         """Fit a post-hoc calibrator on the validation cases and keep it in the checkpoint for `test` and `predict`.
+
+        With the method `risk`, find cuts that keep a risk below a level, of the probabilities as they are predicted,
+        for `predict --threshold risk`. A calibrator in the checkpoint stays; fitting another drops the cuts.
 
         Args:
             model: The training module.
@@ -42,9 +54,15 @@ class CalibratingTrainer(Trainer):
             ckpt_path: The checkpoint that is calibrated.
             method: The kind of calibrator.
             options: Further arguments of the calibrator's class in `models`, such as epochs or num_bins.
+            risk: What `risk` keeps low: fnr (share of true voxels missed), fdr (share of claimed voxels that are
+                false) or precision (the same, an empty mask of a class that is there counts as 1).
+            level: The largest risk.
+            confidence: Probability that the risk is kept; without one it is kept in expectation.
+            by: Mean over cases, or all voxels together.
+            of_class: Classes that `risk` promises something of, all if left out.
 
         Returns:
-            Voxels seen and used, and the negative log-likelihood before and after.
+            Voxels seen and used, and the negative log-likelihood before and after; None for the method `risk`.
 
         Raises:
             ValueError: If no checkpoint is given, several processes run, or a validation case is a test case or a
@@ -63,14 +81,15 @@ class CalibratingTrainer(Trainer):
         datamodule.prepare_data()
         datamodule.setup("validate")
         allowed = validation_cases(datamodule, ckpt_path)
+        if method == "risk":
+            wish = Wish(risk, level, confidence, by, of_class)
+            self._promise(checkpoint, Path(ckpt_path), OddsCollector(model, allowed), datamodule, wish)
+            return None
         arguments = calibrator_arguments(method, options or {}, model, datamodule)
         calibrator = build(method, arguments)
         with tempfile.TemporaryDirectory(dir=Path(ckpt_path).parent, prefix=part_name()) as folder:
             collector = Collector(model, Path(folder), allowed, isinstance(calibrator, LocalTemperatureScaling))
-            # the run's callbacks would take these for predictions of `predict`, and write files
-            given: list[Callback] = self.callbacks  # type: ignore[has-type]
-            self.callbacks = [callback for callback in given if isinstance(callback, ProgressBar)]
-            self.predict(collector, dataloaders=datamodule.val_dataloader(), return_predictions=False)
+            self._collect(collector, datamodule)
             report = calibrator.fit(collector)
             if calibrator.runaway:
                 raise UserError(f"--method {method}: {calibrator.runaway}; nothing was kept")
@@ -83,9 +102,33 @@ class CalibratingTrainer(Trainer):
             "report": report._asdict(),
             "thresholds": thresholds,
         }
+        checkpoint.pop(RISK, None)  # promised of other probabilities
         save_checkpoint(checkpoint, Path(ckpt_path))
         sys.stdout.write(describe(method, calibrator, report, thresholds, collector, ckpt_path))
         return report
+
+    def _collect(self, collector: LightningModule, datamodule: LightningDataModule) -> None:
+        """Show a collector the validation cases."""
+        # the run's callbacks would take these for predictions of `predict`, and write files
+        given: list[Callback] = self.callbacks  # type: ignore[has-type]
+        self.callbacks = [callback for callback in given if isinstance(callback, ProgressBar)]
+        self.predict(collector, dataloaders=datamodule.val_dataloader(), return_predictions=False)
+
+    def _promise(
+        self, checkpoint: dict[str, Any], path: Path, collector: OddsCollector, data: LightningDataModule, wish: Wish
+    ) -> None:
+        """Find cuts that keep a risk and keep them in the checkpoint."""
+        found = restore(checkpoint)
+        if found is not None:
+            setattr(collector.module, KEY, found[0])
+            sys.stdout.write(
+                "WARNING   the calibrator was fitted on these cases too: exact only where it keeps the order of p\n"
+            )
+        self._collect(collector, data)
+        promises = make_promises(collector.odds, tuple(data.class_names), wish)  # type: ignore[attr-defined]
+        checkpoint[RISK] = {"promises": to_record(promises), "cases": sorted(collector.names)}
+        save_checkpoint(checkpoint, path)
+        sys.stdout.write(describe_promises(promises, str(path), "predict --threshold risk applies it, test checks it"))
 
 
 class Collector(LightningModule):

@@ -1,7 +1,7 @@
 """Calibration and overlap metrics for segmentation that stay exact at any number of voxels."""
 
-from . import catalogue, curves, errors, intervals, plot, presets, regions, statistics
-from .axis import AXIS_BINS, axis_edges
+from . import catalogue, curves, errors, intervals, plot, presets, regions, risk, statistics
+from .axis import AXIS_BINS, axis_edges, axis_index
 from .binning import CASE_BINS, FINE_BINS, Bins, bin_item, empty_bins, merge_bins, predict_labels, rebin
 from .boundary import BoundaryIoU, distance_bins
 from .calibration import (
@@ -61,6 +61,7 @@ __all__ = [
     "TrueCalibrationError",
     "Underconfidence",
     "axis_edges",
+    "axis_index",
     "bin_item",
     "bootstrap_interval",
     "catalogue",
@@ -84,6 +85,7 @@ __all__ = [
     "presets",
     "rebin",
     "regions",
+    "risk",
     "rows_from_sums",
     "score_case",
     "stack_sums",

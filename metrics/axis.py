@@ -54,3 +54,8 @@ def to_equal(field: Tensor) -> Tensor:
     """Sums (..., AXIS_BINS) as sums of equal bins (..., EQUAL_BINS)."""
     equal = field.new_zeros(*field.shape[:-1], EQUAL_BINS)
     return equal.index_add_(-1, equal_of_axis().to(field.device), field)
+
+
+def axis_index(confidence: Tensor) -> Tensor:
+    """Number (n,) int64 of the bin of the fine axis that confidences (n,) fall into."""
+    return equal_index(confidence.double()).long() + odds_index(confidence)

@@ -8,7 +8,7 @@ from lightning_app.errors import UserError
 from models import Calibrator
 
 Method = Literal[
-    "temperature", "ensemble_temperature", "image_temperature", "local_temperature", "vector", "dirichlet",
+    "risk", "temperature", "ensemble_temperature", "image_temperature", "local_temperature", "vector", "dirichlet",
     "isotonic", "histogram", "selective", "dicepp_inverse",
 ]  # fmt: skip
 CLASSES: dict[str, str] = {

@@ -4,19 +4,21 @@ import argparse
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from datamodules import DataError
+from lightning_app.calibration.risk import cuts_of, promised_labels, promised_sets
 from lightning_app.errors import UserError
 from lightning_app.files import write_text
 from lightning_app.maps.fitted import FittedCalibrator, digest
 from lightning_app.maps.folder import flag
 from lightning_app.maps.grid import hard_labels
 from lightning_app.maps.pairing import Files, find, group_classes, root_of
-from lightning_app.maps.problems import above_zero, join, split
+from lightning_app.maps.problems import above_zero, join, names_of, split
 from lightning_app.maps.reading import KINDS, Form, Map, files_of, read_map, write_map
 from lightning_app.maps.storage import levels_of, read_array, write_labels
 
@@ -39,12 +41,13 @@ def main(args: list[str]) -> int:
     form = _form(fitted.form, options)
     cases = group_classes(find(options.probs, "--probs"), form.classes)
     root, out = root_of(options.probs), Path(options.out)
-    _check_unseen(cases, fitted)
+    check_unseen(cases, fitted)
     _claim(
         out, root, {"calibrator": digest([Path(options.calibrator)]), "method": fitted.method, "probs": options.probs}
     )
     sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.digests)} cases; {len(cases)} cases of {options.probs}\n")
     lost = done = 0
+    fitted = _threshold(fitted, options)
     for files in cases.values():
         if is_done(files, form, out, root):
             done += 1
@@ -82,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="true|false",
         help="the values are logits; as in the fit if left out",
     )
+    add(
+        "--threshold",
+        choices=("argmax", "risk"),
+        help="how masks are made; risk where the file holds a promise, else argmax",
+    )
     return parser
 
 
@@ -90,7 +98,14 @@ def _form(form: Form, options: argparse.Namespace) -> Form:
     return Form(options.format or form.kind, form.classes, form.dims, form.regions, form.order, logits, form.turned)
 
 
-def _check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:
+def _threshold(fitted: FittedCalibrator, options: argparse.Namespace) -> FittedCalibrator:
+    """The calibrator, without its promises where masks are to be made by argmax."""
+    if options.threshold == "risk" and not fitted.promises:
+        raise UserError(f"--threshold risk: {options.calibrator} holds no promise; calibrate --method risk makes one")
+    return replace(fitted, promises=[]) if options.threshold == "argmax" else fitted
+
+
+def check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:
     """Refuse maps that the calibrator was fitted on, whatever they are called now."""
     seen = [name for name, files in cases.items() if digest(files.all) in fitted.digests]
     if seen:
@@ -136,9 +151,11 @@ def apply_case(files: Files, form: Form, fitted: FittedCalibrator, out: Path, ro
         shutil.copyfile(properties, out / properties.relative_to(root))
     stored = _as_logits(probs, map_, form) if form.logits else probs
     write_map(map_, stored, form, out, root)
+    if fitted.promises:
+        write_map(map_, claimed(map_, form, fitted), form, out / "sets", root)
     if beside is not None and beside.is_relative_to(root):
         mask = read_array(beside)
-        labels = hard_labels(probs, form)
+        labels = risk_labels(map_, form, fitted) if fitted.promises else hard_labels(probs, form)
         if labels.shape != mask.array.shape:
             raise DataError(f"{beside}: shape {mask.array.shape}, but its map's is {labels.shape}.")
         write_labels(out / beside.relative_to(root), labels, mask, len(form.classes) == 2)
@@ -149,12 +166,38 @@ def apply_case(files: Files, form: Form, fitted: FittedCalibrator, out: Path, ro
 
 def calibrated(map_: Map, form: Form, fitted: FittedCalibrator) -> np.ndarray:
     """The calibrated probabilities of a case."""
+    if not fitted.calibrators:
+        return map_.probs
     dtype = map_.stored[0][1].array.dtype
     parts = []
     for probs, calibrator in zip(split(map_.probs, form), fitted.calibrators, strict=True):
         given = above_zero(torch.from_numpy(probs), dtype)
         parts.append(calibrator(given[None])[0].numpy())
     return join(parts, form)
+
+
+def _problems(map_: Map, form: Form, fitted: FittedCalibrator) -> list[tuple[torch.Tensor, list[int | None]]]:
+    """Probabilities of each problem and the cuts that were promised of it."""
+    names = [names for _, names in names_of(form)]
+    parts = zip(split(map_.probs, form), fitted.promises, names, strict=True)
+    return [(torch.from_numpy(probs), cuts_of(promises, n)) for probs, promises, n in parts]
+
+
+def claimed(map_: Map, form: Form, fitted: FittedCalibrator) -> np.ndarray:
+    """What is claimed for each class, 0 or 1 in the map's own channels, (K, *S); the background is what is left."""
+    parts = []
+    for probs, cuts in _problems(map_, form, fitted):
+        sets = promised_sets(probs, cuts)
+        parts.append(torch.cat([~sets.any(0, keepdim=True), sets]).float().numpy())
+    return join(parts, form)
+
+
+def risk_labels(map_: Map, form: Form, fitted: FittedCalibrator) -> np.ndarray:
+    """Labels of what is claimed: of regions one over the other, of classes the one furthest above its cut."""
+    if form.regions:
+        return hard_labels(claimed(map_, form, fitted), form)
+    ((probs, cuts),) = _problems(map_, form, fitted)
+    return promised_labels(probs, cuts).numpy().astype(np.uint8)
 
 
 def _as_logits(probs: np.ndarray, map_: Map, form: Form) -> np.ndarray:

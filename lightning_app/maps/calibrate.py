@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
 import metrics
 import models
 from lightning_app.calibration.registry import CLASSES, build
+from lightning_app.calibration.risk import Wish, case_odds, make_promises
+from lightning_app.calibration.risk import describe as describe_promises
 from lightning_app.errors import UserError
 from lightning_app.maps.fitted import FittedCalibrator, digest
 from lightning_app.maps.folder import Case, Folder, add_options, describe, open_folder
@@ -38,6 +41,9 @@ def main(args: list[str]) -> int:
     if folder.hard:
         raise UserError(f"--probs {options.probs}: hard masks hold no probabilities to calibrate")
     say(*describe(folder, options))
+    if options.method == "risk":
+        promise_of_maps(folder, options)
+        return 0
     arguments = calibrator_arguments(options.method, arguments, folder)
     fits = CrossFit(folder, options.method, arguments)
     fits.run()
@@ -60,10 +66,44 @@ def _parser() -> argparse.ArgumentParser:
         "trained on. Before and after are judged by cross-fitting: no case judges a fit that saw it.",
     )
     add_options(parser)
-    parser.add_argument("--method", choices=tuple(CLASSES), default="temperature", help="the kind of calibrator")
+    parser.add_argument(
+        "--method", choices=(*CLASSES, "risk"), default="temperature", help="the kind of calibrator, or cuts by risk"
+    )
+    add_risk_options(parser)
     parser.add_argument("--out", required=True, metavar="FILE", help="file to keep the calibrator in")
     parser.epilog = "Further arguments of the method's class in models: --options.NAME VALUE, as --options.gamma 2"
     return parser
+
+
+def add_risk_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the method `risk`."""
+    add = parser.add_argument
+    add("--risk", choices=("fnr", "fdr", "precision"), default="fnr", help="what --method risk keeps low")
+    add("--level", type=float, default=0.1, help="the largest risk")
+    add("--confidence", type=float, help="probability that it is kept; without one it is kept in expectation")
+    add("--by", choices=("case", "voxel"), default="case", help="mean over cases, or all voxels together")
+    add("--of_class", action="append", metavar="CLASS", help="class that is promised of, may be repeated; else all")
+
+
+def promise_of_maps(folder: Folder, options: argparse.Namespace) -> None:
+    """Find cuts that keep a risk on the maps as they are, and keep them in a file.
+
+    Raises:
+        UserError: If it cannot be promised.
+    """
+    odds: list[list[Tensor]] = []
+    for pair in folder.pairs.pairs:
+        odds.append([case_odds(*problem) for problem in problems_of(folder.read(pair), folder.form)])
+    names = [names for _, names in names_of(folder.form)]
+    wish = Wish(options.risk, options.level, options.confidence, options.by, options.of_class)
+    if folder.form.regions and wish.of_class:
+        raise UserError("--of_class: regions are promised of all together; leave it out")
+    promises = [make_promises(own, n, wish) for own, n in zip(zip(*odds, strict=True), names, strict=True)]
+    digests = {digest(pair.maps.all): pair.name for pair in folder.pairs.pairs}
+    out = Path(options.out)
+    FittedCalibrator("risk", {}, [], folder.form, digests, promises).save(out)
+    usage = "apply writes its sets, evaluate --promise checks it"
+    sys.stdout.write(describe_promises({k: v for one in promises for k, v in one.items()}, str(out), usage))
 
 
 def _method_options(rest: list[str]) -> dict[str, Any]:

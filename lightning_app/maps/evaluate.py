@@ -11,14 +11,18 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any
 
 import yaml
 from lightning.pytorch.loggers import Logger
 
 import metrics
+from lightning_app.calibration.risk import held_against, write_rows
 from lightning_app.errors import UserError
 from lightning_app.files import read_yaml, write_csv, write_text
+from lightning_app.maps.apply import check_unseen
+from lightning_app.maps.fitted import FittedCalibrator
 from lightning_app.maps.folder import Folder, add_options, describe, findings, flag, open_folder
 from lightning_app.maps.pairing import root_of
 from lightning_app.maps.pictures import draw_cases
@@ -31,6 +35,7 @@ from lightning_app.training.record import commit, versions
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.summary import print_summary
 from lightning_app.training.tracking import RunLogger, end_wandb
+from metrics.risk import Promise
 
 PROJECT = "calibrated-segmentation"
 
@@ -49,6 +54,7 @@ def main(args: list[str]) -> int:
     folder = open_folder(options)
     _say(*describe(folder, options), "")
     measure = Measure(options.surface or folder.hard, cuts_of(options.threshold, folder))
+    _promises(options, folder)  # a file that does not fit is refused before hours are spent
     name = options.name or root_of(options.probs).resolve().name
     runs = [
         (RunFolder.named(options.runs_dir, f"{name}-{of}" if of else name), names)
@@ -77,9 +83,13 @@ def _evaluate(
         for run, _ in runs:
             run.write_state(status="failed", error=f"{type(error).__name__}: {error}")
         raise
+    promises = _promises(options, folder)
     _say(*findings(found, len(folder.pairs.pairs)), *itertools.chain(*map(unseen_classes, scorers)))
-    for number, ((run, _), scorer) in enumerate(zip(runs, scorers, strict=True)):
+    for number, ((run, names), scorer) in enumerate(zip(runs, scorers, strict=True)):
         _write(run, scorer, folder, number, options)
+        if promises:
+            odds = [sums.odds for _, sums in scorer.records if sums.odds is not None]
+            write_rows(run.stage("test"), held_against(promises[number], odds, names))
     shutil.rmtree(parts, ignore_errors=True)
 
 
@@ -96,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", help="name of the method and its run folder (default: the folder of the maps)")
     add("--data", help="name of the data set in reports (default: the folder of the labels)")
     add("--runs_dir", default="runs", metavar="DIR", help="folder that run folders are made in")
+    add("--promise", metavar="FILE", help="file of calibrate --method risk, to hold what it promises against the cases")
     add("--surface", type=flag, default=False, metavar="true|false", help="surface distances too: HD95, ASSD, NSD")
     add("--threshold", default="argmax", metavar="CUTS", help="cut of each foreground class that makes the masks")
     add("--jobs", type=int, default=1, metavar="N", help="cases scored at once")
@@ -103,6 +114,23 @@ def _parser() -> argparse.ArgumentParser:
         "--wandb", type=flag, default=True, metavar="true|false", help="log to W&B, offline unless WANDB_MODE says else"
     )
     return parser
+
+
+def _promises(options: argparse.Namespace, folder: Folder) -> list[dict[str, Promise]]:
+    """What was promised of each problem, after a look that the cases are others than those it was made from.
+
+    Raises:
+        UserError: If the file holds no promise, or one of other classes.
+    """
+    if options.promise is None:
+        return []
+    fitted = FittedCalibrator.load(Path(options.promise))
+    if not fitted.promises or folder.hard:
+        raise UserError(f"--promise {options.promise}: needs a file of calibrate --method risk, and probability maps")
+    if (fitted.form.classes, fitted.form.regions) != (folder.form.classes, folder.form.regions):
+        raise UserError(f"--promise {options.promise}: is of the classes {', '.join(fitted.form.classes)}")
+    check_unseen({pair.name: pair.maps for pair in folder.pairs.pairs}, fitted)
+    return fitted.promises
 
 
 def _config(options: argparse.Namespace, folder: Folder, name: str, region: str) -> dict[str, Any]:

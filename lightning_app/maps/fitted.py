@@ -2,16 +2,18 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lightning_app.calibration.registry import build
+from lightning_app.calibration.risk import from_record, to_record
 from lightning_app.errors import UserError
 from lightning_app.files import write_atomic
 from lightning_app.maps.reading import Form
+from metrics.risk import Promise
 from models import Calibrator
 
 KEY = "calibrated_maps"
@@ -27,6 +29,7 @@ class FittedCalibrator:
         calibrators: One, or one a region.
         form: Form of the maps of the fit.
         digests: Digest of each map file of the fit to the case's name.
+        promises: Of the method `risk`, which has no calibrators: what is promised, a mapping a problem.
     """
 
     method: str
@@ -34,6 +37,7 @@ class FittedCalibrator:
     calibrators: list[Calibrator]
     form: Form
     digests: dict[str, str]
+    promises: list[dict[str, Promise]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -44,6 +48,7 @@ class FittedCalibrator:
                 "states": [calibrator.state_dict() for calibrator in self.calibrators],
                 "form": asdict(self.form),
                 "digests": self.digests,
+                "promises": [to_record(promises) for promises in self.promises],
             }
         }
         write_atomic(path, lambda part: torch.save(content, part))
@@ -62,13 +67,14 @@ class FittedCalibrator:
             calibrators = [build(content["method"], content["arguments"]) for _ in content["states"]]
             for calibrator, state in zip(calibrators, content["states"], strict=True):
                 calibrator.load_state_dict(state)
+            promises = [from_record(one) for one in content["promises"]]
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; calibrate --probs ... --out {path} makes it") from None
         except Exception as error:  # torch raises anything over a file that is no checkpoint
             reason = "a checkpoint of a training has its calibrator applied by predict" if path.is_file() else error
             raise UserError(f"{path}: no calibrator of calibrate --probs ({reason})") from error
         done = [calibrator.requires_grad_(False) for calibrator in calibrators]
-        return cls(content["method"], content["arguments"], done, form, content["digests"])
+        return cls(content["method"], content["arguments"], done, form, content["digests"], promises)
 
 
 def digest(paths: Iterable[Path]) -> str:

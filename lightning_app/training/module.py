@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 
 import losses
 import metrics
-from lightning_app.calibration import registry
+from lightning_app.calibration import registry, risk
 from lightning_app.errors import UserError
 from lightning_app.training.checkpoint_files import check_finite
 from lightning_app.training.labels import hard_labels
@@ -77,6 +77,7 @@ class SegmentationModule(LightningModule):
         self.calibrator_method = ""
         self.calibrator_cases: frozenset[str] = frozenset()
         self.thresholds: list[float] | None = None
+        self.promises: risk.Promises = {}
         self._step_cases: list[str] = []  # since the last step
         self._check_window()
         whole = self.inference is None or self.inference.window is None
@@ -188,7 +189,7 @@ class SegmentationModule(LightningModule):
         """Evaluate one case: `probs` on the network's grid and on the `original` one."""
         case = batch["case"][0]
         if case in self.calibrator_cases:
-            raise UserError(f"case {case} was used to fit the calibrator: test with the split of the training")
+            raise UserError(f"case {case} was used to calibrate: test with the split of the training")
         self._tell_of_padding(batch)
         return self._evaluate(batch, "test", calibrated=True)
 
@@ -257,6 +258,9 @@ class SegmentationModule(LightningModule):
             self.calibrator = calibrator.to(self.device)
             self.calibrator_method, self.calibrator_cases = record["method"], frozenset(record["cases"])
             self.thresholds = record["thresholds"]
+        if promised := checkpoint.get(risk.KEY):
+            self.promises = risk.from_record(promised["promises"])
+            self.calibrator_cases |= frozenset(promised["cases"])
 
     def _evaluate(self, batch: dict[str, Any], stage: str, calibrated: bool = False) -> dict[str, Tensor]:
         raw = self.probabilities(batch["image"]).to(batch["image"].device)  # where the metrics are

@@ -51,9 +51,10 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
     )
     parser.add_argument(
         "--threshold",
-        type=Literal["argmax", "calibrated"] | list[float],
+        type=Literal["argmax", "calibrated", "risk"] | list[float],
         default="argmax",
-        help="How predict makes labels: the largest probability, the cuts that calibrate found, or a cut a class.",
+        help="How predict makes labels: the largest probability, the cuts that calibrate found (calibrated: "
+        "best Dice; risk: --method risk), or a cut a class.",
     )
     parser.add_argument(
         "--output",

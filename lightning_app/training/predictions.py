@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from datamodules import (
     DataError,
@@ -24,6 +25,7 @@ from datamodules import (
 )
 from datamodules.case import Case
 from lightning_app.calibration.cuts import threshold_labels
+from lightning_app.calibration.risk import cuts_of, promised_labels, promised_sets
 from lightning_app.errors import UserError
 from lightning_app.files import PART, append_csv, read_csv, write_csv, write_text
 from lightning_app.system.lock import claim
@@ -51,8 +53,9 @@ class PredictionWriter(Callback):
     Args:
         run: The run's folder.
         output: Where to write instead of the run's folder.
-        threshold: `argmax`, `calibrated` for the cuts that `calibrate` kept with the checkpoint, or a cut for each
-            foreground class.
+        threshold: `argmax`, `calibrated` for the cuts that `calibrate` kept with the checkpoint, `risk` for those of
+            its method `risk`, or a cut for each foreground class. With `risk` and several classes, what is claimed for
+            each goes to `sets/<class>` too: the promise is of these, which may overlap.
         probabilities: Write probability maps too.
         settings: Further plain data that the predictions depend on, such as the configuration of model and data.
 
@@ -77,12 +80,13 @@ class PredictionWriter(Callback):
         self.probabilities = probabilities
         self.settings = settings
         self.cuts: list[float] | None = None
+        self.promised: list[int | None] | None = None  # first bins of the fine axis
         self.fingerprint = ""
         self.contents: dict[str, str] = {}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Settle folder and cuts and tell the module which cases are done."""
-        self.cuts = self._find_cuts(pl_module)
+        self.cuts, self.promised = self._find_cuts(pl_module), self._find_promised(pl_module)
         self.fingerprint = self._fingerprint(trainer.ckpt_path)
         root = getattr(trainer.datamodule, "predict_root", None)  # type: ignore[attr-defined]
         self.folder = Path(self.output) if self.output else self._own_folder(root)
@@ -114,13 +118,21 @@ class PredictionWriter(Callback):
             if name in outputs:
                 values = outputs[name][0].float().cpu().numpy()
                 write_map(self.folder / name / case, values, geometry, largest=math.log(len(probs)))
-        labels = probs.argmax(dim=0) if self.cuts is None else threshold_labels(probs, self.cuts)
-        mask = labels.numpy().astype(np.uint8)
+        mask = self._labels(probs).numpy().astype(np.uint8)
+        if self.promised and len(probs) > 2:
+            sets = promised_sets(probs, self.promised).numpy().astype(np.uint8)
+            for name, claimed in zip(pl_module.class_names[1:], sets, strict=True):  # type: ignore[index]
+                write_mask(self.folder / "sets" / name / case, claimed, geometry)
         values = getattr(trainer.datamodule, "label_values", None)  # type: ignore[attr-defined]
         if is_series(geometry):
             self._write_segmentation(case, mask, geometry, pl_module.class_names)  # type: ignore[arg-type]
         write_mask(self.folder / "masks" / case, mask if values is None else np.array(values)[mask], geometry)
         append_csv(self.folder / ENTRIES, {"case": case, "made_by": self._made_by(case)}, COLUMNS)
+
+    def _labels(self, probs: Tensor) -> Tensor:
+        if self.promised is not None:
+            return promised_labels(probs, self.promised)
+        return probs.argmax(dim=0) if self.cuts is None else threshold_labels(probs, self.cuts)
 
     def _write_segmentation(self, case: str, mask: np.ndarray, geometry: Geometry, classes: Sequence[str]) -> None:
         """Write a DICOM segmentation too, unless the headers of the series lack what it needs."""
@@ -166,7 +178,7 @@ class PredictionWriter(Callback):
             self.claim = None
 
     def _find_cuts(self, pl_module: LightningModule) -> list[float] | None:
-        if self.threshold == "argmax":
+        if self.threshold in ("argmax", "risk"):
             return None
         if self.threshold == "calibrated":
             if pl_module.thresholds is None:
@@ -177,10 +189,21 @@ class PredictionWriter(Callback):
             raise UserError(f"--threshold {self.threshold} must give a cut for each of {', '.join(classes)}")
         return [0.5, *map(float, self.threshold)]
 
+    def _find_promised(self, pl_module: LightningModule) -> list[int | None] | None:
+        if self.threshold != "risk":
+            return None
+        if not pl_module.promises:
+            raise UserError(
+                "--threshold risk: the checkpoint holds no promise; run calibrate --method risk on it first"
+            )
+        return cuts_of(pl_module.promises, pl_module.class_names)  # type: ignore[arg-type]
+
     def _fingerprint(self, checkpoint: Any) -> str:
         """Short digest of everything that the files depend on; calibrating rewrites the checkpoint and changes it."""
         stamp = Path(checkpoint).stat().st_mtime_ns if checkpoint else None
-        made_by = json.dumps([str(checkpoint), stamp, self.cuts, self.settings], sort_keys=True, default=str)
+        made_by = json.dumps(
+            [str(checkpoint), stamp, self.promised or self.cuts, self.settings], sort_keys=True, default=str
+        )
         return hashlib.sha256(made_by.encode()).hexdigest()[:16]
 
     def _made_by(self, case: str) -> str:

@@ -39,6 +39,7 @@ from lightning_app.training.predictions import PredictionWriter
 from lightning_app.training.processes import is_first_process, tell
 from lightning_app.training.progress import RunProgress
 from lightning_app.training.progress_picture import ProgressPicture
+from lightning_app.training.promises import PromiseCheck
 from lightning_app.training.quiet import quieten
 from lightning_app.training.record import RunRecord
 from lightning_app.training.run_folder import RunFolder
@@ -169,6 +170,7 @@ class TrainingCLI(LightningCLI):
             ProgressPicture(run),
             Opening(run, describe_loss(self.kept_config["model"]["loss"])),
             CalibrationComparison(run),
+            PromiseCheck(run, evaluation),
             PredictionWriter(
                 run,
                 output=self._option("output"),

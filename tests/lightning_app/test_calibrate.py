@@ -8,11 +8,23 @@ import torch
 from PIL import Image
 
 import losses
+import metrics
 import models
 from datamodules import Phantom
 from lightning_app.calibrate import CalibratingTrainer, calibrator_arguments, validation_cases
 from lightning_app.calibration.cuts import best_thresholds, threshold_labels
 from lightning_app.calibration.registry import build, restore
+from lightning_app.calibration.risk import (
+    Wish,
+    case_odds,
+    from_record,
+    held_against,
+    make_promises,
+    promised_labels,
+    promised_sets,
+    to_record,
+)
+from lightning_app.calibration.risk import told as promise_told
 from lightning_app.cli import main
 from lightning_app.training.module import SegmentationModule
 from tests.lightning_app.small import SMALL
@@ -198,3 +210,64 @@ class TestCommandLine:
         with pytest.raises(SystemExit):
             main(["test", *SMALL, f"--ckpt_path={leak}"])
         assert "case test_0000 was used to fit the calibrator" in capsys.readouterr().err
+
+
+class TestRisk:
+    """The method `risk`: kept, written, checked."""
+
+    def promised(self, run, **wish):
+        calibrate(run, phantom_of(12), method="risk", **wish)
+        return torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["risk"]
+
+    def test_promise_is_of_the_validation_cases_as_predicted_and_dropped_by_another_calibrator(self, run, capsys):
+        enough(run)
+        kept = self.promised(run, level=0.3)
+        ((name, one),) = kept["promises"].items()
+        assert (one["n"], one["level"], len(kept["cases"])) == (12, 0.3, 12)
+        assert one["seen"] <= 0.3
+        told = capsys.readouterr().out
+        assert f"{name}: fnr by case, in expectation: at most 0.3" in told
+        calibrate(run, phantom_of(12), method="temperature")
+        assert "risk" not in torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+
+    def test_too_few_cases_are_refused_with_their_number_and_the_checkpoint_stays(self, run):
+        before = (run / "checkpoints" / "best.ckpt").read_bytes()
+        with pytest.raises(ValueError, match=r"3 cases cannot promise a level of 0\.1: 9 would do"):
+            calibrate(run, method="risk")
+        with pytest.raises(ValueError, match="--of_class liver: the classes are"):
+            calibrate(run, method="risk", of_class=["liver"])
+        assert (run / "checkpoints" / "best.ckpt").read_bytes() == before
+
+
+def phantom_of(cases):
+    return Phantom(size=32, num_cases=[4, cases, 3], num_workers=0)
+
+
+def enough(run):
+    data = phantom_of(12)
+    data.prepare_data()
+    data.setup("fit")
+    rows = [f"{row['case']},{row['subset']}" for row in data.split_table()]
+    (run / "split.csv").write_text("\n".join(["case,subset", *rows]) + "\n")
+
+
+def test_labels_of_a_promise_are_the_sets_of_two_classes_and_the_furthest_above_of_more():
+    probs = torch.tensor([[0.95, 0.6, 0.1], [0.03, 0.1, 0.6], [0.02, 0.3, 0.3]])
+    cut = int(metrics.axis_index(torch.tensor([0.025])))
+    assert promised_labels(torch.stack((1 - probs[1], probs[1])), [cut]).tolist() == [1, 1, 1]
+    assert promised_sets(probs, [cut, None]).tolist() == [[True, True, True], [False, False, False]]
+    higher = int(metrics.axis_index(torch.tensor([0.25])))
+    assert promised_labels(probs, [higher, higher]).tolist() == [0, 2, 1]
+
+
+def test_what_happened_stands_beside_what_was_promised():
+    torch.manual_seed(0)
+    odds = []
+    for _ in range(12):
+        probs = (3 * torch.randn(2, 40)).softmax(0)
+        odds.append(case_odds(probs, (torch.rand(40) < probs[1]).long()))
+    promises = make_promises(odds, ("background", "cell"), Wish(level=0.2))
+    (row,) = held_against(from_record(to_record(promises)), odds, ("background", "cell"))
+    assert row["happened"] == pytest.approx(promises["cell"].seen)
+    assert row["cases"] == 12
+    assert f"{row['happened']:.4f}" in promise_told([row])

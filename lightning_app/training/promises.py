@@ -1,0 +1,27 @@
+"""Holds the promise that is kept with a checkpoint against the test cases."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_app.calibration.risk import Promises, held_against, write_rows
+from lightning_app.training.evaluation import CaseEvaluation
+from lightning_app.training.run_folder import RunFolder
+
+
+class PromiseCheck(Callback):
+    """Holds the promise kept with the checkpoint against the test cases: prints it and writes `risk.csv`.
+
+    Args:
+        run: The run's folder.
+        evaluation: What keeps the sums of the cases.
+    """
+
+    def __init__(self, run: RunFolder, evaluation: CaseEvaluation) -> None:
+        self.run, self.evaluation = run, evaluation
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print and write."""
+        promises: Promises | None = getattr(pl_module, "promises", None)
+        if promises and trainer.is_global_zero:
+            odds = [sums.odds for _, sums in self.evaluation.cases if sums.odds is not None]
+            rows = held_against(promises, odds, tuple(pl_module.class_names))  # type: ignore[arg-type]
+            write_rows(self.run.stage("test"), rows)
