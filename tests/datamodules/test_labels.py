@@ -2,12 +2,15 @@
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
 from datamodules import DataError, Decathlon, ImageFolder, NNUNetRaw
-from datamodules.masks import Binary, PerClass, one_channel
+from datamodules.case import Case
+from datamodules.masks import IGNORE, Binary, Index, PerClass, one_channel
+from datamodules.volumes import VolumeReader
 from tests.data.common import save_image, save_palette, save_volume
 
 SHAPE = (48, 40)
@@ -262,3 +265,17 @@ def test_a_decathlon_task_of_ones_own_refuses_255(tmp_path):
         save_volume(tmp_path / f"Task99_Own/labelsTr/c{number}.nii.gz", 255 * CUBE)
     with pytest.raises(DataError, match=r"c0\.nii\.gz: value 255 \(100 voxels\) is no declared label"):
         Decathlon(root=str(tmp_path), task="Task99_Own", classes=["background", "a"]).setup("fit")
+
+
+def test_nothing_counts_outside_the_field_of_view_of_a_volume(tmp_path):
+    rng = np.random.default_rng(0)
+    truth, field = rng.integers(0, 2, (6, 5, 4)).astype(np.uint8), np.zeros((6, 5, 4), np.uint8)
+    field[:3] = 1
+    arrays = {"image": rng.normal(size=(6, 5, 4)).astype(np.float32), "mask": truth, "valid": field}
+    for name, array in arrays.items():
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    image, mask, valid = (tmp_path / f"{name}.nii.gz" for name in arrays)
+    reader = VolumeReader(Index(2), None, 1)
+    case = Case("a", (image,), (mask,), valid=valid)
+    assert np.array_equal(reader.labels(case), np.where(field, truth, IGNORE))
+    assert np.array_equal(reader.read(case).mask, np.where(field, truth, IGNORE))
