@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch import LightningModule, Trainer
 
 import metrics
 from lightning_app.files import write_atomic, write_csv
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.scoring import ScoringPool
+from lightning_app.training.stage import Stage, StageCallback
 
 ScoredCase = tuple[str, metrics.CaseSums]
 
 
-class CaseEvaluation(Callback):
+class CaseEvaluation(StageCallback):
     """Writes the stage's folder after `validate` and `test` from what the module's scorer kept of every case.
 
     `per_case.csv` has a row a case and class and a row `all` a case; `summary.csv` the means over the cases and the
@@ -43,25 +43,25 @@ class CaseEvaluation(Callback):
         self.cases: list[ScoredCase] = []
         self.bins: Mapping[str, metrics.Bins] = {}
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_begin(self, stage: Stage) -> None:
         """Tell the scorer what to measure; inside training only what is quick."""
-        if trainer.state.fn == TrainerFn.FITTING:
-            scorer_of(pl_module, "val").surface = False
-        else:
-            self._start(pl_module, "val")
+        if stage.name == "predict":
+            return
+        stage.scorer.surface = self.surface and stage.evaluates
+        if stage.evaluates:
+            stage.module.scoring = ScoringPool(self.workers) if self.workers else None
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the scorer what to measure."""
-        self._start(pl_module, "test")
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write `val/`, unless this is the validation inside training."""
-        if trainer.state.fn != TrainerFn.FITTING:
-            self._finish(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write `test/`."""
-        self._finish(trainer, pl_module, "test")
+    def on_scored(self, stage: Stage) -> None:
+        """Write `val/` or `test/`, unless this is the validation inside training."""
+        if not stage.evaluates:
+            return
+        if stage.module.scoring is not None:
+            stage.module.scoring.finish()
+        self._end(stage.module)
+        self.bins = stage.scorer.over_all().bins
+        self.cases = sorted(gather(stage.scorer.records), key=lambda case: case[0])
+        if stage.trainer.is_global_zero and self.cases:
+            write_stage(self.run.stage(stage.name), self.cases, self.bins, stage.class_names)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave no process behind."""
@@ -73,25 +73,11 @@ class CaseEvaluation(Callback):
         scores = {name: float(dice.value(sums)[0]) for name, sums in self.cases}
         return sorted((case for case in scores if np.isfinite(scores[case])), key=lambda case: scores[case])
 
-    def _start(self, pl_module: LightningModule, stage: str) -> None:
-        scorer_of(pl_module, stage).surface = self.surface
-        pl_module.scoring = ScoringPool(self.workers) if self.workers else None  # type: ignore[assignment]
-
-    def _end(self, pl_module: LightningModule) -> None:
+    def _end(self, pl_module: Any) -> None:
         pool = getattr(pl_module, "scoring", None)  # other modules than ours have none
         if pool is not None:
             pool.close()
-            pl_module.scoring = None  # type: ignore[assignment]
-
-    def _finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        scorer = scorer_of(pl_module, stage)
-        if pl_module.scoring is not None:
-            pl_module.scoring.finish()  # type: ignore[operator,union-attr]
-        self._end(pl_module)
-        self.bins = scorer.over_all().bins
-        self.cases = sorted(gather(scorer.records), key=lambda case: case[0])
-        if trainer.is_global_zero and self.cases:
-            write_stage(self.run.stage(stage), self.cases, self.bins, class_names(pl_module))
+            pl_module.scoring = None
 
 
 def write_stage(
@@ -109,16 +95,6 @@ def write_stage(
     write_csv(folder / "per_case.csv", rows)
     write_csv(folder / "summary.csv", summarise(rows) + summarise_pooled([sums for _, sums in cases], class_names))
     write_bins(folder / "bins.npz", cases, pooled, class_names)
-
-
-def scorer_of(pl_module: LightningModule, stage: str) -> metrics.Scorer:
-    """The module's scorer of a stage."""
-    return pl_module.scorers[stage]  # type: ignore[index,return-value]
-
-
-def class_names(pl_module: LightningModule) -> tuple[str, ...]:
-    """Names of the classes of the module's data, background first."""
-    return tuple(pl_module.class_names)  # type: ignore[arg-type]
 
 
 def gather(items: list[Any]) -> list[Any]:

@@ -7,17 +7,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
 from lightning_app.files import part_name, read_csv
-from lightning_app.training.evaluation import CaseEvaluation, ScoredCase, class_names, gather, scorer_of
+from lightning_app.training.evaluation import CaseEvaluation, ScoredCase, gather
 from lightning_app.training.labels import hard_labels
 from lightning_app.training.publish import publish, publish_curve, publish_masks, publish_table
 from lightning_app.training.run_folder import RunFolder
+from lightning_app.training.stage import Stage, StageCallback
 from metrics import plot
 from models.network import center_crop
 
@@ -34,7 +34,7 @@ NUM_BINS = metrics.catalogue.NUM_BINS
 LogMedia = Literal["every", "best", "never"]
 
 
-class TrainingFigures(Callback):
+class TrainingFigures(StageCallback):
     """At each validation of `fit`: the reliability diagram, its bins as a table, overlays of the same few cases.
 
     Args:
@@ -51,40 +51,33 @@ class TrainingFigures(Callback):
         self.shown: list[dict[str, Any]] = []
         self.bins: metrics.Bins | None = None
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_begin(self, stage: Stage) -> None:
         """Begin anew."""
         self.shown = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_case(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Keep small pictures, unless this is a sanity check or an evaluation of its own."""
-        if self._training(trainer) and trainer.is_global_zero and batch_idx < self.num_cases:
+        if stage.name == "fit" and stage.trainer.is_global_zero and len(self.shown) < self.num_cases:
             self.shown.append(thumbnail(batch, outputs["probs"].float()))
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_scored(self, stage: Stage) -> None:
         """Every process takes part in summing the bins."""
-        if self._training(trainer):
-            self.bins = scorer_of(pl_module, "val").over_all().bins["all.top_label"]
+        if stage.name == "fit":
+            self.bins = stage.scorer.over_all().bins["all.top_label"]
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_finish(self, stage: Stage) -> None:
         """Draw on the first process, once the validation's numbers are known."""
-        if not self._training(trainer) or not trainer.is_global_zero or self.bins is None:
+        trainer = stage.trainer
+        if stage.name != "fit" or not trainer.is_global_zero or self.bins is None:
             return
         loggers = trainer.loggers if self._goes_to_loggers(trainer) else []
         step, folder = trainer.global_step, self.run.path / "figures"
-        title = f"{source_of(trainer, pl_module, self.run)}\nvalidation, epoch {trainer.current_epoch}"
+        title = f"{source_of(stage, self.run)}\nvalidation, epoch {trainer.current_epoch}"
         figure, _ = plot.reliability_diagram(self.bins, num_bins=NUM_BINS, title=title)
         publish(figure, folder / "reliability.png", loggers, "val/reliability", step)
         publish_table(loggers, "val/reliability_bins", *bins_table(metrics.rebin(self.bins, NUM_BINS)), step)
         for shown in self.shown:
-            self._show(loggers, step, class_names(pl_module), shown)
+            self._show(loggers, step, stage.class_names, shown)
 
     def _goes_to_loggers(self, trainer: Trainer) -> bool:
         if self.log_media != "best":
@@ -110,9 +103,6 @@ class TrainingFigures(Callback):
         }
         publish_masks(loggers, f"{key}_masks", picture(shown["image"]), masks, step)
 
-    def _training(self, trainer: Trainer) -> bool:
-        return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-
 
 def improves(trainer: Trainer, kept: ModelCheckpoint) -> bool:
     """Whether the validation that just ended is better than the best that a checkpoint was kept for."""
@@ -122,7 +112,7 @@ def improves(trainer: Trainer, kept: ModelCheckpoint) -> bool:
     return bool(value > best if kept.mode == "max" else value < best)
 
 
-class StageFigures(Callback):
+class StageFigures(StageCallback):
     """After `validate` and `test`: reliability diagrams by region and view, and the worst, median and best case.
 
     Args:
@@ -138,39 +128,15 @@ class StageFigures(Callback):
         self.shown: dict[str, Path] = {}
         self.store: TemporaryDirectory[str] | None = None
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_case(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Keep a small picture of the case."""
-        if trainer.state.fn != TrainerFn.FITTING:
+        if stage.evaluates:
             self._keep(outputs, batch)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep a small picture of the case."""
-        self._keep(outputs, batch)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_scored(self, stage: Stage) -> None:
         """Draw, unless this is the validation inside training."""
-        if trainer.state.fn != TrainerFn.FITTING:
-            self._draw(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw."""
-        self._draw(trainer, pl_module, "test")
+        if stage.evaluates:
+            self._draw(stage)
 
     def _keep(self, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Put the picture on the disk: which three are drawn is known when all are scored, memory holds one."""
@@ -181,15 +147,15 @@ class StageFigures(Callback):
         torch.save(shown, path)
         self.shown[shown["case"]] = path
 
-    def _draw(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def _draw(self, stage: Stage) -> None:
         chosen = self._chosen()
-        if trainer.is_global_zero:
-            folder, step = self.run.stage(stage) / "figures", trainer.global_step
-            names, source = class_names(pl_module), source_of(trainer, pl_module, self.run)
-            loggers = trainer.loggers if self.to_loggers else []
+        if stage.trainer.is_global_zero:
+            folder, step = self.run.stage(stage.name) / "figures", stage.trainer.global_step
+            names, source = stage.class_names, source_of(stage, self.run)
+            loggers = stage.trainer.loggers if self.to_loggers else []
             draw_diagrams(self.evaluation.cases, self.evaluation.bins, names, folder.parent, loggers, step, source)
             for rank, shown in chosen.items():
-                draw_case(shown, rank, stage, folder, loggers, step)
+                draw_case(shown, rank, stage.name, folder, loggers, step)
         self.shown = {}
         self._drop()
 
@@ -213,10 +179,9 @@ class StageFigures(Callback):
         return {rank: found[case] for rank, case in names.items()}
 
 
-def source_of(trainer: Trainer, pl_module: LightningModule, run: RunFolder) -> str:
+def source_of(stage: Stage, run: RunFolder) -> str:
     """What a picture shows, in a line: data, loss and run."""
-    data = type(trainer.datamodule).__name__  # type: ignore[attr-defined]
-    return f"{data}, {type(pl_module.loss).__name__}, {run.name}"
+    return f"{type(stage.datamodule).__name__}, {type(stage.module.loss).__name__}, {run.name}"
 
 
 def draw_diagrams(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from datamodules import (
@@ -32,13 +32,14 @@ from lightning_app.system.lock import claim
 from lightning_app.training.evaluation import gather
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.split import digests
+from lightning_app.training.stage import Stage, StageCallback
 
 MAPS = ("entropy", "mutual_information")  # of inferences that average members
 ENTRIES, COLUMNS = "cases.csv", ("case", "made_by")
 SOURCE = "input.txt"
 
 
-class PredictionWriter(Callback):
+class PredictionWriter(StageCallback):
     """Writes `<case>` masks to `masks/` and probabilities to `probabilities/`; goes on after a kill.
 
     Where the inference averages members (test-time augmentation, ensembles, dropout), it also writes the predictive
@@ -84,32 +85,30 @@ class PredictionWriter(Callback):
         self.fingerprint = ""
         self.contents: dict[str, str] = {}
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_begin(self, stage: Stage) -> None:
         """Settle folder and cuts and tell the module which cases are done."""
-        self.cuts, self.promised = self._find_cuts(pl_module), self._find_promised(pl_module)
-        self.fingerprint = self._fingerprint(trainer.ckpt_path)
-        root = getattr(trainer.datamodule, "predict_root", None)  # type: ignore[attr-defined]
-        self.folder = Path(self.output) if self.output else self._own_folder(root)
-        self.contents = digests(_cases(trainer.datamodule, root))  # type: ignore[attr-defined]
-        self.cases = 0
-        if trainer.is_global_zero:
-            self._claim(root)
-        trainer.strategy.barrier("predictions")
-        pl_module.finished_cases = frozenset(self._done())  # type: ignore[assignment]
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Write one case."""
-        self.cases += 1
-        if not outputs:
+        if stage.name != "predict":
             return
+        self.cuts, self.promised = self._find_cuts(stage), self._find_promised(stage)
+        self.fingerprint = self._fingerprint(stage.trainer.ckpt_path)
+        root = getattr(stage.datamodule, "predict_root", None)
+        self.folder = Path(self.output) if self.output else self._own_folder(root)
+        self.contents = digests(_cases(stage.datamodule, root))
+        self.cases = 0
+        if stage.trainer.is_global_zero:
+            self._claim(root)
+        stage.trainer.strategy.barrier("predictions")
+        stage.module.finished_cases = frozenset(self._done())
+
+    def on_case(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
+        """Write one case."""
+        if stage.name != "predict":
+            return
+        self.cases += 1
+        if outputs:
+            self._write(stage, outputs, batch)
+
+    def _write(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         case, geometry = batch["case"][0], batch["geometry"][0]
         probs = outputs["original"][0].float().cpu()
         if self.probabilities:
@@ -121,11 +120,11 @@ class PredictionWriter(Callback):
         mask = self._labels(probs).numpy().astype(np.uint8)
         if self.promised and len(probs) > 2:
             sets = promised_sets(probs, self.promised).numpy().astype(np.uint8)
-            for name, claimed in zip(pl_module.class_names[1:], sets, strict=True):  # type: ignore[index]
+            for name, claimed in zip(stage.class_names[1:], sets, strict=True):
                 write_mask(self.folder / "sets" / name / case, claimed, geometry)
-        values = getattr(trainer.datamodule, "label_values", None)  # type: ignore[attr-defined]
+        values = getattr(stage.datamodule, "label_values", None)
         if is_series(geometry):
-            self._write_segmentation(case, mask, geometry, pl_module.class_names)  # type: ignore[arg-type]
+            self._write_segmentation(case, mask, geometry, stage.class_names)
         write_mask(self.folder / "masks" / case, mask if values is None else np.array(values)[mask], geometry)
         append_csv(self.folder / ENTRIES, {"case": case, "made_by": self._made_by(case)}, COLUMNS)
 
@@ -141,8 +140,10 @@ class PredictionWriter(Callback):
         except DataError as error:
             warnings.warn(f"case {case}: only NIfTI is written, no DICOM segmentation: {error}", stacklevel=2)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_finish(self, stage: Stage) -> None:
         """Count the cases of all processes."""
+        if stage.name != "predict":
+            return
         self.cases = sum(gather([self.cases]))
         self._release()
 
@@ -177,26 +178,26 @@ class PredictionWriter(Callback):
             self.claim.close()
             self.claim = None
 
-    def _find_cuts(self, pl_module: LightningModule) -> list[float] | None:
+    def _find_cuts(self, stage: Stage) -> list[float] | None:
         if self.threshold in ("argmax", "risk"):
             return None
         if self.threshold == "calibrated":
-            if pl_module.thresholds is None:
+            if stage.module.thresholds is None:
                 raise UserError("--threshold calibrated: the checkpoint holds no cuts; run calibrate on it first")
-            return pl_module.thresholds  # type: ignore[return-value]
-        classes = pl_module.class_names[1:]  # type: ignore[index]
+            return stage.module.thresholds
+        classes = stage.class_names[1:]
         if len(self.threshold) != len(classes):
             raise UserError(f"--threshold {self.threshold} must give a cut for each of {', '.join(classes)}")
         return [0.5, *map(float, self.threshold)]
 
-    def _find_promised(self, pl_module: LightningModule) -> list[int | None] | None:
+    def _find_promised(self, stage: Stage) -> list[int | None] | None:
         if self.threshold != "risk":
             return None
-        if not pl_module.promises:
+        if not stage.module.promises:
             raise UserError(
                 "--threshold risk: the checkpoint holds no promise; run calibrate --method risk on it first"
             )
-        return cuts_of(pl_module.promises, pl_module.class_names)  # type: ignore[arg-type]
+        return cuts_of(stage.module.promises, stage.module.class_names)
 
     def _fingerprint(self, checkpoint: Any) -> str:
         """Short digest of everything that the files depend on; calibrating rewrites the checkpoint and changes it."""
