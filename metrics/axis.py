@@ -35,7 +35,13 @@ def odds_index(confidence: Tensor) -> Tensor:
 
 @cache
 def axis_edges() -> Tensor:
-    """The edges of the bins, (AXIS_BINS + 1,) float64 from 0 to 1."""
+    """The edges of the bins, (AXIS_BINS + 1,) float64 from 0 to 1.
+
+    Example:
+        >>> edges = axis_edges()
+        >>> len(edges), float(edges[0]), float(edges[-1])
+        (3501, 0.0, 1.0)
+    """
     steps = torch.arange(1, ODDS_STEPS + 1, dtype=torch.float64)
     odds = torch.sigmoid((steps - ODDS_STEPS / 2 - 0.5) * STEP)
     equal = torch.arange(1, EQUAL_BINS, dtype=torch.float64) / EQUAL_BINS

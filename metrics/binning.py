@@ -48,14 +48,26 @@ class Bins(NamedTuple):
 
 
 def empty_bins(channels: int, num_bins: int, device: torch.device | str = "cpu") -> Bins:
-    """Bins of no voxel, each field (channels, num_bins)."""
+    """Bins of no voxel, each field (channels, num_bins).
+
+    Example:
+        >>> empty_bins(channels=1, num_bins=3).count.tolist()
+        [[0, 0, 0]]
+    """
     count = torch.zeros(channels, num_bins, dtype=torch.int64, device=device)
     sums = [torch.zeros(channels, num_bins, dtype=torch.float64, device=device) for _ in range(3)]
     return Bins(count, *sums)
 
 
 def merge_bins(*parts: Bins) -> Bins:
-    """Sum of several bins of one shape: what one pass over all their voxels would have given."""
+    """Sum of several bins of one shape: what one pass over all their voxels would have given.
+
+    Example:
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])  # of class 0, to three quarters; right in one of two
+        >>> bins = bin_item(sure, torch.tensor([0, 1]), "top_label")
+        >>> merge_bins(bins, bins).count.sum().item()
+        4
+    """
     return Bins(*(torch.stack(fields).sum(0) for fields in zip(*parts, strict=True)))
 
 
@@ -68,6 +80,12 @@ def rebin(bins: Bins, num_bins: int) -> Bins:
 
     Raises:
         ValueError: If ``num_bins`` does not divide the number of bins.
+
+    Example:
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])  # of class 0, to three quarters; right in one of two
+        >>> bins = bin_item(sure, torch.tensor([0, 1]), "top_label")
+        >>> rebin(bins, 4).count.tolist()
+        [[0, 0, 0, 2]]
     """
     if bins.num_bins == AXIS_BINS:
         bins = Bins(*map(to_equal, bins))
@@ -203,7 +221,12 @@ def top_label(probs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def predict_labels(probs: Tensor) -> Tensor:
-    """Label map (*S) uint8 of probs (K, *S): the class of largest probability, the first of equals."""
+    """Label map (*S) uint8 of probs (K, *S): the class of largest probability, the first of equals.
+
+    Example:
+        >>> predict_labels(torch.tensor([[0.75, 0.25], [0.25, 0.75]])).tolist()
+        [0, 1]
+    """
     flat = probs.reshape(len(probs), -1)
     labels = torch.empty(flat.shape[1], dtype=torch.uint8, device=probs.device)
     for block, out in iter_blocks(flat, labels):
@@ -255,6 +278,12 @@ def bin_item(probs: Tensor, target: Tensor, view: str, num_bins: int = FINE_BINS
 
     Returns:
         Fields (C, num_bins), C = K for the class-wise view, else 1.
+
+    Example:
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])  # of class 0, to three quarters; right in one of two
+        >>> bins = bin_item(sure, torch.tensor([0, 1]), "top_label")
+        >>> [round(float(field.sum()), 4) for field in (bins.count, bins.confidence, bins.correct)]
+        [2.0, 1.5, 1.0]
     """
     sums = BinAccumulator(view_channels(len(probs), view), 1, num_bins, probs.device)
     dropped = None if keep is None else ~keep.reshape(-1)

@@ -51,6 +51,15 @@ class BoundaryIoU(VoxelMetric):
         num_classes: Number of classes K.
         width: Width of the band in voxels; 2 % of the image's diagonal if None.
         **kwargs: As for `VoxelMetric`; the region is always the whole image.
+
+    Example:
+        >>> image = torch.zeros(1, 8, 8, dtype=torch.long)
+        >>> image[:, 2:6, 2:6] = 1
+        >>> probs = torch.stack([1.0 - image, 1.0 * image], 1)
+        >>> metric = BoundaryIoU(num_classes=2)
+        >>> metric.update(probs, image)
+        >>> float(metric.compute())
+        1.0
     """
 
     higher_is_better = True

@@ -147,6 +147,13 @@ class ExpectedCalibrationError(ReliabilityBins):
     """ECE = sum_m (n_m / N) |conf_m - acc_m|.
 
     Arguments and input as for `ReliabilityBins`, `compute` gives a scalar.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = ExpectedCalibrationError(num_classes=2)
+        >>> metric.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(metric.compute()), 4)
+        0.25
     """
 
     def compute(self) -> Tensor:
@@ -156,7 +163,15 @@ class ExpectedCalibrationError(ReliabilityBins):
 
 
 class AverageCalibrationError(ExpectedCalibrationError):
-    """ACE: the unweighted mean of |conf_m - acc_m| over non-empty bins; arguments as for `ReliabilityBins`."""
+    """ACE: the unweighted mean of |conf_m - acc_m| over non-empty bins; arguments as for `ReliabilityBins`.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = AverageCalibrationError(num_classes=2)
+        >>> metric.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(metric.compute()), 4)
+        0.25
+    """
 
     measure = "ace"
 
@@ -168,6 +183,13 @@ class MaximumCalibrationError(ExpectedCalibrationError):
         *args: As for `ReliabilityBins`.
         min_count: Bins of fewer voxels do not count.
         **kwargs: As for `ReliabilityBins`.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = MaximumCalibrationError(num_classes=2)
+        >>> metric.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(metric.compute()), 4)
+        0.25
     """
 
     measure = "mce"
@@ -185,37 +207,85 @@ class MaximumCalibrationError(ExpectedCalibrationError):
 
 
 class RootMeanSquareCalibrationError(ExpectedCalibrationError):
-    """RMSCE = sqrt(sum_m (n_m / N)(conf_m - acc_m)^2); arguments as for `ReliabilityBins`."""
+    """RMSCE = sqrt(sum_m (n_m / N)(conf_m - acc_m)^2); arguments as for `ReliabilityBins`.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = RootMeanSquareCalibrationError(num_classes=2)
+        >>> metric.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(metric.compute()), 4)
+        0.25
+    """
 
     measure = "rmsce"
 
 
 class DebiasedCalibrationError(ExpectedCalibrationError):
-    """RMSCE without its sampling variance (Kumar et al. 2019); arguments as for `ReliabilityBins`."""
+    """RMSCE without its sampling variance (Kumar et al. 2019); arguments as for `ReliabilityBins`.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = DebiasedCalibrationError(num_classes=2)
+        >>> metric.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(metric.compute()), 4)
+        0.0
+    """
 
     measure = "debiased"
 
 
 class ThresholdedCalibrationError(ExpectedCalibrationError):
-    """TACE: ECE of the voxels of confidence at least 1e-3 (Nixon et al. 2019); arguments as for `ReliabilityBins`."""
+    """TACE: ECE of the voxels of confidence at least 1e-3 (Nixon et al. 2019); arguments as for `ReliabilityBins`.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = ThresholdedCalibrationError(num_classes=2)
+        >>> metric.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(metric.compute()), 4)
+        0.25
+    """
 
     measure = "thresholded"
 
 
 class AdaptiveCalibrationError(ExpectedCalibrationError):
-    """ECE over bins of equal mass, to the precision of the fine bins; arguments as for `ReliabilityBins`."""
+    """ECE over bins of equal mass, to the precision of the fine bins; arguments as for `ReliabilityBins`.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = AdaptiveCalibrationError(num_classes=2)
+        >>> metric.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(metric.compute()), 4)
+        0.25
+    """
 
     measure = "adaptive"
 
 
 class Overconfidence(ExpectedCalibrationError):
-    """The over-confident part of the ECE; arguments as for `ReliabilityBins`."""
+    """The over-confident part of the ECE; arguments as for `ReliabilityBins`.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = Overconfidence(num_classes=2)
+        >>> metric.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(metric.compute()), 4)
+        0.25
+    """
 
     measure = "overconfidence"
 
 
 class Underconfidence(ExpectedCalibrationError):
-    """The under-confident part of the ECE; arguments as for `ReliabilityBins`."""
+    """The under-confident part of the ECE; arguments as for `ReliabilityBins`.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = Underconfidence(num_classes=2)
+        >>> metric.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(metric.compute()), 4)
+        0.0
+    """
 
     measure = "underconfidence"
 
@@ -229,6 +299,13 @@ class SoftVolumeBias(ExpectedCalibrationError):
         num_classes: Number of classes K.
         average: As for `ReliabilityBins`.
         **kwargs: As for `ReliabilityBins`; the view is class-wise.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = SoftVolumeBias(num_classes=2)
+        >>> metric.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(metric.compute()), 4)
+        -0.5
     """
 
     measure = "volume_bias"
@@ -245,6 +322,13 @@ class TrueCalibrationError(ExpectedCalibrationError):
     The sampling noise of labels is gone, so what remains is the error itself (and, where the network is not
     calibrated inside a bin, what the bin averages away). Input: ``probs`` and ``true_probs`` (B, K, *S); ``target``
     (B, *S) only to say which voxels are ignored or in the region. Arguments as for `ReliabilityBins`.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
+        >>> metric = TrueCalibrationError(num_classes=2)
+        >>> metric.update(sure, torch.full((1, 2, 2), 0.5))  # the truth is a coin
+        >>> float(metric.compute())
+        0.25
     """
 
     def update(  # type: ignore[override]
@@ -278,6 +362,12 @@ def soft_bins(
 
     Returns:
         Fields (C, num_bins).
+
+    Example:
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> bins = soft_bins(sure, torch.full((2, 2), 0.5))
+        >>> [float(field.sum()) for field in (bins.count, bins.confidence, bins.correct)]
+        [2.0, 1.5, 1.0]
     """
     classes = len(probs)
     total = empty_bins(view_channels(classes, view), num_bins, probs.device)

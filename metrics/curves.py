@@ -51,6 +51,13 @@ def best_threshold(bins: Bins, points: int | None = None) -> tuple[Tensor, Tenso
     Args:
         bins: Fields (C, B).
         points: Number of thresholds, a divisor of B; B if None.
+
+    Example:
+        >>> from metrics import bin_item
+        >>> probs = torch.tensor([[0.9, 0.6, 0.2], [0.1, 0.4, 0.8]])
+        >>> bins = bin_item(probs, torch.tensor([0, 1, 1]), "foreground")
+        >>> [round(part.item(), 2) for part in best_threshold(bins, 10)]
+        [0.2, 1.0]
     """
     curves = threshold_curves(bins, points)
     dice, index = curves.dice.nan_to_num(-1.0).max(-1)
@@ -90,6 +97,13 @@ def area_under_risk_coverage(bins: Bins) -> Tensor:
 
     Ties are in random order: the value is the mean over all orders. In a bin of n voxels and e errors after N0 and E0,
     sum_j (E0 + j e/n) / (N0 + j) = e + (E0 - N0 e/n) (H(N0 + n) - H(N0)), H the harmonic numbers.
+
+    Example:
+        >>> from metrics import bin_item
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])  # of class 0, to three quarters; right in one of two
+        >>> bins = bin_item(sure, torch.tensor([0, 1]), "top_label")
+        >>> area_under_risk_coverage(bins).tolist()
+        [0.5]
     """
     count, wrong, before, wrong_before = _kept(bins)
     rate = wrong / count.clamp(min=1)
@@ -120,6 +134,13 @@ def risk_at_coverage(bins: Bins, coverage: float = 0.8) -> Tensor:
 
     Raises:
         ValueError: If coverage is not in (0, 1].
+
+    Example:
+        >>> from metrics import bin_item
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])  # of class 0, to three quarters; right in one of two
+        >>> bins = bin_item(sure, torch.tensor([0, 1]), "top_label")
+        >>> risk_at_coverage(bins, 1.0).tolist()
+        [0.5]
     """
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage={coverage} must be above 0 and at most 1")

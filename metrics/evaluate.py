@@ -56,6 +56,12 @@ def sum_case(
 
     Raises:
         ValueError: For shapes or values that do not fit, a name given twice, or more than eight regions.
+
+    Example:
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> sums = sum_case(sure, torch.tensor([0, 1]))
+        >>> sums.confusion.tolist()
+        [[1, 0], [1, 0]]
     """
     check_shapes(probs.unsqueeze(0), target.unsqueeze(0), len(probs))
     shapes = _regions(regions, spacing)
@@ -134,6 +140,12 @@ def score_case(
 
     Raises:
         ValueError: As for `sum_case`.
+
+    Example:
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> sums = score_case(sure, torch.tensor([0, 1]), true_probs=torch.full((2, 2), 0.5))
+        >>> sorted(key for key in sums.bins if key.startswith("all."))
+        ['all.classwise', 'all.foreground', 'all.top_label', 'all.true']
     """
     sums = sum_case(probs, target, spacing=spacing, ignore_index=ignore_index, validate=validate, valid=valid)
     if not surface and true_probs is None:
@@ -194,6 +206,12 @@ def evaluate_case(
 
     Raises:
         ValueError: As for `sum_case`, or for another number of names than classes.
+
+    Example:
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> rows = evaluate_case(sure, torch.tensor([0, 1]), ["background", "lesion"])
+        >>> [(row["class"], row["voxels"], round(row["nll"], 4)) for row in rows]
+        [('lesion', 1, 0.837), ('all', 2, 0.837)]
     """
     sums = score_case(probs, target, spacing, surface, true_probs, ignore_index=ignore_index, valid=valid)
     return rows_from_sums(sums, class_names)
@@ -204,6 +222,12 @@ def rows_from_sums(sums: CaseSums, class_names: Sequence[str]) -> list[dict[str,
 
     Raises:
         ValueError: For another number of names than classes.
+
+    Example:
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> sums = sum_case(sure, torch.tensor([0, 1]))
+        >>> [row["class"] for row in rows_from_sums(sums, ["background", "lesion"])]
+        ['lesion', 'all']
     """
     classes = sums.confusion.shape[-1]
     if len(class_names) != classes:

@@ -62,6 +62,11 @@ def bootstrap_interval(
 
     Raises:
         ValueError: If level is not between 0 and 1, or a value is infinite.
+
+    Example:
+        >>> low, high = bootstrap_interval([0.8, 0.9, 0.7, 0.85, 0.75], bounds=(0, 1))
+        >>> low < 0.8 < high
+        True
     """
     matrix = as_matrix(values, "values")
     return _interval([matrix[:, ~np.isnan(matrix).all(0)]], level, seed, resamples, bounds)
@@ -85,6 +90,10 @@ def difference_interval(
 
     Raises:
         ValueError: If the numbers of cases differ, and as for `bootstrap_interval`.
+
+    Example:
+        >>> difference_interval([0.8, 0.9, 0.7], [0.7, 0.8, 0.6])[0] > 0
+        True
     """
     first, second = as_matrix(a, "a"), as_matrix(b, "b")
     if first.shape[1] != second.shape[1]:
@@ -113,6 +122,13 @@ def jackknife_interval(
 
     Raises:
         ValueError: If level is not between 0 and 1.
+
+    Example:
+        >>> errors = np.array([0.1, 0.2, 0.3, 0.4])
+        >>> mean = lambda weights: weights @ errors / weights.sum(1)
+        >>> low, high = jackknife_interval([mean], cases=4)
+        >>> bool(low < 0.25 < high)
+        True
     """
     weights = np.concatenate([np.ones((1, cases)), 1 - np.eye(cases)])
     found = np.stack([function(weights) for function in values])  # (S, 1 + n, ...)
@@ -173,6 +189,14 @@ def frequency_band(cases: Sequence[Bins], num_bins: int = 15, level: float = 0.9
 
     Raises:
         ValueError: If level is not between 0 and 1, or num_bins does not divide B.
+
+    Example:
+        >>> from metrics import bin_item
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> cases = [bin_item(sure, torch.tensor(labels), "top_label") for labels in ([0, 1], [0, 0])]
+        >>> low, high = frequency_band(cases, num_bins=2)
+        >>> low[0, 1] <= 0.75 <= high[0, 1]
+        np.True_
     """
     coarse = [rebin(bins, num_bins) for bins in cases]
     count = torch.stack([bins.count for bins in coarse]).double().cpu().numpy()

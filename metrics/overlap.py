@@ -149,23 +149,55 @@ class OverlapMetric(VoxelMetric):
 
 
 class DiceScore(OverlapMetric):
-    """Dice = 2 TP / (2 TP + FP + FN); arguments as for `OverlapMetric`."""
+    """Dice = 2 TP / (2 TP + FP + FN); arguments as for `OverlapMetric`.
+
+    Example:
+        >>> hard = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]])  # classes 1, 1, 0
+        >>> metric = DiceScore(num_classes=2)
+        >>> metric.update(hard, torch.tensor([[1, 0, 0]]))
+        >>> round(float(metric.compute()), 4)
+        0.6667
+    """
 
 
 class JaccardIndex(OverlapMetric):
-    """Intersection over union = TP / (TP + FP + FN); arguments as for `OverlapMetric`."""
+    """Intersection over union = TP / (TP + FP + FN); arguments as for `OverlapMetric`.
+
+    Example:
+        >>> hard = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]])  # classes 1, 1, 0
+        >>> metric = JaccardIndex(num_classes=2)
+        >>> metric.update(hard, torch.tensor([[1, 0, 0]]))
+        >>> round(float(metric.compute()), 4)
+        0.5
+    """
 
     measure = "iou"
 
 
 class Precision(OverlapMetric):
-    """Precision = TP / (TP + FP); arguments as for `OverlapMetric`."""
+    """Precision = TP / (TP + FP); arguments as for `OverlapMetric`.
+
+    Example:
+        >>> hard = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]])  # classes 1, 1, 0
+        >>> metric = Precision(num_classes=2)
+        >>> metric.update(hard, torch.tensor([[1, 0, 0]]))
+        >>> round(float(metric.compute()), 4)
+        0.5
+    """
 
     measure = "precision"
 
 
 class Recall(OverlapMetric):
-    """Recall = TP / (TP + FN); arguments as for `OverlapMetric`."""
+    """Recall = TP / (TP + FN); arguments as for `OverlapMetric`.
+
+    Example:
+        >>> hard = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]])  # classes 1, 1, 0
+        >>> metric = Recall(num_classes=2)
+        >>> metric.update(hard, torch.tensor([[1, 0, 0]]))
+        >>> round(float(metric.compute()), 4)
+        1.0
+    """
 
     measure = "recall"
 
@@ -179,6 +211,13 @@ class GeneralizedDiceScore(VoxelMetric):
         include_background: Whether class 0 takes part.
         average: "pooled" or "per_case".
         **kwargs: As for `VoxelMetric`.
+
+    Example:
+        >>> hard = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]])  # classes 1, 1, 0
+        >>> metric = GeneralizedDiceScore(num_classes=2)
+        >>> metric.update(hard, torch.tensor([[1, 0, 0]]))
+        >>> round(float(metric.compute()), 4)
+        0.6667
     """
 
     higher_is_better = True

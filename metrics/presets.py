@@ -361,6 +361,10 @@ def preset(name: str, num_classes: int, **kwargs: Any) -> Preset:
 
     Raises:
         ValueError: If there is none of that name.
+
+    Example:
+        >>> preset("barfoot", num_classes=2).num_classes
+        2
     """
     if name not in PRESETS:
         raise ValueError(f"name={name!r} is unknown: choose one of {sorted(PRESETS)}")

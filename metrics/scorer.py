@@ -38,6 +38,13 @@ class Scorer(Metric):
 
     Raises:
         ValueError: For another number of names than classes.
+
+    Example:
+        >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])
+        >>> scorer = Scorer(num_classes=2)
+        >>> scorer.update(sure, torch.tensor([[0, 1]]))
+        >>> round(float(scorer.compute()["ece"]), 4)
+        0.25
     """
 
     is_differentiable = False

@@ -31,6 +31,10 @@ def paired_wilcoxon(a: ArrayLike, b: ArrayLike) -> PairedTest:
 
     Raises:
         ValueError: If the shapes differ.
+
+    Example:
+        >>> paired_wilcoxon([0.9, 0.8, 0.7, 0.85, 0.95], [0.8, 0.6, 0.4, 0.45, 0.45]).p_value
+        0.0625
     """
     from scipy.stats import rankdata, wilcoxon
 
@@ -79,6 +83,10 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
     Returns:
         (m,) corrected p-values, in the order given; reject where one is at most the level.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]).tolist()
+        [0.03, 0.06, 0.06]
     """
     raw = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(raw, kind="stable")
@@ -110,6 +118,10 @@ def rank_methods(values: ArrayLike, higher_is_better: bool = False) -> NDArray[n
 
     Returns:
         (blocks, methods).
+
+    Example:
+        >>> rank_methods([[0.1, 0.2, 0.3], [0.2, 0.1, 0.3]]).tolist()
+        [[1.0, 2.0, 3.0], [2.0, 1.0, 3.0]]
     """
     from scipy.stats import rankdata
 

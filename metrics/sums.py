@@ -53,14 +53,30 @@ class CaseSums:
 
 
 def merge_sums(cases: Sequence[CaseSums]) -> CaseSums:
-    """What one pass over the voxels of all cases would have given; nothing of what does not add up."""
+    """What one pass over the voxels of all cases would have given; nothing of what does not add up.
+
+    Example:
+        >>> from metrics import sum_case
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> sums = sum_case(sure, torch.tensor([0, 1]))
+        >>> merge_sums([sums, sums]).confusion.tolist()
+        [[2, 0], [2, 0]]
+    """
     bins = {key: merge_bins(*(case.bins[key] for case in cases)) for key in cases[0].bins}
     confusion = torch.stack([case.confusion for case in cases]).sum(0)
     return CaseSums(bins, confusion, torch.stack([case.nll for case in cases]).sum(0))
 
 
 def stack_sums(cases: Sequence[CaseSums]) -> CaseSums:
-    """The sums of several cases with a leading axis for the cases."""
+    """The sums of several cases with a leading axis for the cases.
+
+    Example:
+        >>> from metrics import sum_case
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> sums = sum_case(sure, torch.tensor([0, 1]))
+        >>> stack_sums([sums, sums]).confusion.shape
+        torch.Size([2, 2, 2])
+    """
     bins = {
         key: Bins(*(torch.stack(fields) for fields in zip(*(case.bins[key] for case in cases), strict=True)))
         for key in cases[0].bins
