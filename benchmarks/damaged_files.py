@@ -66,45 +66,70 @@ def read_volume(path: Path) -> tuple:
     return found.array, found.affine
 
 
-def kinds() -> dict[str, Kind]:
-    """Every format by its ending."""
-    import nibabel
-    import tifffile
+def pil(path: Path) -> None:
+    """Write by Pillow."""
     from PIL import Image
 
-    def pil(path: Path) -> None:
-        Image.fromarray(picture()).save(path)
+    Image.fromarray(picture()).save(path)
 
-    def nifti(path: Path) -> None:
-        nibabel.save(nibabel.Nifti1Image(volume(), np.diag([1.0, 2, 3, 1])), path)
 
-    def freesurfer(path: Path) -> None:
-        nibabel.save(nibabel.MGHImage(volume(), np.diag([1.0, 2, 3, 1])), path)
+def nifti(path: Path) -> None:
+    """Write NIfTI."""
+    import nibabel
 
-    def itk(compressed: bool) -> Callable[[Path], None]:
-        def write(path: Path) -> None:
-            import SimpleITK as sitk
+    nibabel.save(nibabel.Nifti1Image(volume(), np.diag([1.0, 2, 3, 1])), path)
 
-            sitk.WriteImage(sitk.GetImageFromArray(volume()), str(path), useCompression=compressed)
 
-        return write
+def freesurfer(path: Path) -> None:
+    """Write MGH."""
+    import nibabel
 
-    def tiff(path: Path) -> None:
-        tifffile.imwrite(path, picture(), compression="zlib", photometric="rgb", metadata=None)
+    nibabel.save(nibabel.MGHImage(volume(), np.diag([1.0, 2, 3, 1])), path)
 
-    def stack(path: Path) -> None:
-        tifffile.imwrite(path, volume(), photometric="minisblack")
 
-    def behind(mark: bytes) -> Callable[[bytes], int]:
-        return lambda data: data.index(mark) + len(mark)
+def itk(compressed: bool) -> Callable[[Path], None]:
+    """Writer by ITK."""
 
-    def strips(data: bytes) -> int:
-        with tempfile.NamedTemporaryFile(suffix=".tif") as file:
-            file.write(data)
-            file.flush()
-            with tifffile.TiffFile(file.name) as tif:
-                return max(int(tif.pages[0].dataoffsets[0]), 0)
+    def write(path: Path) -> None:
+        import SimpleITK as sitk
 
+        sitk.WriteImage(sitk.GetImageFromArray(volume()), str(path), useCompression=compressed)
+
+    return write
+
+
+def tiff(path: Path) -> None:
+    """Write a deflated picture."""
+    import tifffile
+
+    tifffile.imwrite(path, picture(), compression="zlib", photometric="rgb", metadata=None)
+
+
+def stack(path: Path) -> None:
+    """Write a volume as pages."""
+    import tifffile
+
+    tifffile.imwrite(path, volume(), photometric="minisblack")
+
+
+def behind(mark: bytes) -> Callable[[bytes], int]:
+    """Where the voxels begin: behind a mark."""
+    return lambda data: data.index(mark) + len(mark)
+
+
+def strips(data: bytes) -> int:
+    """Where the first strip of a TIFF begins."""
+    import tifffile
+
+    with tempfile.NamedTemporaryFile(suffix=".tif") as file:
+        file.write(data)
+        file.flush()
+        with tifffile.TiffFile(file.name) as tif:
+            return max(int(tif.pages[0].dataoffsets[0]), 0)
+
+
+def kinds() -> dict[str, Kind]:
+    """Every format by its ending."""
     everything: Callable[[bytes], int] = lambda data: 0  # noqa: E731
     return {
         ".png": Kind(pil, read_picture, everything),

@@ -411,25 +411,10 @@ class SegmentationData(LightningDataModule, ABC):
         Raises:
             DataError: If the split is unknown or cannot be made of these cases.
         """
-        sizes = self.split_sizes or splits.DEFAULT_SIZES
         if self.split == "own":
             own = any(case.subset in ("val", "test") for case in cases)
             self.split = "official" if own else "grouped"
-        if self.split.endswith((".csv", ".json")):
-            split = splits.file_split(cases, Path(self.split).expanduser(), self.fold)
-        elif self.split == "paper" and self.paper_sizes is not None:
-            shares = [size / sum(self.paper_sizes) for size in self.paper_sizes]
-            split = splits.random_split(cases, shares, self.seed, True)
-        elif self.split == "paper":
-            split = splits.named_split(cases, self.paper_names(cases), f"{type(self).__name__} paper split")
-        elif self.split == "official":
-            split = self._official(cases, sizes)
-        elif self.split not in ("grouped", "random"):
-            raise DataError(f"split={self.split!r}: use own, grouped, random, paper, official or a .csv or .json file.")
-        elif self.fold is not None:
-            split = splits.fold_split(cases, self.fold, self.num_folds, sizes, self.seed, self.split == "grouped")
-        else:
-            split = splits.sized_split(cases, sizes, self.seed, self.split == "grouped")
+        split = self._divide(cases)
         splits.check_split(split)
         leaks = splits.leaking_groups(split)
         if leaks:
@@ -438,6 +423,23 @@ class SegmentationData(LightningDataModule, ABC):
             )
             warnings.warn(f"{type(self).__name__}: {message} Prefer split=grouped.", stacklevel=2)
         return split
+
+    def _divide(self, cases: list[Case]) -> splits.Split:
+        sizes = self.split_sizes or splits.DEFAULT_SIZES
+        if self.split.endswith((".csv", ".json")):
+            return splits.file_split(cases, Path(self.split).expanduser(), self.fold)
+        if self.split == "paper" and self.paper_sizes is not None:
+            shares = [size / sum(self.paper_sizes) for size in self.paper_sizes]
+            return splits.random_split(cases, shares, self.seed, True)
+        if self.split == "paper":
+            return splits.named_split(cases, self.paper_names(cases), f"{type(self).__name__} paper split")
+        if self.split == "official":
+            return self._official(cases, sizes)
+        if self.split not in ("grouped", "random"):
+            raise DataError(f"split={self.split!r}: use own, grouped, random, paper, official or a .csv or .json file.")
+        if self.fold is not None:
+            return splits.fold_split(cases, self.fold, self.num_folds, sizes, self.seed, self.split == "grouped")
+        return splits.sized_split(cases, sizes, self.seed, self.split == "grouped")
 
     def use_split(self, split: splits.Split) -> None:
         """Use this division of the cases instead of the one that the arguments ask for."""

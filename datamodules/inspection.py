@@ -254,14 +254,23 @@ def _describe(images: Sequence[Path], found: Finding) -> None:
 
 
 def _propose_coding(masks: Sequence[Path], several: int, found: Finding) -> None:
+    arrays = _readable(masks, found)
+    if arrays and not _propose_colours(arrays, found):
+        _propose_values([readers.read_mask(path, "grey") for path in masks], several, found)
+
+
+def _readable(masks: Sequence[Path], found: Finding) -> list[np.ndarray]:
     arrays = []
     for path in masks:
         try:
             arrays.append(readers.read_mask(path, "colour"))
         except DataError as error:
             found.hints.append(str(error))
-    if not arrays:
-        return
+    return arrays
+
+
+def _propose_colours(arrays: Sequence[np.ndarray], found: Finding) -> bool:
+    """Whether the masks tell their classes by colour."""
     deep = max(int(array.max()) for array in arrays) > 255 or arrays[0].dtype.kind == "f"
     packed = np.concatenate([np.unique(_packed(array)) for array in arrays] if not deep else [np.zeros(1, np.int64)])
     colours = np.stack([np.unique(packed) >> shift & 255 for shift in (16, 8, 0)], axis=1)
@@ -271,8 +280,11 @@ def _propose_coding(masks: Sequence[Path], several: int, found: Finding) -> None
         if len(colours) > 2:
             listed_colours = str(colours.tolist()).replace(" ", "")
             found.options += [("coding", "colour"), ("colours", listed_colours), ("classes", _names(len(colours)))]
-            return
-    grey = [readers.read_mask(path, "grey") for path in masks]
+            return True
+    return False
+
+
+def _propose_values(grey: Sequence[np.ndarray], several: int, found: Finding) -> None:
     values, counts = counted(np.concatenate([array.ravel() for array in grey]))
     found.facts.append(("values in masks", listed(values)))
     found.options += suits(values, counts)
@@ -331,15 +343,7 @@ def _is_mask(word: str) -> bool:
 
 def _folder_pairs(image: str, mask: str) -> Iterator[tuple[str, str]]:
     """Patterns for two folders that differ in one part of their path, or wholly."""
-    one, two = image.split("/"), mask.split("/")
-    heads = [(image, mask)]
-    if len(one) == len(two) and sum(a != b for a, b in zip(one, two, strict=True)) == 1:
-        index = next(i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b)
-        if index < len(one) - 1 and index == 0:
-            heads.append((f"{one[0]}/{{folder}}", f"{two[0]}/{{folder}}"))
-        if index == len(one) - 1 and index:
-            heads.append((f"{{folder}}/{one[-1]}", f"{{folder}}/{two[-1]}"))
-    for a, b in heads:
+    for a, b in _heads(image, mask):
         for first, second in (("{name}", "{name}"), ("{name}", "{name}_*"), ("{name}", "*_{name}")):
             yield f"{a}/{first}.*", f"{b}/{second}.*"
         if "{folder}" in a:
@@ -347,6 +351,21 @@ def _folder_pairs(image: str, mask: str) -> Iterator[tuple[str, str]]:
         for word in ("img", "image", "im"):
             for other in ("mask", "label", "seg", "gt"):
                 yield f"{a}/{word}_{{name}}.*", f"{b}/{other}_{{name}}.*"
+
+
+def _heads(image: str, mask: str) -> list[tuple[str, str]]:
+    """The two folders, and, where only their first or last part differs, patterns that stand for their like."""
+    one, two = image.split("/"), mask.split("/")
+    heads = [(image, mask)]
+    if len(one) != len(two):
+        return heads
+    different = [index for index, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
+    last = len(one) - 1
+    if last and different == [0]:
+        heads.append((f"{one[0]}/{{folder}}", f"{two[0]}/{{folder}}"))
+    if last and different == [last]:
+        heads.append((f"{{folder}}/{one[-1]}", f"{{folder}}/{two[-1]}"))
+    return heads
 
 
 def _name_pairs(folder: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:

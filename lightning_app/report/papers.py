@@ -1,6 +1,6 @@
 """Tables in the papers' own layout, with the published number beside ours where one is known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import or_
 
@@ -62,6 +62,16 @@ def dscpp_table(comparison: Comparison) -> Table | None:
     return Table("dscpp_layout", caption, ["Data", "Method", *map(title_of, metrics)], rows, keys, records, fixed=2)
 
 
+def _mbls_published(names: Sequence[str]) -> Iterator[tuple[str, str, list[float], int]]:
+    """Data, metric, a value a method and its digits; mean ranks come last."""
+    for (data, metric), values in MBLS_PUBLISHED.items():
+        by_loss = dict(zip(MBLS_METHODS, values, strict=False))
+        yield data, metric, [by_loss.get(name, np.nan) for name in names], 4
+    for metric, sums in MBLS_RANK_SUMS.items():
+        ranks = {name: total / 5 for name, total in zip(MBLS_METHODS, sums, strict=True)}
+        yield "mean rank", metric, [ranks.get(name, np.nan) for name in names], 2
+
+
 def mbls_table(comparison: Comparison) -> Table | None:
     """MbLS, Dice and ECE of each method on each data set and the mean rank over them, then the published rows."""
     losses = {run.loss for run in comparison.runs}
@@ -83,13 +93,8 @@ def mbls_table(comparison: Comparison) -> Table | None:
         if np.isfinite(own).all():
             ranks = statistics.rank_methods(own, higher_is_better(metric))
             add("mean rank", "ours", metric, ranks.mean(axis=0), 2)
-    names = [method.split()[0] for method in comparison.methods]
-    for (data, metric), values in MBLS_PUBLISHED.items():
-        by_loss = dict(zip(MBLS_METHODS, values, strict=False))
-        add(data, "published", metric, [by_loss.get(name, np.nan) for name in names])
-    for metric, sums in MBLS_RANK_SUMS.items():
-        by_loss = {name: total / 5 for name, total in zip(MBLS_METHODS, sums, strict=True)}
-        add("mean rank", "published", metric, [by_loss.get(name, np.nan) for name in names], 2)
+    for data, metric, values, digits in _mbls_published([method.split()[0] for method in comparison.methods]):
+        add(data, "published", metric, values, digits)
     caption = (
         "MbLS: Dice and ECE by method, and mean ranks over the data sets; published: the authors' numbers behind their "
         "radar plot and rank map, other data sets"

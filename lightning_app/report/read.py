@@ -275,18 +275,22 @@ def _try(run: Run, part: Path) -> None:
     elif part.name == "summary.csv":
         run.pooled(stage)
     elif part.name == "bins.npz":
-        found = run.reliability(stage)
-        if found.arrays and {case.name for case in run.cases(stage)} != set(map(str, found.arrays["cases"])):
-            raise UserError("its cases are not those of per_case.csv")
-        for name in found.names():
-            found.pooled(name)
-            found.by_case(name)
+        _try_bins(run, stage)
     elif part.suffix == ".npz":
         with part.open("rb") as file, np.load(file) as arrays:
             dict(arrays)
     else:
         with Image.open(part) as picture:
             picture.verify()
+
+
+def _try_bins(run: Run, stage: str) -> None:
+    found = run.reliability(stage)
+    if found.arrays and {case.name for case in run.cases(stage)} != set(map(str, found.arrays["cases"])):
+        raise UserError("its cases are not those of per_case.csv")
+    for name in found.names():
+        found.pooled(name)
+        found.by_case(name)
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
