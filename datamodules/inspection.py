@@ -56,6 +56,13 @@ def inspect_folder(root: Path) -> Finding:
     if not root.is_dir():
         raise DataError(f"{root}: is no folder. Give the folder that holds images and masks.")
     found = Finding()
+    if not _as_a_known_form(root, found):
+        _as_a_folder_of_files(root, found)
+    return found
+
+
+def _as_a_known_form(root: Path, found: Finding) -> bool:
+    """Whether a known set, nnU-Net's or the Decathlon's form reads the folder."""
     for name, options in _forms(root):
         try:
             cases = _construct(name, options).find_cases()
@@ -68,7 +75,12 @@ def inspect_folder(root: Path) -> Finding:
         if cases:
             found.data, found.options, found.hints = name, options, []
             found.facts.append(("cases", str(len(cases))))
-            return found
+            return True
+    return False
+
+
+def _as_a_folder_of_files(root: Path, found: Finding) -> None:
+    """Say what lies in the folder, and how its images go with masks."""
     images = Listing(root, readers.IMAGE_ENDINGS)
     volumes = Listing(root, tuple(e for e in readers.VOLUME_ENDINGS if e not in readers.IMAGE_ENDINGS))
     counts = {
@@ -81,7 +93,6 @@ def inspect_folder(root: Path) -> Finding:
         _look_at_volumes(volumes, found)
     else:
         found.hints.append(f"no file here has an ending that is read: {', '.join(readers.IMAGE_ENDINGS)}, .nii.gz, ...")
-    return found
 
 
 def _nearly(root: Path, error: DataError) -> bool:
@@ -166,7 +177,8 @@ def _look_at_images(root: Path, listing: Listing, found: Finding) -> None:
     (count, *_), images, masks = best
     places = {words.get("folder", "") for _, words in listing.find(images)}
     if len(places) == 1:
-        images, masks = (pattern.replace("{folder}", *places) for pattern in (images, masks))
+        place = places.pop()
+        images, masks = (pattern.replace("{folder}", place) for pattern in (images, masks))
     raters = _raters(listing, images, masks, found)
     data = ImageFolder(root=str(root), images=images, masks=raters, coding="files", classes=["background", "any"])
     pairs = [(image, data.masks_of(listing, words)) for image, words in data.named_images(listing)]

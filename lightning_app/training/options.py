@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_app.errors import UserError
@@ -11,6 +12,14 @@ from lightning_app.training.checkpoint import BestCheckpoint
 from lightning_app.training.figures import LogMedia
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.steps import Interval
+
+
+def _tensor(numbers: list[float]) -> torch.Tensor:
+    """Tensor of the numbers of an argument that a foreign class wants as one, such as the weights of torch's losses."""
+    return torch.as_tensor(numbers, dtype=torch.float32)
+
+
+register_type(torch.Tensor, torch.Tensor.tolist, _tensor, fail_already_registered=False)
 
 
 def add_options(parser: LightningArgumentParser, channels: Callable[[int], int]) -> None:

@@ -9,10 +9,8 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-import torch
 import yaml
 from jsonargparse import ArgumentError
-from jsonargparse.typing import register_type
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -62,14 +60,6 @@ NOT_KEPT = (
     "run_name",
     "weights_from",
 )
-
-
-def _tensor(numbers: list[float]) -> torch.Tensor:
-    """Tensor of the numbers of an argument that a foreign class wants as one, such as the weights of torch's losses."""
-    return torch.as_tensor(numbers, dtype=torch.float32)
-
-
-register_type(torch.Tensor, torch.Tensor.tolist, _tensor, fail_already_registered=False)
 
 
 class TrainingCLI(LightningCLI):
