@@ -15,8 +15,13 @@ def names(data, folder):
 
 
 def two_channels(folder):
-    data = Decathlon(task="Task99_Two", classes=["background", "a"], predict_root=str(folder))
-    data.in_channels = 2
+    """A task of one's own whose images have two channels."""
+    root = folder.with_name(f"{folder.name}-root")
+    task = root / "Task99_Two"
+    save_volume(task / "imagesTr" / "c.nii.gz", np.stack([VOLUME, VOLUME], -1))
+    save_volume(task / "labelsTr" / "c.nii.gz", (VOLUME > 9).astype(np.uint8))
+    data = Decathlon(root=str(root), task=task.name, classes=["background", "a"], predict_root=str(folder))
+    assert data.in_channels == 2
     return data
 
 

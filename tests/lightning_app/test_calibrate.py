@@ -209,7 +209,7 @@ class TestCommandLine:
         torch.save(checkpoint, leak)
         with pytest.raises(SystemExit):
             main(["test", *SMALL, f"--ckpt_path={leak}"])
-        assert "case test_0000 was used to fit the calibrator" in capsys.readouterr().err
+        assert "case test_0000 was used to calibrate" in capsys.readouterr().err
 
 
 class TestRisk:
