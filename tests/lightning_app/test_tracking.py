@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lightning_app.shipped import CONFIGS
 from lightning_app.training.tracking import recipe_of, run_labels, slug
 from tests.sweeps.loopback import Loopback
 
@@ -152,7 +153,7 @@ class TestLabels:
         assert run_labels(CONFIG, "fit", "baseline", None)["name"] == "baseline"
         monkeypatch.setenv("WANDB_NAME", "mine")
         monkeypatch.setenv("WANDB_RUN_GROUP", "sweep")
-        assert not {"name", "group"} & set(run_labels(CONFIG, "fit", "baseline", Path("drive.yaml")))
+        assert not {"name", "group"} & set(run_labels(CONFIG, "fit", "baseline", CONFIGS / "drive.yaml"))
 
     def test_the_recipe_is_the_file_that_the_user_named(self):
         assert recipe_of(["configs/default.yaml", "configs/drive.yaml"]) == Path("configs/drive.yaml")
