@@ -85,9 +85,22 @@ class CalibratingTrainer(Trainer):
             wish = Wish(risk, level, confidence, by, of_class)
             self._promise(checkpoint, Path(ckpt_path), OddsCollector(model, allowed), datamodule, wish)
             return None
-        arguments = calibrator_arguments(method, options or {}, model, datamodule)
+        return self._fit(checkpoint, Path(ckpt_path), model, datamodule, allowed, (method, options or {}))
+
+    def _fit(
+        self,
+        checkpoint: dict[str, Any],
+        path: Path,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        allowed: frozenset[str],
+        wanted: tuple[Method, dict[str, Any]],
+    ) -> FitReport:
+        """Fit the calibrator of a method with its options, and keep it."""
+        method, options = wanted
+        arguments = calibrator_arguments(method, options, model, datamodule)
         calibrator = build(method, arguments)
-        with tempfile.TemporaryDirectory(dir=Path(ckpt_path).parent, prefix=part_name()) as folder:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=part_name()) as folder:
             collector = Collector(model, Path(folder), allowed, isinstance(calibrator, LocalTemperatureScaling))
             self._collect(collector, datamodule)
             report = calibrator.fit(collector)
@@ -103,8 +116,8 @@ class CalibratingTrainer(Trainer):
             "thresholds": thresholds,
         }
         checkpoint.pop(RISK, None)  # promised of other probabilities
-        save_checkpoint(checkpoint, Path(ckpt_path))
-        sys.stdout.write(describe(method, calibrator, report, thresholds, collector, ckpt_path))
+        save_checkpoint(checkpoint, path)
+        sys.stdout.write(describe(method, calibrator, report, thresholds, collector, str(path)))
         return report
 
     def _collect(self, collector: LightningModule, datamodule: LightningDataModule) -> None:

@@ -1,6 +1,5 @@
 """Inference in tiles over images and volumes of any size."""
 
-import math
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .network import choice, positive, region
+from .onnx_runner import tile_starts
 
 Predict = Callable[[Tensor], Tensor]
 
@@ -190,13 +190,6 @@ class _Returned(Exception):
 def two_class(logits: Tensor) -> Tensor:
     """A single channel as two: background logit 0 and the logit given; more channels unchanged."""
     return torch.cat((torch.zeros_like(logits), logits), dim=1) if logits.shape[1] == 1 else logits
-
-
-def tile_starts(size: int, tile: int, overlap: float) -> list[int]:
-    """First voxels of the fewest evenly spread tiles that cover ``size`` with at least this overlap."""
-    step = max(1, int(tile * (1 - overlap)))
-    count = math.ceil(max(size - tile, 0) / step) + 1
-    return [round(i * (size - tile) / max(count - 1, 1)) for i in range(count)]
 
 
 def tile_weights(starts: Sequence[int], tile: int, size: int, blend: str) -> Tensor:
