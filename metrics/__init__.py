@@ -2,6 +2,7 @@
 
 from . import catalogue, curves, errors, intervals, plot, presets, regions, risk, statistics
 from .axis import AXIS_BINS, axis_edges, axis_index
+from .base import VoxelMetric
 from .binning import CASE_BINS, FINE_BINS, Bins, bin_item, empty_bins, merge_bins, predict_labels, rebin
 from .boundary import BoundaryIoU, distance_bins
 from .calibration import (
@@ -60,6 +61,7 @@ __all__ = [
     "ThresholdedCalibrationError",
     "TrueCalibrationError",
     "Underconfidence",
+    "VoxelMetric",
     "axis_edges",
     "axis_index",
     "bin_item",

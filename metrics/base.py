@@ -1,24 +1,29 @@
 """What all metrics of this room share: arguments, checks, regions, and the sum and number of case values."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from .binning import predict_labels
-from .checks import (
-    check_choice,
-    check_shapes,
-    label_problems,
-    raise_problems,
-    valid_voxels,
-    value_problems,
-)
-from .regions import All, Region, get_region
+from .checks import check_choice, check_shapes, label_problems, raise_problems, valid_voxels, value_problems
+from .regions import All, Region, RegionName, get_region
 
-AVERAGES = ("pooled", "per_case")
+Average = Literal["pooled", "per_case"]
+
+
+class StateOptions(TypedDict, total=False):
+    """Arguments of `torchmetrics.Metric`, which every metric takes: how its state is kept and synchronised."""
+
+    compute_on_cpu: bool
+    dist_sync_on_step: bool
+    process_group: Any
+    dist_sync_fn: Callable[..., Any]
+    distributed_available_fn: Callable[[], bool]
+    sync_on_compute: bool
+    compute_with_cache: bool
 
 
 class VoxelMetric(Metric):
@@ -33,7 +38,7 @@ class VoxelMetric(Metric):
         ignore_index: Label of voxels that never count, or None.
         validate: Check the values: probabilities in [0, 1] that sum to one, no NaN, labels in range. On a GPU the
             check is read in `compute`, so that `update` does not wait for the device.
-        **kwargs: As for `torchmetrics.Metric`.
+        **state: As for `torchmetrics.Metric`.
     """
 
     is_differentiable = False
@@ -42,16 +47,16 @@ class VoxelMetric(Metric):
     def __init__(
         self,
         num_classes: int,
-        region: str | Region = "all",
-        average: str = "pooled",
+        region: RegionName | Region = "all",
+        average: Average = "pooled",
         ignore_index: int | None = 255,
         validate: bool = True,
-        **kwargs: Any,
+        **state: Unpack[StateOptions],
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**state)
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}: at least two; turn one sigmoid channel p into (1 - p, p)")
-        check_choice("average", average, AVERAGES)
+        check_choice("average", average, Average)
         self.num_classes = num_classes
         self.region = get_region(region)
         self.average = average

@@ -10,13 +10,14 @@ Shape letters: C channels (1, or a class each), B bins, n voxels of a block, N v
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .axis import AXIS_BINS, axis_edges, to_equal
 
+View = Literal["top_label", "classwise", "foreground"]
 FINE_BINS = 3000
 CASE_BINS = 300
 # Voxels of a block: large enough to hide the calls, small enough for its temporaries (half a MiB each) to stay in cache
@@ -266,7 +267,7 @@ def add_view(sums: BinAccumulator, view: str, probs: Tensor, target: Tensor, off
             sums.add(k, probs[k].double(), target == k, offset)
 
 
-def bin_item(probs: Tensor, target: Tensor, view: str, num_bins: int = FINE_BINS, keep: Tensor | None = None) -> Bins:
+def bin_item(probs: Tensor, target: Tensor, view: View, num_bins: int = FINE_BINS, keep: Tensor | None = None) -> Bins:
     """Bins of one image or volume.
 
     Args:

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .base import VoxelMetric
-from .binning import CASE_BINS, BinAccumulator, Bins, add_view, iter_blocks, predict_labels, view_channels
+from .base import StateOptions, VoxelMetric
+from .binning import CASE_BINS, BinAccumulator, Bins, View, add_view, iter_blocks, predict_labels, view_channels
 from .checks import check_choice
 from .regions import box_filter, label_changes
 
@@ -50,7 +50,9 @@ class BoundaryIoU(VoxelMetric):
     Args:
         num_classes: Number of classes K.
         width: Width of the band in voxels; 2 % of the image's diagonal if None.
-        **kwargs: As for `VoxelMetric`; the region is always the whole image.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
 
     Example:
         >>> image = torch.zeros(1, 8, 8, dtype=torch.long)
@@ -66,8 +68,15 @@ class BoundaryIoU(VoxelMetric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    def __init__(self, num_classes: int, width: int | None = None, **kwargs: Any) -> None:
-        super().__init__(num_classes, average="per_case", **kwargs)
+    def __init__(
+        self,
+        num_classes: int,
+        width: int | None = None,
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
+    ) -> None:
+        super().__init__(num_classes, "all", "per_case", ignore_index, validate, **state)
         if width is not None and width < 1:
             raise ValueError(f"width={width} must be at least 1 voxel")
         self.width = width
@@ -119,7 +128,7 @@ def distance_bins(
     target: Tensor,
     edges: Sequence[float] = DISTANCES,
     spacing: Sequence[float] | None = None,
-    view: str = "top_label",
+    view: View = "top_label",
     ignore_index: int | None = 255,
 ) -> Bins:
     """Bins of the shells between distances to the boundary, for calibration against distance.
@@ -135,7 +144,7 @@ def distance_bins(
     Returns:
         Fields (E + 1, C, 300), the deepest foreground first.
     """
-    check_choice("view", view, ("top_label", "classwise", "foreground"))
+    check_choice("view", view, View)
     valid = None if ignore_index is None else target != ignore_index
     shells = len(edges) + 1
     cell = torch.bucketize(boundary_distance(target, valid, spacing), torch.tensor(edges, device=target.device))

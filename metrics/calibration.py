@@ -1,16 +1,17 @@
 """Calibration metrics: one state of fine bins, many errors."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from . import errors
-from .base import VoxelMetric
+from .base import Average, StateOptions, VoxelMetric
 from .binning import (
     FINE_BINS,
     Bins,
+    View,
     bin_item,
     bin_soft,
     empty_bins,
@@ -20,9 +21,8 @@ from .binning import (
     view_channels,
 )
 from .checks import check_choice, check_shapes, value_problems
-from .regions import Region
+from .regions import Region, RegionName
 
-VIEWS = ("top_label", "classwise", "foreground")
 MEASURES: dict[str, Callable[[Bins, int], Tensor]] = {
     "ece": errors.expected_calibration_error,
     "ace": errors.average_calibration_error,
@@ -55,7 +55,9 @@ class ReliabilityBins(VoxelMetric):
         region: As for `VoxelMetric`.
         average: As for `VoxelMetric`; it decides the derived errors, the bins are pooled in either case.
         include_background: Class-wise view: whether class 0 is in the mean over classes.
-        **kwargs: As for `VoxelMetric` (ignore_index, validate) and `torchmetrics.Metric`.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
 
     Raises:
         ValueError: For an unknown view, region or average, or a number of bins that does not divide 3,000.
@@ -75,14 +77,16 @@ class ReliabilityBins(VoxelMetric):
         self,
         num_classes: int,
         num_bins: int = 15,
-        view: str = "top_label",
-        region: str | Region = "all",
-        average: str = "pooled",
+        view: View = "top_label",
+        region: RegionName | Region = "all",
+        average: Average = "pooled",
         include_background: bool = True,
-        **kwargs: Any,
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
     ) -> None:
-        super().__init__(num_classes, region, average, **kwargs)
-        check_choice("view", view, VIEWS)
+        super().__init__(num_classes, region, average, ignore_index, validate, **state)
+        check_choice("view", view, View)
         if num_bins < 1 or FINE_BINS % num_bins:
             raise ValueError(f"num_bins={num_bins} must divide {FINE_BINS}")
         self.num_bins, self.view, self.include_background = num_bins, view, include_background
@@ -180,9 +184,16 @@ class MaximumCalibrationError(ExpectedCalibrationError):
     """MCE: the largest |conf_m - acc_m|; arguments as for `ReliabilityBins`.
 
     Args:
-        *args: As for `ReliabilityBins`.
+        num_classes: Number of classes K.
+        num_bins: As for `ReliabilityBins`.
+        view: As for `ReliabilityBins`.
+        region: As for `VoxelMetric`.
+        average: As for `ReliabilityBins`.
+        include_background: Class-wise view: whether class 0 is in the mean over classes.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
         min_count: Bins of fewer voxels do not count.
-        **kwargs: As for `ReliabilityBins`.
+        **state: As for `torchmetrics.Metric`.
 
     Example:
         >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
@@ -194,8 +205,23 @@ class MaximumCalibrationError(ExpectedCalibrationError):
 
     measure = "mce"
 
-    def __init__(self, *args: Any, min_count: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        num_classes: int,
+        num_bins: int = 15,
+        view: View = "top_label",
+        region: RegionName | Region = "all",
+        average: Average = "pooled",
+        include_background: bool = True,
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        *,
+        min_count: int = 1,
+        **state: Unpack[StateOptions],
+    ) -> None:
+        super().__init__(
+            num_classes, num_bins, view, region, average, include_background, ignore_index, validate, **state
+        )
         self.min_count = min_count
 
     def reduce(self, bins: Bins, measure: str) -> Tensor:
@@ -298,7 +324,10 @@ class SoftVolumeBias(ExpectedCalibrationError):
     Args:
         num_classes: Number of classes K.
         average: As for `ReliabilityBins`.
-        **kwargs: As for `ReliabilityBins`; the view is class-wise.
+        region: As for `VoxelMetric`.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
 
     Example:
         >>> sure = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])  # of class 0, to three quarters; right in one of two
@@ -312,8 +341,25 @@ class SoftVolumeBias(ExpectedCalibrationError):
     higher_is_better = None  # type: ignore[assignment]  # torchmetrics: neither
     plot_lower_bound = -1.0
 
-    def __init__(self, num_classes: int, average: str = "per_case", **kwargs: Any) -> None:
-        super().__init__(num_classes, view="classwise", average=average, include_background=False, **kwargs)
+    def __init__(
+        self,
+        num_classes: int,
+        average: Average = "per_case",
+        region: RegionName | Region = "all",
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
+    ) -> None:
+        super().__init__(
+            num_classes,
+            view="classwise",
+            region=region,
+            average=average,
+            include_background=False,
+            ignore_index=ignore_index,
+            validate=validate,
+            **state,
+        )
 
 
 class TrueCalibrationError(ExpectedCalibrationError):
@@ -349,7 +395,7 @@ class TrueCalibrationError(ExpectedCalibrationError):
 
 
 def soft_bins(
-    probs: Tensor, true_probs: Tensor, view: str = "top_label", num_bins: int = FINE_BINS, keep: Tensor | None = None
+    probs: Tensor, true_probs: Tensor, view: View = "top_label", num_bins: int = FINE_BINS, keep: Tensor | None = None
 ) -> Bins:
     """Bins of one item whose correctness is the true probability.
 

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from . import errors
-from .binning import Bins
-from .overlap import overlap_from_confusion
+from .binning import Bins, View
+from .overlap import Measure, overlap_from_confusion
 from .sums import CaseSums
 
 NUM_BINS = 15
 POOLED = "_pooled"
 Direction = Literal["higher", "lower", "closer to 0", ""]
+Unit = Literal["case", "pooled"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class Number:
     better: Direction
     function: Callable[[CaseSums, "Number"], Tensor]
     meaning: str = ""
-    view: str = ""
+    view: View | Literal["true", ""] = ""
     region: str = ""
-    average: Literal["case", "pooled"] = "case"
+    average: Unit = "case"
     adds_up: bool = True
     main: bool = False
     by_class: bool = False
@@ -84,7 +85,7 @@ class Number:
         return replace(self, key=self.key + POOLED, title=f"{self.title}, pooled", average="pooled", main=False)
 
 
-def overlap(measure: str) -> Callable[[CaseSums, Number], Tensor]:
+def overlap(measure: Measure) -> Callable[[CaseSums, Number], Tensor]:
     """An overlap of `metrics.overlap`: the mean over the foreground classes that occur, then each class."""
 
     def value(sums: CaseSums, row: Number) -> Tensor:
@@ -198,7 +199,7 @@ for _row in ROWS:
     add(replace(_row, bounds=(0.0, 1.0 if _row.better == "higher" else math.inf)))
 
 
-def of_average(average: str) -> list[Number]:
+def of_average(average: Unit) -> list[Number]:
     """The rows of one unit of averaging, "case" or "pooled", in their order."""
     return [row for row in NUMBERS.values() if row.average == average]
 

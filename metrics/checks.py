@@ -1,5 +1,7 @@
 """Checks of what a metric is given: shapes always, values where the metric is asked to validate."""
 
+from typing import Any, get_args
+
 import torch
 from torch import Tensor
 
@@ -86,11 +88,11 @@ def raise_problems(found: Tensor) -> None:
         raise ValueError(MESSAGES[flags.index(True)])
 
 
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Check that an argument is one of its choices.
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Check that an argument is one of the choices of a ``Literal``.
 
     Raises:
         ValueError: If it is not.
     """
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown: choose one of {list(choices)}")
+    if value not in get_args(choices):
+        raise ValueError(f"{name}={value!r} is unknown: choose one of {list(get_args(choices))}")

@@ -1,17 +1,20 @@
 """Overlap of predicted and true labels, from confusion counts."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 from torch import Tensor
 
-from .base import VoxelMetric
+from .base import Average, StateOptions, VoxelMetric
 from .binning import iter_blocks, top_label
 from .checks import check_choice
+from .regions import Region, RegionName
 
-ABSENT = ("skip", "one", "zero")
-MEASURES = ("dice", "iou", "precision", "recall")
+Absent = Literal["skip", "one", "zero"]
+AbsentWeight = Literal["max", "zero"]
+Measure = Literal["dice", "iou", "precision", "recall"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 def confusion_matrix(probs: Tensor, target: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -36,7 +39,7 @@ def confusion_matrix(probs: Tensor, target: Tensor, keep: Tensor | None = None) 
     return counts[:-1].reshape(classes, classes)
 
 
-def overlap_from_confusion(confusion: Tensor, measure: str, absent: str = "skip") -> Tensor:
+def overlap_from_confusion(confusion: Tensor, measure: Measure, absent: Absent = "skip") -> Tensor:
     """Overlap of each class, (..., K) float64, from counts (..., K, K).
 
     With TP, FP and FN of a class: dice 2TP/(2TP+FP+FN), iou TP/(TP+FP+FN), precision TP/(TP+FP), recall TP/(TP+FN). A
@@ -56,7 +59,7 @@ def overlap_from_confusion(confusion: Tensor, measure: str, absent: str = "skip"
     return value.masked_fill(predicted + true == 0, policy)
 
 
-def generalized_dice(confusion: Tensor, absent: str = "max", include_background: bool = True) -> Tensor:
+def generalized_dice(confusion: Tensor, absent: AbsentWeight = "max", include_background: bool = True) -> Tensor:
     """Generalised Dice score, scalar float64: sum_k w_k 2 TP_k / sum_k w_k (P_k + T_k), w_k = 1 / T_k^2 (Sudre 2017).
 
     Args:
@@ -89,25 +92,31 @@ class OverlapMetric(VoxelMetric):
         absent: A class that is neither true nor predicted (in the case, or in all) is left out of the mean ("skip"), or
             counts as 1 ("one") or 0 ("zero").
         average: "pooled" counts voxels over all cases, "per_case" averages each class over the cases.
-        **kwargs: As for `VoxelMetric`.
+        region: As for `VoxelMetric`.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
     """
 
     higher_is_better = True
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
-    measure = "dice"
+    measure: Measure = "dice"
 
     def __init__(
         self,
         num_classes: int,
         class_names: Sequence[str] | None = None,
         include_background: bool = False,
-        absent: str = "skip",
-        average: str = "per_case",
-        **kwargs: Any,
+        absent: Absent = "skip",
+        average: Average = "per_case",
+        region: RegionName | Region = "all",
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
     ) -> None:
-        super().__init__(num_classes, average=average, **kwargs)
-        check_choice("absent", absent, ABSENT)
+        super().__init__(num_classes, region, average, ignore_index, validate, **state)
+        check_choice("absent", absent, Absent)
         if class_names is not None and len(class_names) != num_classes:
             raise ValueError(f"class_names={list(class_names)} must name {num_classes} classes, background among them")
         self.class_names = None if class_names is None else list(class_names)
@@ -210,7 +219,10 @@ class GeneralizedDiceScore(VoxelMetric):
         absent: Weight of a class that is not in the truth: "max" or "zero".
         include_background: Whether class 0 takes part.
         average: "pooled" or "per_case".
-        **kwargs: As for `VoxelMetric`.
+        region: As for `VoxelMetric`.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
 
     Example:
         >>> hard = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]])  # classes 1, 1, 0
@@ -227,13 +239,16 @@ class GeneralizedDiceScore(VoxelMetric):
     def __init__(
         self,
         num_classes: int,
-        absent: str = "max",
+        absent: AbsentWeight = "max",
         include_background: bool = True,
-        average: str = "per_case",
-        **kwargs: Any,
+        average: Average = "per_case",
+        region: RegionName | Region = "all",
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
     ) -> None:
-        super().__init__(num_classes, average=average, **kwargs)
-        check_choice("absent", absent, ("max", "zero"))
+        super().__init__(num_classes, region, average, ignore_index, validate, **state)
+        check_choice("absent", absent, AbsentWeight)
         self.absent, self.include_background = absent, include_background
         self.confusion: Tensor
         self.case_sum: Tensor

@@ -11,13 +11,14 @@ Shape letters: K classes, N voxels, M bins.
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor
 
-from .base import VoxelMetric
+from .base import StateOptions, VoxelMetric
 from .binning import Bins, top_label
+from .checks import check_choice
 from .errors import average_calibration_error, expected_calibration_error, maximum_calibration_error
 from .protocol_bins import (
     equal_count_bins,
@@ -35,13 +36,21 @@ class Preset(VoxelMetric):
 
     Args:
         num_classes: Number of classes K.
-        **kwargs: As for `VoxelMetric`; the region and the average are the protocol's.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
     """
 
     names: tuple[str, ...] = ()
 
-    def __init__(self, num_classes: int, **kwargs: Any) -> None:
-        super().__init__(num_classes, average="per_case", **kwargs)
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
+    ) -> None:
+        super().__init__(num_classes, "all", "per_case", ignore_index, validate, **state)
         self.case_sum: Tensor
         self.cases: Tensor
         self.add_state("case_sum", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
@@ -102,7 +111,9 @@ class MbLS(Preset):
 
     Args:
         num_classes: Number of classes K.
-        **kwargs: As for `VoxelMetric`.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
     """
 
     names = ("ece", "cece", "tcece", "aece", "nll", "segmentation_brier")
@@ -150,14 +161,23 @@ class DSCPlusPlus(Preset):
     Args:
         num_classes: Number of classes K.
         raw_labels: Take the label itself as y, as the paper's code does for KiTS19, in place of "the label is k".
-        **kwargs: As for `VoxelMetric`.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
     """
 
     names = ("nll_paper", "brier_paper", "nll", "brier")
     floor = 1e-7
 
-    def __init__(self, num_classes: int, raw_labels: bool = False, **kwargs: Any) -> None:
-        super().__init__(num_classes, **kwargs)
+    def __init__(
+        self,
+        num_classes: int,
+        raw_labels: bool = False,
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
+    ) -> None:
+        super().__init__(num_classes, ignore_index, validate, **state)
         self.raw_labels = raw_labels
 
     def case_values(self, probs: Tensor, target: Tensor) -> dict[str, Any]:
@@ -187,14 +207,22 @@ class Barfoot(Preset):
 
     Args:
         num_classes: Number of classes K.
-        **kwargs: As for `VoxelMetric`.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
     """
 
     names = ("ece_macro", "ace_macro", "mce_macro")
     num_bins = 20
 
-    def __init__(self, num_classes: int, **kwargs: Any) -> None:
-        super().__init__(num_classes, **kwargs)
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
+    ) -> None:
+        super().__init__(num_classes, ignore_index, validate, **state)
         self.pooled: Tensor
         shape = (5, num_classes - 1, self.num_bins)  # count, confidence, correct, mean confidence, cases
         self.add_state("pooled", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
@@ -236,7 +264,9 @@ class SVLS(Preset):
 
     Args:
         num_classes: Number of classes K.
-        **kwargs: As for `VoxelMetric`.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
     """
 
     names = ("ece", "tace_published", "tace")
@@ -283,15 +313,23 @@ class LTS(Preset):
 
     Args:
         num_classes: Number of classes K.
-        **kwargs: As for `VoxelMetric`.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
     """
 
     names = tuple(f"{name}{region}" for region in ("", "_boundary", "_local") for name in ("ece", "mce", "sce", "ace"))
     num_bins = 10
     patches, reach, margin, seed = 10, 36, 84, 10
 
-    def __init__(self, num_classes: int, **kwargs: Any) -> None:
-        super().__init__(num_classes, **kwargs)
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
+    ) -> None:
+        super().__init__(num_classes, ignore_index, validate, **state)
         self._random = random.Random(self.seed)
 
     def reset(self) -> None:
@@ -342,7 +380,8 @@ class LTS(Preset):
         return torch.cat([first, grouped if len(confidence) else grouped.fill_(torch.nan)])
 
 
-PRESETS: dict[str, Callable[..., Preset]] = {
+PresetName = Literal["mbls", "dscpp", "barfoot", "svls", "lts"]
+PRESETS: dict[PresetName, Callable[..., Preset]] = {
     "mbls": MbLS,
     "dscpp": DSCPlusPlus,
     "barfoot": Barfoot,
@@ -351,13 +390,21 @@ PRESETS: dict[str, Callable[..., Preset]] = {
 }
 
 
-def preset(name: str, num_classes: int, **kwargs: Any) -> Preset:
-    """The protocol of that name: mbls, dscpp, barfoot, svls or lts.
+class PresetOptions(StateOptions, total=False):
+    """Arguments that `preset` hands on; `raw_labels` is one of "dscpp" alone."""
+
+    ignore_index: int | None
+    validate: bool
+    raw_labels: bool
+
+
+def preset(name: PresetName, num_classes: int, **options: Unpack[PresetOptions]) -> Preset:
+    """The protocol of that name.
 
     Args:
         name: Its name.
         num_classes: Number of classes K.
-        **kwargs: As for the class.
+        **options: As for the class.
 
     Raises:
         ValueError: If there is none of that name.
@@ -366,6 +413,5 @@ def preset(name: str, num_classes: int, **kwargs: Any) -> Preset:
         >>> preset("barfoot", num_classes=2).num_classes
         2
     """
-    if name not in PRESETS:
-        raise ValueError(f"name={name!r} is unknown: choose one of {sorted(PRESETS)}")
-    return PRESETS[name](num_classes, **kwargs)
+    check_choice("name", name, PresetName)
+    return PRESETS[name](num_classes, **options)

@@ -13,6 +13,7 @@ go by the prediction keep a calibrated network calibrated.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -182,6 +183,16 @@ class Dilated:
 
 
 Region = Callable[[Tensor, Tensor, Tensor], Tensor]
+RegionName = Literal[
+    "all",
+    "foreground",
+    "boundary",
+    "interior",
+    "dilated",
+    "reference_foreground",
+    "reference_boundary",
+    "reference_interior",
+]
 REGIONS: dict[str, Region] = {
     "all": All(),
     "foreground": Foreground(),

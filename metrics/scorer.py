@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from . import catalogue
 from .axis import AXIS_BINS
+from .base import StateOptions
 from .binning import CASE_BINS, Bins, empty_bins, view_channels
 from .checks import check_shapes
 from .evaluate import REGIONS, VIEWS, case_values, score_case
@@ -34,7 +35,7 @@ class Scorer(Metric):
         surface: Measure surface distances too.
         ignore_index: Label of voxels that never count, or None.
         validate: Check the values.
-        **kwargs: As for `torchmetrics.Metric`.
+        **state: As for `torchmetrics.Metric`.
 
     Raises:
         ValueError: For another number of names than classes.
@@ -57,9 +58,9 @@ class Scorer(Metric):
         surface: bool = False,
         ignore_index: int | None = 255,
         validate: bool = True,
-        **kwargs: Any,
+        **state: Unpack[StateOptions],
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**state)
         if class_names is not None and len(class_names) != num_classes:
             raise ValueError(f"class_names={list(class_names)} must name {num_classes} classes, background among them")
         self.num_classes, self.class_names = num_classes, None if class_names is None else list(class_names)

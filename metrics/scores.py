@@ -1,14 +1,14 @@
 """Proper scores: negative log-likelihood and Brier score, and their least values where the truth is known."""
 
 import math
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from .base import VoxelMetric
+from .base import Average, StateOptions, VoxelMetric
 from .binning import iter_blocks
-from .regions import Region
+from .regions import Region, RegionName
 
 EPS = 1e-12
 
@@ -51,7 +51,9 @@ class ProperScore(VoxelMetric):
         region: As for `VoxelMetric`.
         average: As for `VoxelMetric`.
         eps: Probabilities below it count as it in the logarithm.
-        **kwargs: As for `VoxelMetric`.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
     """
 
     higher_is_better = False
@@ -59,9 +61,16 @@ class ProperScore(VoxelMetric):
     position = 0
 
     def __init__(
-        self, num_classes: int, region: str | Region = "all", average: str = "pooled", eps: float = EPS, **kwargs: Any
+        self,
+        num_classes: int,
+        region: RegionName | Region = "all",
+        average: Average = "pooled",
+        eps: float = EPS,
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
     ) -> None:
-        super().__init__(num_classes, region, average, **kwargs)
+        super().__init__(num_classes, region, average, ignore_index, validate, **state)
         if not 0 < eps < 1:
             raise ValueError(f"eps={eps} must lie between 0 and 1")
         self.eps = eps

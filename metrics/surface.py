@@ -10,21 +10,21 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .base import VoxelMetric
+from .base import StateOptions, VoxelMetric
 from .binning import predict_labels
 from .checks import check_choice
 
 Mask = NDArray[np.bool_]
 MANY_VOXELS = 150_000  # surface voxels from which on the distance transform of the box is the faster way
-ONE_EMPTY = ("diagonal", "skip")
-ELEMENTS = ("area", "voxels")
+OneEmpty = Literal["diagonal", "skip"]
+Elements = Literal["area", "voxels"]
 ROUNDING = 1 + 1e-9  # 3 * 0.7 mm apart is within 2.1 mm
 COLUMNS = ("hd95", "assd", "nsd")
 
@@ -112,7 +112,7 @@ def average_surface_distance(distances: SurfaceDistances) -> float:
     return float(np.concatenate(distances).mean())
 
 
-def surface_dice(a: Mask, b: Mask, spacing: Sequence[float], tolerance: float, elements: str = "area") -> float:
+def surface_dice(a: Mask, b: Mask, spacing: Sequence[float], tolerance: float, elements: Elements = "area") -> float:
     """NSD: the share of both surfaces that lies within ``tolerance`` mm of the other one.
 
     Args:
@@ -127,7 +127,7 @@ def surface_dice(a: Mask, b: Mask, spacing: Sequence[float], tolerance: float, e
     Raises:
         ValueError: If elements is unknown.
     """
-    check_choice("elements", elements, ELEMENTS)
+    check_choice("elements", elements, Elements)
     if elements == "voxels":
         near = np.concatenate(surface_distances(a, b, spacing)) <= tolerance * ROUNDING
         return float(near.mean())
@@ -167,8 +167,8 @@ def measure_surfaces(
     target: Mask,
     spacing: Sequence[float],
     tolerance: float,
-    one_empty: str = "diagonal",
-    elements: str = "area",
+    one_empty: OneEmpty = "diagonal",
+    elements: Elements = "area",
 ) -> dict[str, float]:
     """HD95 and ASSD in mm, and NSD, of two masks (*S).
 
@@ -186,7 +186,7 @@ def measure_surfaces(
     Returns:
         ``hd95``, ``assd`` and ``nsd``.
     """
-    check_choice("one_empty", one_empty, ONE_EMPTY)
+    check_choice("one_empty", one_empty, OneEmpty)
     present = bool(prediction.any()), bool(target.any())
     if all(present):
         distances = surface_distances(prediction, target, spacing)
@@ -268,7 +268,9 @@ class SurfaceMetric(VoxelMetric):
         one_empty: Distances where only one of the masks is empty: "diagonal" takes the image's diagonal, "skip" leaves
             the case out. NSD is 0 there.
         elements: What NSD counts: "area" (Nikolov et al. 2018) or "voxels" (MONAI's default), as in `surface_dice`.
-        **kwargs: As for `VoxelMetric`; the region is always the whole image.
+        ignore_index: Label of voxels that never count, or None.
+        validate: As for `VoxelMetric`.
+        **state: As for `torchmetrics.Metric`.
     """
 
     higher_is_better = False
@@ -279,13 +281,15 @@ class SurfaceMetric(VoxelMetric):
         self,
         num_classes: int,
         tolerance: float | None = None,
-        one_empty: str = "diagonal",
-        elements: str = "area",
-        **kwargs: Any,
+        one_empty: OneEmpty = "diagonal",
+        elements: Elements = "area",
+        ignore_index: int | None = 255,
+        validate: bool = True,
+        **state: Unpack[StateOptions],
     ) -> None:
-        super().__init__(num_classes, average="per_case", **kwargs)
-        check_choice("one_empty", one_empty, ONE_EMPTY)
-        check_choice("elements", elements, ELEMENTS)
+        super().__init__(num_classes, "all", "per_case", ignore_index, validate, **state)
+        check_choice("one_empty", one_empty, OneEmpty)
+        check_choice("elements", elements, Elements)
         self.tolerance, self.one_empty, self.elements = tolerance, one_empty, elements
         shape = (len(COLUMNS), num_classes)
         self.case_sum: Tensor

@@ -17,7 +17,7 @@ if "SEGMENTATION_CACHE" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["SEGMENTATION_CACHE"], ignore_errors=True)
 
 # What a look for doctests would import: scripts of one name, and calls that are wrong on purpose.
-collect_ignore_glob = ["data/*/make.py", "losses/wrong_calls.py"]
+collect_ignore_glob = ["data/*/make.py", "*/wrong_calls.py"]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
