@@ -26,6 +26,19 @@ class SegmentationLoss(nn.Module):
     Args:
         class_weights: One weight for each class, background first; none weighs all classes alike.
         ignore_index: Label of voxels that do not count (soft labels: voxels whose channels sum to 0).
+
+    Example:
+        >>> import torch, losses
+        >>> class BrierLoss(losses.SegmentationLoss):
+        ...     def summands(self, voxels):
+        ...         return {"voxels": voxels.counted, "error": (voxels.probs - voxels.labels) ** 2 * voxels.counted}
+        ...     def value(self, sums, weights):
+        ...         return (weights * sums.error).sum() / sums.voxels[:, 0].sum()
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> BrierLoss()(logits, labels)
+        tensor(1.1876)
+        >>> losses.BrierLoss()(logits, labels)
+        tensor(1.1876)
     """
 
     class_weights: Tensor | None
@@ -105,7 +118,25 @@ class SegmentationLoss(nn.Module):
 
 
 class LossOfParts(SegmentationLoss):
-    """A weighted sum of parts that can be logged by name."""
+    """A weighted sum of parts that can be logged by name.
+
+    Example:
+        >>> import torch, losses
+        >>> class DiceAndSize(losses.LossOfParts):
+        ...     def summands(self, voxels):
+        ...         y, p = voxels.labels, voxels.probs
+        ...         return {"true": y, "found": p * voxels.counted, "overlap": y * p}
+        ...     def parts(self, sums, weights):
+        ...         dice = 1 - 2 * sums.overlap / (sums.true + sums.found)
+        ...         return {"dice": dice.mean(), "size": (sums.found / sums.true - 1).abs().mean()}
+        ...     def part_weights(self):
+        ...         return {"size": 0.1}
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> DiceAndSize()(logits, labels)
+        tensor(0.8770)
+        >>> {name: round(float(part), 4) for name, part in DiceAndSize().components(logits, labels).items()}
+        {'dice': 0.7071, 'size': 1.6997}
+    """
 
     def parts(self, sums: Sums, weights: Tensor) -> dict[str, Tensor]:
         """Compute the unweighted parts by name from the sums and the class weights."""

@@ -17,6 +17,13 @@ class WeightedSumLoss(nn.Module):
     Args:
         losses: Loss of each name, of this package or any other of logits and int64 labels.
         weights: Weight of each name; names that are left out weigh 1. May be scheduled, as ``weights.<name>``.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> loss = losses.WeightedSumLoss({"dice": losses.DiceLoss(), "ce": losses.CrossEntropyLoss()}, {"ce": 0.5})
+        >>> loss(logits, labels)
+        tensor(1.5410)
     """
 
     def __init__(self, losses: dict[str, nn.Module], weights: dict[str, float] | None = None) -> None:
@@ -47,6 +54,12 @@ class DeepSupervisionLoss(nn.Module):
     Args:
         loss: Loss of one output.
         weights: Weight of each output, finest first; halved from one output to the next where none are given.
+
+    Example:
+        >>> import torch, losses
+        >>> fine, labels = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.eye(4).long()[None]
+        >>> losses.DeepSupervisionLoss(losses.DiceLoss())([fine, fine[..., ::2, ::2]], labels)
+        tensor(0.6675)
     """
 
     def __init__(self, loss: nn.Module, weights: Sequence[float] | None = None) -> None:

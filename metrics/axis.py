@@ -63,5 +63,11 @@ def to_equal(field: Tensor) -> Tensor:
 
 
 def axis_index(confidence: Tensor) -> Tensor:
-    """Number (n,) int64 of the bin of the fine axis that confidences (n,) fall into."""
+    """Number (n,) int64 of the bin of the fine axis that confidences (n,) fall into.
+
+    Example:
+        >>> index = axis_index(torch.tensor([0.0, 0.5, 1.0]))
+        >>> index.tolist(), [round(float(edge), 3) for edge in axis_edges()[index]]
+        ([0, 1750, 3499], [0.0, 0.5, 1.0])
+    """
     return equal_index(confidence.double()).long() + odds_index(confidence)

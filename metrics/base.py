@@ -39,6 +39,24 @@ class VoxelMetric(Metric):
         validate: Check the values: probabilities in [0, 1] that sum to one, no NaN, labels in range. On a GPU the
             check is read in `compute`, so that `update` does not wait for the device.
         **state: As for `torchmetrics.Metric`.
+
+    Example:
+        >>> class Accuracy(VoxelMetric):
+        ...     def __init__(self, num_classes):
+        ...         super().__init__(num_classes)
+        ...         self.add_state("right", torch.tensor(0), "sum")
+        ...         self.add_state("total", torch.tensor(0), "sum")
+        ...     def update(self, probs, target):
+        ...         for item, labels, keep in self.items(probs, target, None):
+        ...             keep = torch.ones_like(labels, dtype=torch.bool) if keep is None else keep
+        ...             self.right += (item.argmax(0) == labels)[keep].sum()
+        ...             self.total += keep.sum()
+        ...     def compute(self):
+        ...         return self.right / self.total
+        >>> metric = Accuracy(num_classes=2)
+        >>> metric.update(torch.tensor([[[0.9, 0.9, 0.2], [0.1, 0.1, 0.8]]]), torch.tensor([[0, 1, 255]]))
+        >>> metric.compute()
+        tensor(0.5000)
     """
 
     is_differentiable = False

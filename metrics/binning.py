@@ -35,6 +35,13 @@ class Bins(NamedTuple):
         confidence: Sum of the confidences, float64.
         correct: Sum of the correctness (0 or 1, or a true probability), float64.
         squared_error: Sum of (confidence - correctness) squared, float64.
+
+    Example:
+        >>> from metrics import bin_item
+        >>> probs = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+        >>> bins = bin_item(probs, torch.tensor([0, 0]), "foreground", num_bins=4)
+        >>> bins.count.tolist(), bins.confidence.tolist(), bins.correct.tolist()
+        ([[0, 1, 0, 1]], [[0.0, 0.25, 0.0, 0.75]], [[0.0, 0.0, 0.0, 0.0]])
     """
 
     count: Tensor  # type: ignore[assignment]  # a tuple's method of that name is of no use here

@@ -143,6 +143,14 @@ def distance_bins(
 
     Returns:
         Fields (E + 1, C, 300), the deepest foreground first.
+
+    Example:
+        >>> image = torch.zeros(8, 8, dtype=torch.long)
+        >>> image[2:6, 2:6] = 1
+        >>> probs = torch.stack([1.0 - image, 1.0 * image])
+        >>> shells = distance_bins(probs, image, edges=(-1.0, 0.0, 1.0))
+        >>> shells.count.sum((1, 2)).tolist()
+        [4, 12, 20, 28]
     """
     check_choice("view", view, View)
     valid = None if ignore_index is None else target != ignore_index

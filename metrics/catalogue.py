@@ -48,6 +48,17 @@ class Number:
         main: Whether it stands in main tables.
         by_class: Whether loggers get a line a class too.
         bounds: Least and largest value that it can take; intervals are cut there.
+
+    Example:
+        >>> from metrics import Scorer
+        >>> def accuracy(sums, row):
+        ...     return sums.confusion.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) / sums.voxels.unsqueeze(-1)
+        >>> add(Number("accuracy", "Accuracy", "higher", accuracy, "share of right labels"))
+        >>> scorer = Scorer(num_classes=2)
+        >>> scorer.update(torch.tensor([[[0.75, 0.75], [0.25, 0.25]]]), torch.tensor([[0, 1]]))
+        >>> float(scorer.compute()["accuracy"])
+        0.5
+        >>> remove("accuracy")
     """
 
     key: str
@@ -86,7 +97,14 @@ class Number:
 
 
 def overlap(measure: Measure) -> Callable[[CaseSums, Number], Tensor]:
-    """An overlap of `metrics.overlap`: the mean over the foreground classes that occur, then each class."""
+    """An overlap of `metrics.overlap`: the mean over the foreground classes that occur, then each class.
+
+    Example:
+        >>> from metrics import sum_case
+        >>> sums = sum_case(torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0]))
+        >>> overlap("precision")(sums, NUMBERS["precision"]).tolist()
+        [0.0, 0.0]
+    """
 
     def value(sums: CaseSums, row: Number) -> Tensor:
         classes = overlap_from_confusion(sums.confusion, measure)[..., 1:]
@@ -99,6 +117,12 @@ def calibration(error: Callable[[Bins], Tensor]) -> Callable[[CaseSums, Number],
     """An error of `metrics.errors` of the row's view and region, the mean over the classes for the class-wise view.
 
     Top label: then each class's error of p_k against "label is k".
+
+    Example:
+        >>> from metrics import sum_case
+        >>> sums = sum_case(torch.tensor([[0.75, 0.75], [0.25, 0.25]]), torch.tensor([0, 1]))
+        >>> calibration(errors.signed_calibration_error)(sums, NUMBERS["ece"]).tolist()
+        [0.25, -0.25]
     """
 
     def value(sums: CaseSums, row: Number) -> Tensor:
@@ -111,19 +135,41 @@ def calibration(error: Callable[[Bins], Tensor]) -> Callable[[CaseSums, Number],
 
 
 def nll(sums: CaseSums, row: Number) -> Tensor:
-    """Negative log-likelihood over the voxels, multi-class, then each class's against the rest."""
+    """Negative log-likelihood over the voxels, multi-class, then each class's against the rest.
+
+    Example:
+        >>> from metrics import sum_case
+        >>> sums = sum_case(torch.tensor([[0.5, 0.5], [0.5, 0.5]]), torch.tensor([0, 1]))
+        >>> nll(sums, NUMBERS["nll"])
+        tensor([0.6931, 0.6931], dtype=torch.float64)
+    """
     values = sums.nll / sums.voxels.unsqueeze(-1)
     return torch.cat([values[..., :1], values[..., 2:]], -1)
 
 
 def brier(sums: CaseSums, row: Number) -> Tensor:
-    """Brier score over the voxels, summed over the classes, then each class's own."""
+    """Brier score over the voxels, summed over the classes, then each class's own.
+
+    Example:
+        >>> from metrics import sum_case
+        >>> sums = sum_case(torch.tensor([[0.5, 0.5], [0.5, 0.5]]), torch.tensor([0, 1]))
+        >>> brier(sums, NUMBERS["brier"]).tolist()
+        [0.5, 0.25]
+    """
     classes = errors.brier_score(sums.bins["all.classwise"])
     return torch.cat([classes.sum(-1, keepdim=True), classes[..., 1:]], -1)
 
 
 def beside(sums: CaseSums, row: Number) -> Tensor:
-    """What was measured beside the pass."""
+    """What was measured beside the pass.
+
+    Example:
+        >>> from metrics import score_case
+        >>> coin = torch.full((2, 4), 0.5)
+        >>> sums = score_case(coin, torch.tensor([0, 1, 0, 1]), true_probs=coin)
+        >>> beside(sums, NUMBERS["brier_lowest"]).tolist()
+        [0.5]
+    """
     return sums.beside[row.key]
 
 
@@ -182,6 +228,12 @@ def add(row: Number) -> None:
 
     Raises:
         ValueError: If a row of that key is there, or the key holds a character that separates names.
+
+    Example:
+        >>> add(Number("lesions", "Lesions", "", lambda sums, row: sums.confusion.sum(-1)[..., 1:], adds_up=False))
+        >>> "lesions" in NUMBERS, "lesions_pooled" in NUMBERS
+        (True, False)
+        >>> remove("lesions")
     """
     for number in (row, row.pooled()) if row.adds_up else (row,):
         if number.key in NUMBERS or "/" in number.key or "." in number.key:
@@ -190,7 +242,14 @@ def add(row: Number) -> None:
 
 
 def remove(key: str) -> None:
-    """Take a row out again."""
+    """Take a row out again.
+
+    Example:
+        >>> add(Number("volume", "Volume", "", lambda sums, row: sums.confusion.sum(-1)[..., 1:]))
+        >>> remove("volume")
+        >>> "volume" in NUMBERS, "volume_pooled" in NUMBERS
+        (False, False)
+    """
     for name in (key, key + POOLED):
         NUMBERS.pop(name, None)
 
@@ -200,24 +259,44 @@ for _row in ROWS:
 
 
 def of_average(average: Unit) -> list[Number]:
-    """The rows of one unit of averaging, "case" or "pooled", in their order."""
+    """The rows of one unit of averaging, "case" or "pooled", in their order.
+
+    Example:
+        >>> [row.key for row in of_average("pooled")][:3]
+        ['dice_pooled', 'iou_pooled', 'precision_pooled']
+    """
     return [row for row in NUMBERS.values() if row.average == average]
 
 
 def find(name: str) -> Number | None:
-    """The row of a key, of `<stage>/<key>` or of `<stage>/<key>/<class>`; None if it is no number of the catalogue."""
+    """The row of a key, of `<stage>/<key>` or of `<stage>/<key>/<class>`; None if it is no number of the catalogue.
+
+    Example:
+        >>> find("val/dice/liver").title, find("epoch")
+        ('Dice', None)
+    """
     parts = name.split("/")
     return next((NUMBERS[part] for part in parts[:2] if part in NUMBERS), None)
 
 
 def title_of(name: str, arrow: bool = False) -> str:
-    """The title of a key, or the name itself where it is none of the catalogue; with the arrow to the better side."""
+    """The title of a key, or the name itself where it is none of the catalogue; with the arrow to the better side.
+
+    Example:
+        >>> title_of("val/ece_pooled", arrow=True), title_of("epoch")
+        ('ECE, pooled ↓', 'epoch')
+    """
     row = find(name)
     return name if row is None else f"{row.title} {row.arrow}".strip() if arrow else row.title
 
 
 def bounds_of(name: str) -> tuple[float, float]:
-    """Least and largest value of a number; without end where the catalogue does not know it."""
+    """Least and largest value of a number; without end where the catalogue does not know it.
+
+    Example:
+        >>> bounds_of("dice"), bounds_of("hd95")
+        ((0.0, 1.0), (0.0, inf))
+    """
     row = find(name)
     return (-math.inf, math.inf) if row is None else row.bounds
 
@@ -227,6 +306,10 @@ def higher_is_better(name: str) -> bool:
 
     Raises:
         ValueError: If the catalogue does not know.
+
+    Example:
+        >>> higher_is_better("val/dice"), higher_is_better("ece")
+        (True, False)
     """
     row = find(name)
     if row is None or row.better not in ("higher", "lower"):
@@ -235,19 +318,34 @@ def higher_is_better(name: str) -> bool:
 
 
 def directed() -> list[str]:
-    """The keys whose better side is known: those by which a checkpoint or a method can be best."""
+    """The keys whose better side is known: those by which a checkpoint or a method can be best.
+
+    Example:
+        >>> "ece" in directed(), "nll_lowest" in directed()
+        (True, False)
+    """
     return [key for key, row in NUMBERS.items() if row.better in ("higher", "lower")]
 
 
 def main_keys() -> list[str]:
-    """The keys of main tables; the ECE over all voxels together stands behind its mean over cases."""
+    """The keys of main tables; the ECE over all voxels together stands behind its mean over cases.
+
+    Example:
+        >>> main_keys()[:5]
+        ['dice', 'nll', 'brier', 'ece', 'ece_pooled']
+    """
     keys = [row.key for row in NUMBERS.values() if row.main]
     keys.insert(keys.index("ece") + 1, "ece" + POOLED)
     return keys
 
 
 def markdown() -> str:
-    """The catalogue as a table of docs/metrics.md."""
+    """The catalogue as a table of docs/metrics.md.
+
+    Example:
+        >>> markdown().splitlines()[0]
+        '| key | title | better | voxels together | view | region | what it is |'
+    """
     lines = ["| key | title | better | voxels together | view | region | what it is |", "|---|---|---|---|---|---|---|"]
     for row in of_average("case"):
         pooled = f"`{row.key}{POOLED}`" if row.adds_up else ""

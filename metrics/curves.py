@@ -22,6 +22,13 @@ class ThresholdCurves(NamedTuple):
         recall: Share of the true voxels that are claimed; NaN where there is none.
         precision: Share of the claimed voxels that are true; NaN where none is claimed.
         dice: 2 hits / (claimed + true).
+
+    Example:
+        >>> from metrics import bin_item
+        >>> probs = torch.tensor([[0.9, 0.6, 0.2], [0.1, 0.4, 0.8]])
+        >>> curves = threshold_curves(bin_item(probs, torch.tensor([0, 1, 1]), "foreground"), points=4)
+        >>> curves.threshold.tolist(), curves.recall.tolist()
+        ([0.0, 0.25, 0.5, 0.75], [[1.0, 1.0, 0.5, 0.5]])
     """
 
     threshold: Tensor
@@ -36,6 +43,13 @@ def threshold_curves(bins: Bins, points: int | None = None) -> ThresholdCurves:
     Args:
         bins: Fields (C, B).
         points: Number of thresholds P, a divisor of B; B if None.
+
+    Example:
+        >>> from metrics import bin_item
+        >>> probs = torch.tensor([[0.9, 0.6, 0.2], [0.1, 0.4, 0.8]])
+        >>> bins = bin_item(probs, torch.tensor([0, 1, 1]), "foreground")
+        >>> threshold_curves(bins, points=4).precision.round(decimals=2).tolist()
+        [[0.67, 1.0, 1.0, 1.0]]
     """
     coarse = bins if points is None else rebin(bins, points)
     claimed = coarse.count.flip(-1).cumsum(-1).flip(-1).double()
@@ -71,6 +85,13 @@ class RiskCoverage(NamedTuple):
         coverage: Share of the voxels kept.
         risk: Share of errors among those kept; NaN where none is.
         generalised_risk: Errors kept over all voxels (Traub et al. 2024).
+
+    Example:
+        >>> from metrics import bin_item
+        >>> probs = torch.tensor([[0.75, 0.9], [0.25, 0.1]])
+        >>> curve = risk_coverage(bin_item(probs, torch.tensor([1, 0]), "top_label"))
+        >>> curve.coverage[0, -1].item(), curve.risk[0, -1].item()
+        (1.0, 0.5)
     """
 
     coverage: Tensor
@@ -86,7 +107,15 @@ def _kept(bins: Bins) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def risk_coverage(bins: Bins) -> RiskCoverage:
-    """Risk-coverage curve of the top-label bins, fields (..., B)."""
+    """Risk-coverage curve of the top-label bins, fields (..., B).
+
+    Example:
+        >>> from metrics import bin_item
+        >>> probs = torch.tensor([[0.75, 0.9], [0.25, 0.1]])
+        >>> curve = risk_coverage(bin_item(probs, torch.tensor([1, 0]), "top_label", num_bins=10))
+        >>> curve.coverage.tolist()
+        [[0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]]
+    """
     count, wrong, before, wrong_before = _kept(bins)
     kept, errors, total = before + count, wrong_before + wrong, count.sum(-1, keepdim=True)
     return RiskCoverage(kept / total, errors / kept, errors / total)
@@ -112,7 +141,14 @@ def area_under_risk_coverage(bins: Bins) -> Tensor:
 
 
 def excess_area_under_risk_coverage(bins: Bins) -> Tensor:
-    """E-AURC: AURC minus that of an oracle that ranks every error last (Geifman et al. 2019), (...,)."""
+    """E-AURC: AURC minus that of an oracle that ranks every error last (Geifman et al. 2019), (...,).
+
+    Example:
+        >>> from metrics import bin_item
+        >>> probs = torch.tensor([[0.75, 0.9], [0.25, 0.1]])  # the doubtful one is wrong: no oracle ranks better
+        >>> excess_area_under_risk_coverage(bin_item(probs, torch.tensor([1, 0]), "top_label")).tolist()
+        [0.0]
+    """
     total = bins.count.sum(-1).double()
     wrong = total - bins.correct.sum(-1)
     right = total - wrong
@@ -124,6 +160,12 @@ def area_under_generalised_risk_coverage(bins: Bins) -> Tensor:
     """AUGRC: area under the generalised risk against coverage (Traub et al. 2024), (...,), between 0 and 1/2.
 
     It equals (1 - AUROC) a (1 - a) + (1 - a)^2 / 2 for accuracy a, AUROC of telling right from wrong by confidence.
+
+    Example:
+        >>> from metrics import bin_item
+        >>> probs = torch.tensor([[0.75, 0.9], [0.25, 0.1]])
+        >>> area_under_generalised_risk_coverage(bin_item(probs, torch.tensor([1, 0]), "top_label")).tolist()
+        [0.125]
     """
     count, wrong, _, wrong_before = _kept(bins)
     return (count * (wrong_before + wrong / 2)).sum(-1) / count.sum(-1).square()
@@ -150,7 +192,14 @@ def risk_at_coverage(bins: Bins, coverage: float = 0.8) -> Tensor:
 
 
 def coverage_at_risk(bins: Bins, risk: float = 0.05) -> Tensor:
-    """Largest coverage whose risk is at most ``risk``, (...,); 0 where there is none."""
+    """Largest coverage whose risk is at most ``risk``, (...,); 0 where there is none.
+
+    Example:
+        >>> from metrics import bin_item
+        >>> probs = torch.tensor([[0.75, 0.9], [0.25, 0.1]])
+        >>> coverage_at_risk(bin_item(probs, torch.tensor([1, 0]), "top_label"), risk=0.05).tolist()
+        [0.5]
+    """
     curve = risk_coverage(bins)
     return torch.where(curve.risk <= risk, curve.coverage, 0.0).amax(-1)
 
@@ -164,6 +213,11 @@ def case_risk_coverage(confidence: ArrayLike, risk: ArrayLike) -> tuple[NDArray[
 
     Raises:
         ValueError: If the lengths differ.
+
+    Example:
+        >>> coverage, risk = case_risk_coverage(confidence=[0.9, 0.7], risk=[0.0, 0.5])
+        >>> coverage.tolist(), risk.tolist()
+        ([0.5, 1.0], [0.0, 0.25])
     """
     order, values = np.asarray(confidence, dtype=np.float64), np.asarray(risk, dtype=np.float64)
     if order.shape != values.shape or order.ndim != 1:

@@ -233,7 +233,15 @@ def brier_score(bins: Bins) -> Tensor:
 
 
 class BrierParts(NamedTuple):
-    """Brier score and its decomposition; brier = reliability - resolution + uncertainty + within_bin, each (C,)."""
+    """Brier score and its decomposition; brier = reliability - resolution + uncertainty + within_bin, each (C,).
+
+    Example:
+        >>> from metrics import bin_item
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])  # of class 0, to three quarters; right in one of two
+        >>> parts = brier_decomposition(bin_item(sure, torch.tensor([0, 1]), "top_label"))
+        >>> parts.reliability.item(), parts.uncertainty.item()
+        (0.0625, 0.25)
+    """
 
     brier: Tensor
     reliability: Tensor

@@ -163,6 +163,11 @@ def combine_seeds(
 
     Returns:
         Low and high.
+
+    Example:
+        >>> low, high = combine_seeds([0.10, 0.12, 0.11], reaches=[0.02, 0.02, 0.02], cases=20)
+        >>> bool(low < 0.11 < high)
+        True
     """
     found, half = np.asarray(values, dtype=np.float64), np.asarray(reaches, dtype=np.float64)
     of_cases = np.square(half / _student(level, cases - 1)).mean()
@@ -216,6 +221,10 @@ def as_matrix(values: ArrayLike, name: str = "values") -> Floats:
 
     Raises:
         ValueError: If the shape is another, or a value is infinite.
+
+    Example:
+        >>> as_matrix([0.9, 0.8]).shape
+        (1, 2)
     """
     matrix = np.atleast_2d(np.asarray(values, dtype=np.float64))
     if matrix.ndim != 2 or np.isinf(matrix).any():
@@ -225,7 +234,12 @@ def as_matrix(values: ArrayLike, name: str = "values") -> Floats:
 
 
 def mean_of_known(values: Floats) -> Floats:
-    """Mean over the first axis of what is not NaN; NaN of nothing."""
+    """Mean over the first axis of what is not NaN; NaN of nothing.
+
+    Example:
+        >>> mean_of_known(np.array([[0.5, np.nan], [1.0, np.nan]])).tolist()
+        [0.75, nan]
+    """
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0).sum(0) / known.sum(0)

@@ -15,6 +15,12 @@ class MarginCounts(NamedTuple):
     Attributes:
         edges: (E,) bounds of the cells.
         counts: (E + 1,) int64; the first cell lies below the first edge, the last above the last.
+
+    Example:
+        >>> from metrics import count_margins
+        >>> counts = count_margins(torch.tensor([[12.0, 3.0], [0.0, 0.0]]))
+        >>> counts.violations(10)
+        0.5
     """
 
     edges: Tensor
@@ -44,6 +50,10 @@ def count_margins(
 
     Returns:
         The histogram; those of several items add up, field by field.
+
+    Example:
+        >>> count_margins(torch.tensor([[12.0, 3.0], [0.0, 0.0]]), edges=(0, 5, 10)).counts.tolist()
+        [0, 1, 0, 1]
     """
     bounds = torch.tensor(edges, dtype=torch.float32, device=logits.device)
     counts = torch.zeros(len(bounds) + 1, dtype=torch.int64, device=logits.device)

@@ -81,6 +81,14 @@ def pooled_intervals(
 
     Returns:
         Low and high, each (len(rows), K): all together, then each foreground class; NaN for fewer than two cases.
+
+    Example:
+        >>> from metrics import catalogue, sum_case
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> cases = [sum_case(sure, torch.tensor(labels)).coarse(300) for labels in ([0, 1], [0, 0], [1, 0])]
+        >>> low, high = pooled_intervals([cases], [catalogue.NUMBERS["ece"]])
+        >>> bool(low[0, 0] <= 0.0833 <= high[0, 0])
+        True
     """
     low, high = jackknife_interval([pooled_values(cases, rows) for cases in runs], len(runs[0]), level)
     bounds = np.array([row.bounds for row in rows]).reshape(-1, 2, 1)

@@ -39,6 +39,16 @@ class Preset(VoxelMetric):
         ignore_index: Label of voxels that never count, or None.
         validate: As for `VoxelMetric`.
         **state: As for `torchmetrics.Metric`.
+
+    Example:
+        >>> class TopError(Preset):
+        ...     names = ("error",)
+        ...     def case_values(self, probs, target):
+        ...         return {"error": (probs.argmax(0) != target).double().mean()}
+        >>> metric = TopError(num_classes=2)
+        >>> metric.update(torch.tensor([[[0.75, 0.75], [0.25, 0.25]]]), torch.tensor([[0, 1]]))
+        >>> metric.compute()["error"].item()
+        0.5
     """
 
     names: tuple[str, ...] = ()
@@ -89,7 +99,12 @@ def _top_bins(probs: Tensor, target: Tensor, num_bins: int) -> Bins:
 
 
 def adaptive_error(probs: Tensor, target: Tensor, num_bins: int) -> Tensor:
-    """Top-label error over bins of equal mass, scalar float64."""
+    """Top-label error over bins of equal mass, scalar float64.
+
+    Example:
+        >>> adaptive_error(torch.tensor([[0.75, 0.75], [0.25, 0.25]]), torch.tensor([0, 1]), num_bins=1).item()
+        0.0
+    """
     confidence, prediction = top_label(probs)
     bins = right_closed_bins(confidence, prediction == target, equal_mass_edges(confidence, num_bins))
     return weighted_gap(bins, len(target))
@@ -114,6 +129,12 @@ class MbLS(Preset):
         ignore_index: Label of voxels that never count, or None.
         validate: As for `VoxelMetric`.
         **state: As for `torchmetrics.Metric`.
+
+    Example:
+        >>> metric = MbLS(num_classes=2)
+        >>> metric.update(torch.tensor([[[[0.25, 0.75]], [[0.75, 0.25]]]]), torch.tensor([[[1, 1]]]))
+        >>> {name: round(value.item(), 3) for name, value in metric.compute().items()}
+        {'ece': 0.25, 'cece': 0.5, 'tcece': 0.5, 'aece': 0.0, 'nll': 0.837, 'segmentation_brier': 0.279}
     """
 
     names = ("ece", "cece", "tcece", "aece", "nll", "segmentation_brier")
@@ -164,6 +185,12 @@ class DSCPlusPlus(Preset):
         ignore_index: Label of voxels that never count, or None.
         validate: As for `VoxelMetric`.
         **state: As for `torchmetrics.Metric`.
+
+    Example:
+        >>> metric = DSCPlusPlus(num_classes=2)
+        >>> metric.update(torch.tensor([[[[0.25, 0.75]], [[0.75, 0.25]]]]), torch.tensor([[[1, 1]]]))
+        >>> {name: round(value.item(), 3) for name, value in metric.compute().items()}
+        {'nll_paper': 0.837, 'brier_paper': 0.312, 'nll': 0.837, 'brier': 0.625}
     """
 
     names = ("nll_paper", "brier_paper", "nll", "brier")
@@ -210,6 +237,12 @@ class Barfoot(Preset):
         ignore_index: Label of voxels that never count, or None.
         validate: As for `VoxelMetric`.
         **state: As for `torchmetrics.Metric`.
+
+    Example:
+        >>> metric = Barfoot(num_classes=2)
+        >>> metric.update(torch.tensor([[[[0.25, 0.75]], [[0.75, 0.25]]]]), torch.tensor([[[1, 1]]]))
+        >>> {name: round(value.item(), 3) for name, value in metric.compute().items() if "ece" in name}
+        {'ece_macro': 0.5, 'ece_micro': 0.5, 'ece_micro_published': 0.5}
     """
 
     names = ("ece_macro", "ace_macro", "mce_macro")
@@ -267,6 +300,12 @@ class SVLS(Preset):
         ignore_index: Label of voxels that never count, or None.
         validate: As for `VoxelMetric`.
         **state: As for `torchmetrics.Metric`.
+
+    Example:
+        >>> metric = SVLS(num_classes=2)
+        >>> metric.update(torch.tensor([[[0.25] * 10, [0.75] * 10]]), torch.tensor([[1] * 5 + [0] * 5]))
+        >>> {name: round(value.item(), 3) for name, value in metric.compute().items()}
+        {'ece': 0.25, 'tace_published': 0.05, 'tace': 0.5}
     """
 
     names = ("ece", "tace_published", "tace")
@@ -288,7 +327,12 @@ class SVLS(Preset):
 
 
 def near_change(target: Tensor, radius: int = 2, frame: int = 3) -> Tensor:
-    """Voxels (*S) with another label up to ``radius`` steps away along an axis, without a frame around the image."""
+    """Voxels (*S) with another label up to ``radius`` steps away along an axis, without a frame around the image.
+
+    Example:
+        >>> near_change(torch.tensor([0] * 5 + [1] * 5)).int().tolist()
+        [0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    """
     near = torch.zeros_like(target, dtype=torch.bool)
     for axis, size in enumerate(target.shape):
         for step in range(1, min(radius, size - 1) + 1):
@@ -316,6 +360,12 @@ class LTS(Preset):
         ignore_index: Label of voxels that never count, or None.
         validate: As for `VoxelMetric`.
         **state: As for `torchmetrics.Metric`.
+
+    Example:
+        >>> metric = LTS(num_classes=2)
+        >>> metric.update(torch.tensor([[[[0.25, 0.75]], [[0.75, 0.25]]]]), torch.tensor([[[1, 1]]]))
+        >>> {name: round(metric.compute()[name].item(), 3) for name in ("ece", "sce", "ace")}
+        {'ece': 0.25, 'sce': 0.5, 'ace': 0.5}
     """
 
     names = tuple(f"{name}{region}" for region in ("", "_boundary", "_local") for name in ("ece", "mce", "sce", "ace"))
@@ -390,7 +440,7 @@ PRESETS: dict[PresetName, Callable[..., Preset]] = {
 }
 
 
-class PresetOptions(StateOptions, total=False):
+class _PresetOptions(StateOptions, total=False):
     """Arguments that `preset` hands on; `raw_labels` is one of "dscpp" alone."""
 
     ignore_index: int | None
@@ -398,7 +448,7 @@ class PresetOptions(StateOptions, total=False):
     raw_labels: bool
 
 
-def preset(name: PresetName, num_classes: int, **options: Unpack[PresetOptions]) -> Preset:
+def preset(name: PresetName, num_classes: int, **options: Unpack[_PresetOptions]) -> Preset:
     """The protocol of that name.
 
     Args:

@@ -32,7 +32,12 @@ def _slide(x: Tensor, axis: int, steps: int, op: Callable[[Tensor, Tensor], Tens
 
 
 def box_filter(x: Tensor, radius: int, op: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Combine each voxel of (*S) with all voxels of the box of ``2 radius + 1`` around it, e.g. by `torch.maximum`."""
+    """Combine each voxel of (*S) with all voxels of the box of ``2 radius + 1`` around it, e.g. by `torch.maximum`.
+
+    Example:
+        >>> box_filter(torch.tensor([0, 0, 0, 1, 0, 0, 0]), 2, torch.maximum).tolist()
+        [0, 1, 1, 1, 1, 1, 0]
+    """
     for axis in range(x.ndim):
         x = _slide(x, axis, radius, op)
     return x
@@ -42,6 +47,11 @@ def label_changes(target: Tensor, valid: Tensor, radius: int) -> Tensor:
     """Voxels (*S) with another label within ``radius`` voxels along every axis (chessboard distance).
 
     Ignored voxels make no boundary.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+        >>> label_changes(labels, torch.ones_like(labels, dtype=torch.bool), radius=1).int().tolist()
+        [0, 0, 1, 1, 0, 0]
     """
     high = box_filter(target.masked_fill(~valid, 0), radius, torch.maximum)
     low = box_filter(target.masked_fill(~valid, 254), radius, torch.minimum)
@@ -53,6 +63,10 @@ def within(mask: Tensor, limit: float, spacing: Sequence[float]) -> Tensor:
 
     A narrow band is the mask shifted along every offset of an ellipsoid, run by run; a wide one is cut out of a
     distance transform.
+
+    Example:
+        >>> within(torch.tensor([0, 0, 0, 1, 0, 0, 0]).bool(), limit=1.0, spacing=[0.5]).int().tolist()
+        [0, 1, 1, 1, 1, 1, 0]
     """
     sides = tuple(float(side) for side in spacing)
     reach = [int(limit / side + 1e-9) for side in sides]
@@ -91,7 +105,13 @@ def _within_far(mask: Tensor, limit: float, spacing: Sequence[float]) -> Tensor:
 
 @dataclass(frozen=True)
 class All:
-    """Every voxel."""
+    """Every voxel.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 1, 1, 1], dtype=torch.uint8)
+        >>> All()(labels, labels, labels < 2).int().tolist()
+        [1, 1, 1, 1, 1, 1]
+    """
 
     def __call__(self, target: Tensor, prediction: Tensor, valid: Tensor) -> Tensor:
         """Mask (*S)."""
@@ -104,6 +124,13 @@ class Foreground:
 
     Args:
         reference: Go by the true label, not by the predicted one.
+
+    Example:
+        >>> truth, predicted = torch.tensor([0, 0, 0, 1, 1, 1]).byte(), torch.tensor([0, 0, 1, 1, 1, 0]).byte()
+        >>> Foreground()(truth, predicted, truth < 2).int().tolist()
+        [0, 0, 1, 1, 1, 0]
+        >>> Foreground(reference=True)(truth, predicted, truth < 2).int().tolist()
+        [0, 0, 0, 1, 1, 1]
     """
 
     reference: bool = False
@@ -122,6 +149,13 @@ class Boundary:
             to the nearest voxel at a change).
         spacing: Voxel size in mm, one number an axis.
         reference: Go by the true label, not by the predicted one.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1], dtype=torch.uint8)
+        >>> Boundary(radius=2)(labels, labels, labels < 2).int().tolist()
+        [0, 0, 1, 1, 1, 1, 0, 0]
+        >>> Boundary(radius=1.0, spacing=(0.5,))(labels, labels, labels < 2).int().tolist()
+        [0, 1, 1, 1, 1, 1, 1, 0]
     """
 
     radius: float = 2
@@ -144,6 +178,11 @@ class Interior:
         radius: Half width of the band that is left out.
         spacing: Voxel size in mm.
         reference: Go by the true label, not by the predicted one.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1], dtype=torch.uint8)
+        >>> Interior(radius=2)(labels, labels, labels < 2).int().tolist()
+        [0, 0, 0, 0, 0, 0, 1, 1]
     """
 
     radius: float = 2
@@ -165,6 +204,11 @@ class Dilated:
             ``spacing`` is given.
         spacing: Voxel size in mm.
         reference: Go by the true label, not by the predicted one.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1], dtype=torch.uint8)
+        >>> Dilated(radius=2)(labels, labels, labels < 2).int().tolist()
+        [0, 0, 1, 1, 1, 1, 1, 1]
     """
 
     radius: float = 2
@@ -210,6 +254,10 @@ def get_region(region: str | Region) -> Region:
 
     Raises:
         ValueError: If there is no region of that name.
+
+    Example:
+        >>> get_region("boundary")
+        Boundary(radius=2, spacing=None, reference=False)
     """
     if callable(region):
         return region
@@ -219,7 +267,12 @@ def get_region(region: str | Region) -> Region:
 
 
 def in_mm(region: Region, spacing: Sequence[float] | None) -> Region:
-    """The region with its radius in mm where the voxels are no cubes: as many times the smallest side."""
+    """The region with its radius in mm where the voxels are no cubes: as many times the smallest side.
+
+    Example:
+        >>> in_mm(Boundary(radius=2), spacing=(3.0, 0.5, 0.5))
+        Boundary(radius=1.0, spacing=(3.0, 0.5, 0.5), reference=False)
+    """
     if spacing is None or len(set(spacing)) == 1 or not hasattr(region, "radius"):
         return region
     sides = tuple(float(side) for side in spacing)
@@ -236,6 +289,12 @@ def region_cells(masks: Sequence[Tensor | None], valid: Tensor | None) -> tuple[
     Returns:
         The cell (*S) uint8 of each voxel (None if there is only one), for each region its cells, and the number of
         cells. Voxels that do not count get the number of cells.
+
+    Example:
+        >>> inside = torch.tensor([0, 1, 1]).bool()
+        >>> cell, members, number = region_cells([None, inside], valid=torch.tensor([1, 1, 0]).bool())
+        >>> cell.tolist(), members, number
+        ([0, 1, 2], [[0, 1], [1]], 2)
     """
     bits = [m for m in masks if m is not None]
     num_cells = 1 << len(bits)

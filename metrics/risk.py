@@ -40,6 +40,12 @@ class Promise:
         cut: The first bin of the fine axis that is claimed.
         n: Cases that it rests on.
         seen: Their own risk at the cut.
+
+    Example:
+        >>> odds = torch.zeros(20, 2, AXIS_BINS)  # 20 cases: ten voxels in a low bin, ten true ones in a high bin
+        >>> odds[:, 0, [1000, 2500]] = odds[:, 1, 2500:2501] = 10
+        >>> promise(odds, "fnr", level=0.1)
+        Promise(risk='fnr', level=0.1, confidence=None, by='case', cut=2500, n=20, seen=0.0)
     """
 
     risk: Risk
@@ -69,6 +75,13 @@ def promise(odds: Tensor, risk: Risk, level: float, confidence: float | None = N
     Raises:
         ValueError: If an argument is out of range, the cases are too few for the level (it says how many would do), or
             no cut keeps the risk.
+
+    Example:
+        >>> odds = torch.zeros(50, 2, AXIS_BINS)  # 50 cases: ten voxels in a low bin, ten true ones in a high bin
+        >>> odds[:, 0, [1000, 2500]] = odds[:, 1, 2500:2501] = 10
+        >>> found = promise(odds, "fnr", level=0.1, confidence=0.9)
+        >>> found.cut, round(found.threshold, 3)
+        (2500, 0.998)
     """
     _check(odds, risk, level, confidence, by)
     losses = case_losses(odds, risk, level, by)
@@ -90,7 +103,14 @@ def _check(odds: Tensor, risk: str, level: float, confidence: float | None, by: 
 
 
 def counts_above(odds: Tensor) -> tuple[Tensor, Tensor]:
-    """Voxels claimed at each cut, and those of them that are true; (n, bins + 1) float64, from all to none."""
+    """Voxels claimed at each cut, and those of them that are true; (n, bins + 1) float64, from all to none.
+
+    Example:
+        >>> odds = torch.zeros(1, 2, 4)
+        >>> odds[0, 0], odds[0, 1] = torch.tensor([3, 0, 1, 2]), torch.tensor([0, 0, 1, 2])
+        >>> [part.tolist() for part in counts_above(odds)]
+        [[[6.0, 3.0, 3.0, 2.0, 0.0]], [[3.0, 3.0, 3.0, 2.0, 0.0]]]
+    """
     above = odds.double().flip(-1).cumsum(-1).flip(-1)
     claimed, hits = torch.cat([above, above.new_zeros(*above.shape[:-1], 1)], -1).unbind(1)
     return claimed, hits
@@ -109,6 +129,12 @@ def case_losses(odds: Tensor, risk: Risk, level: float, by: Unit = "case") -> Te
     """Loss in [0, 1] of each case at each cut, (n, bins + 1); its mean is at most the level just where the risk is.
 
     By voxel: level + (numerator - level * denominator) / M, M the largest denominator.
+
+    Example:
+        >>> odds = torch.zeros(1, 2, 4)
+        >>> odds[0, 0], odds[0, 1] = torch.tensor([3, 0, 1, 3]), torch.tensor([1, 0, 1, 2])
+        >>> case_losses(odds, "fnr", level=0.1).tolist()
+        [[0.0, 0.25, 0.25, 0.5, 1.0]]
     """
     above, below = _parts(odds, risk)
     if risk == "fnr":
@@ -121,7 +147,14 @@ def case_losses(odds: Tensor, risk: Risk, level: float, by: Unit = "case") -> Te
 
 
 def risk_at(odds: Tensor, risk: Risk, by: Unit, cut: int) -> float:
-    """The risk of cases at a cut; NaN where no case has one."""
+    """The risk of cases at a cut; NaN where no case has one.
+
+    Example:
+        >>> odds = torch.zeros(1, 2, 4)
+        >>> odds[0, 0], odds[0, 1] = torch.tensor([3, 0, 1, 3]), torch.tensor([1, 0, 1, 2])
+        >>> risk_at(odds, "fnr", "case", cut=2)
+        0.25
+    """
     above, below = (part[:, cut] for part in _parts(odds, risk))
     if risk == "fnr":
         above, below = above[below > 0], below[below > 0]
@@ -131,7 +164,14 @@ def risk_at(odds: Tensor, risk: Risk, by: Unit, cut: int) -> float:
 
 
 def relative_size(odds: Tensor, cut: int) -> float:
-    """The price: voxels claimed at a cut over true ones, of all cases together."""
+    """The price: voxels claimed at a cut over true ones, of all cases together.
+
+    Example:
+        >>> odds = torch.zeros(1, 2, 4)
+        >>> odds[0, 0], odds[0, 1] = torch.tensor([3, 0, 1, 3]), torch.tensor([1, 0, 1, 2])
+        >>> relative_size(odds, cut=0), relative_size(odds, cut=2)
+        (1.75, 1.0)
+    """
     claimed, hits = counts_above(odds)
     return float(claimed[:, cut].sum() / hits[:, 0].sum())
 
@@ -144,6 +184,10 @@ def conformal_cut(losses: Tensor, level: float, risk: str) -> int:
 
     Raises:
         ValueError: If no cut does.
+
+    Example:
+        >>> conformal_cut(torch.tensor([[0.0, 0.0, 0.5, 1.0]] * 20), level=0.1, risk="fnr")
+        1
     """
     n = len(losses)
     safest = losses[:, 0] if risk == "fnr" else losses[:, -1]
@@ -159,6 +203,12 @@ def tested_cut(losses: Tensor, level: float, confidence: float, risk: str) -> in
 
     Raises:
         ValueError: If no cut passes.
+
+    Example:
+        >>> losses = torch.zeros(50, AXIS_BINS + 1)  # of 50 cases: everything is missed from cut 2500 on
+        >>> losses[:, 2500:] = 1
+        >>> tested_cut(losses, level=0.1, confidence=0.9, risk="fnr")
+        2499
     """
     n, error = len(losses), 1 - confidence
     sequences = _sequences(risk)
@@ -195,6 +245,10 @@ def hoeffding_bentkus(mean: Tensor, n: int, level: float) -> Tensor:
     """P-values (...) of "the risk is above the level" from means (...) of n losses in [0, 1].
 
     min(exp(-n kl(min(mean, level), level)), e P[Bin(n, level) <= ceil(n mean)]) (Bates et al. 2021, section 3.1).
+
+    Example:
+        >>> hoeffding_bentkus(torch.tensor([0.0, 0.05, 0.1]), n=50, level=0.1).round(decimals=3)
+        tensor([0.0050, 0.4340, 1.0000], dtype=torch.float64)
     """
     from scipy.special import bdtr
 
@@ -206,7 +260,12 @@ def hoeffding_bentkus(mean: Tensor, n: int, level: float) -> Tensor:
 
 
 def cases_needed(mean: float, level: float, error: float) -> int:
-    """The least number of cases whose mean loss of `mean` would pass the test at an error, up to a million."""
+    """The least number of cases whose mean loss of `mean` would pass the test at an error, up to a million.
+
+    Example:
+        >>> cases_needed(mean=0.0, level=0.1, error=0.1)
+        22
+    """
     value, low, high = torch.tensor(mean), 0, 1
     while high < MOST_CASES and float(hoeffding_bentkus(value, high, level)) > error:
         low, high = high, 2 * high
@@ -223,6 +282,11 @@ def sets_of(index: Tensor, labels: Tensor, cuts: Sequence[int | None]) -> Tensor
         index: (K, *S) bins of the probabilities on the fine axis.
         labels: (*S), the classes of largest probability: what is claimed for a class without a cut.
         cuts: K - 1 cuts.
+
+    Example:
+        >>> index = torch.tensor([[3400, 100], [100, 1700]])  # bins of p_0 and p_1 of two voxels
+        >>> sets_of(index, torch.tensor([0, 0]), cuts=[1600]).tolist()
+        [[False, True]]
     """
     found = [labels == k if cut is None else index[k] >= cut for k, cut in enumerate(cuts, 1)]
     return torch.stack(found)

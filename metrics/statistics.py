@@ -13,6 +13,10 @@ class PairedTest(NamedTuple):
         p_value: Two-sided; 1 where no pair differs.
         direction: 1 where the first tends to the larger values by the sum of the signed ranks, which is what the test
             is about (the means may say otherwise), -1 where the second does, 0 where neither.
+
+    Example:
+        >>> paired_wilcoxon([0.9, 0.8, 0.7, 0.85, 0.95], [0.8, 0.6, 0.4, 0.45, 0.45])
+        PairedTest(p_value=0.0625, direction=1)
     """
 
     p_value: float
@@ -57,6 +61,10 @@ def not_worse(a: ArrayLike, b: ArrayLike, margin: float) -> float:
 
     Raises:
         ValueError: If the shapes differ, or the margin is not above 0.
+
+    Example:
+        >>> round(not_worse([0.90, 0.80, 0.71, 0.85, 0.95], [0.91, 0.80, 0.70, 0.86, 0.95], margin=0.02), 5)
+        0.03125
     """
     from scipy.stats import wilcoxon
 
@@ -102,6 +110,10 @@ class Ranking(NamedTuple):
         mean_ranks: (methods,) mean rank, 1 is best, ties share their mean rank.
         p_value: Of Friedman's test that all methods are alike.
         critical_difference: Mean ranks further apart than this differ by Nemenyi's test.
+
+    Example:
+        >>> friedman_nemenyi([[0.1, 0.2, 0.3], [0.2, 0.1, 0.3]]).mean_ranks.tolist()
+        [1.5, 1.5, 3.0]
     """
 
     mean_ranks: NDArray[np.float64]
@@ -141,6 +153,11 @@ def friedman_nemenyi(values: ArrayLike, level: float = 0.05) -> Ranking:
 
     Raises:
         ValueError: For fewer than two methods or blocks, or values that are not finite.
+
+    Example:
+        >>> ranking = friedman_nemenyi([[0.1, 0.2, 0.3], [0.2, 0.1, 0.3], [0.1, 0.2, 0.3]])
+        >>> round(ranking.p_value, 3), round(ranking.critical_difference, 2)
+        (0.097, 1.91)
     """
     from scipy.stats import chi2, studentized_range
 

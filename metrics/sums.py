@@ -23,6 +23,12 @@ class CaseSums:
             first, then each foreground class.
         odds: (..., 2, K, AXIS_BINS) int32, the voxels of each p_k on the fine axis, and those that are of class k; kept
             where the bins are coarse.
+
+    Example:
+        >>> from metrics import sum_case
+        >>> sums = sum_case(torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0]))
+        >>> int(sums.voxels), sums.confusion.tolist(), sums.bins["boundary.top_label"].num_bins
+        (2, [[1, 1], [0, 0]], 300)
     """
 
     bins: Mapping[str, Bins]

@@ -23,6 +23,12 @@ def rank_heat_map(
         columns: Names of the columns, say a metric and a data set each.
         title: Title.
         ax: Axes to draw on; new ones if None.
+
+    Example:
+        >>> import metrics
+        >>> figure, ax = metrics.plot.rank_heat_map([[1, 2], [2, 1]], ["Dice", "DSC++"], ["Dice", "ECE"])
+        >>> [label.get_text() for label in ax.get_xticklabels()]
+        ['Dice', 'ECE', 'mean']
     """
     table = to_numpy(ranks).astype(float)
     table = np.column_stack([table, table.mean(1)])
@@ -58,6 +64,13 @@ def radar(
         title: Title.
         low: Value at the centre.
         high: Value at the rim.
+
+    Example:
+        >>> import metrics
+        >>> scores = {"Dice": [0.9, 0.8, 0.7], "DSC++": [0.9, 0.9, 0.8]}
+        >>> figure, ax = metrics.plot.radar(scores, axes_names=["Dice", "1 - ECE", "NSD"])
+        >>> len(ax.lines)
+        2
     """
     from matplotlib.figure import Figure
 

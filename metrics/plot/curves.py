@@ -31,6 +31,12 @@ def parameter_curves(
         ylabel: What is drawn.
         title: Title.
         ax: Axes to draw on, their legend left to the caller; new ones if None.
+
+    Example:
+        >>> import metrics
+        >>> figure, ax = metrics.plot.parameter_curves({"DSC++": {1.0: 0.10, 2.0: (0.06, 0.05, 0.07)}}, ylabel="ECE")
+        >>> ax.get_xlabel(), ax.get_ylabel()
+        ('gamma', 'ECE')
     """
     own = ax is None
     figure, ax = figure_of(ax, (4.2, 3.2))
@@ -59,6 +65,14 @@ def threshold_curves(
 
     Returns:
         Figure and its three axes.
+
+    Example:
+        >>> import torch, metrics
+        >>> probs = torch.tensor([[0.9, 0.6, 0.2], [0.1, 0.4, 0.8]])
+        >>> bins = metrics.bin_item(probs, torch.tensor([0, 1, 1]), "foreground")
+        >>> figure, axes = metrics.plot.threshold_curves({"DSC++": bins})
+        >>> [ax.get_title() for ax in axes]
+        ['recall', 'precision', 'Dice']
     """
     figure, axes = new_figure(1, 3, size=(9.6, 3.2), sharex=True, sharey=True)
     figure.suptitle(title, fontsize=FONT + 1)
@@ -84,6 +98,13 @@ def risk_coverage(
         generalised: Errors kept over all voxels (AUGRC) in place of errors among those kept (AURC).
         title: Title.
         ax: Axes to draw on; new ones if None.
+
+    Example:
+        >>> import torch, metrics
+        >>> bins = metrics.bin_item(torch.tensor([[0.75, 0.9], [0.25, 0.1]]), torch.tensor([1, 0]), "top_label")
+        >>> figure, ax = metrics.plot.risk_coverage({"DSC++": bins}, generalised=True)
+        >>> ax.get_legend().get_texts()[0].get_text()
+        'DSC++ (AUGRC 0.1250)'
     """
     figure, ax = figure_of(ax, (4.2, 3.4))
     area = curves.area_under_generalised_risk_coverage if generalised else curves.area_under_risk_coverage
@@ -111,6 +132,16 @@ def distance_calibration(
 
     Returns:
         Figure and its two axes.
+
+    Example:
+        >>> import torch, metrics
+        >>> image = torch.zeros(8, 8, dtype=torch.long)
+        >>> image[2:6, 2:6] = 1
+        >>> probs = torch.stack([0.75 - 0.5 * image, 0.25 + 0.5 * image])
+        >>> shells = metrics.distance_bins(probs, image, edges=(-1.0, 0.0, 1.0))
+        >>> figure, axes = metrics.plot.distance_calibration({"DSC++": shells}, edges=(-1.0, 0.0, 1.0))
+        >>> [label.get_text() for label in axes[0].get_xticklabels()]
+        ['< -1', '-1 to 0', '0 to 1', '> 1']
     """
     figure, axes = new_figure(1, 2, size=(8.0, 3.4), sharex=True)
     figure.suptitle(title, fontsize=FONT + 1)

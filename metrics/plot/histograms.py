@@ -28,6 +28,13 @@ def confidence_histogram(
         log: Logarithmic shares.
         title: Title.
         ax: Axes to draw on; new ones if None.
+
+    Example:
+        >>> import torch, metrics
+        >>> bins = metrics.bin_item(torch.tensor([[0.75, 0.9], [0.25, 0.1]]), torch.tensor([1, 0]), "top_label")
+        >>> figure, ax = metrics.plot.confidence_histogram(bins)
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['mean confidence 0.825', 'observed frequency 0.500']
     """
     coarse = rebin(bins, num_bins)
     count = to_numpy(coarse.count[channel]).astype(float)
@@ -69,6 +76,14 @@ def dataset_reliability_histogram(
 
     Returns:
         Figure, and the axes of the heat map and of the histogram.
+
+    Example:
+        >>> import torch, metrics
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> cases = [metrics.bin_item(sure, torch.tensor(labels), "top_label") for labels in ([0, 1], [0, 0])]
+        >>> figure, axes = metrics.plot.dataset_reliability_histogram(cases)
+        >>> len(axes)
+        2
     """
     shares, number = frequency_table(cases, num_bins, channel)
     figure, axes = new_figure(2, 1, size=(4.6, 5.2), sharex=True, height_ratios=(4, 1))
@@ -117,6 +132,13 @@ def margin_histogram(
         margin: Margin of the loss.
         title: Title.
         ax: Axes to draw on; new ones if None.
+
+    Example:
+        >>> import torch, metrics
+        >>> counts = metrics.count_margins(torch.tensor([[12.0, 3.0], [0.0, 0.0]]))
+        >>> figure, ax = metrics.plot.margin_histogram(counts, margin=10)
+        >>> ax.texts[0].get_text().splitlines()[-1]
+        '50.0% beyond'
     """
     edges, number = to_numpy(counts.edges).astype(float), to_numpy(counts.counts).astype(float)
     share = number / max(number.sum(), 1.0)
@@ -148,6 +170,12 @@ def box_plot(
         groups: Names of the groups.
         ylabel: What is drawn.
         title: Title.
+
+    Example:
+        >>> import metrics
+        >>> figure, ax = metrics.plot.box_plot({"Dice": [0.80, 0.90], "DSC++": [0.85, 0.90]}, ylabel="Dice score")
+        >>> [label.get_text() for label in ax.get_xticklabels()]
+        ['Dice', 'DSC++']
     """
     names = list(values)
     several = groups is not None
@@ -194,6 +222,13 @@ def interval_plot(
         values: Method to (value, low, high).
         xlabel: What is drawn.
         title: Title.
+
+    Example:
+        >>> import metrics
+        >>> found = {"Dice": (0.10, 0.08, 0.12), "DSC++": (0.05, 0.04, 0.06)}
+        >>> figure, ax = metrics.plot.interval_plot(found, xlabel="ECE")
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['Dice', 'DSC++']
     """
     figure, ax = figure_of(None, (4.6, 0.9 + 0.32 * len(values)))
     for row, (value, low, high) in enumerate(values.values()):

@@ -78,6 +78,14 @@ def overlay(image: Any, prediction: Any, truth: Any, probs: Any, title: str = ""
 
     Returns:
         Figure and its four axes. Of a volume the slice with most foreground is shown.
+
+    Example:
+        >>> import numpy, metrics
+        >>> truth = numpy.eye(8, dtype=int)
+        >>> probs = numpy.stack([1 - 0.75 * truth, 0.75 * truth])
+        >>> figure, axes = metrics.plot.overlay(truth * 100.0, probs.argmax(0), truth, probs)
+        >>> [ax.get_title() for ax in axes[:3]]
+        ['truth', 'prediction', 'confidence (max p)']
     """
     arrays = _flat(*(to_numpy(a) for a in (image, truth, prediction, probs)))
     shown, labels, predicted, p = arrays
@@ -109,6 +117,14 @@ def probability_maps(
     Returns:
         Figure and its four axes. Of a volume the slice with most foreground is shown. Entropy is a share of log K; the
         error is |confidence - (was it right)|.
+
+    Example:
+        >>> import numpy, metrics
+        >>> truth = numpy.eye(8, dtype=int)
+        >>> probs = numpy.stack([1 - 0.75 * truth, 0.75 * truth])
+        >>> figure, axes = metrics.plot.probability_maps(truth * 100.0, truth, probs)
+        >>> [ax.get_title() for ax in axes[:3]]
+        ['image and truth', '1 - p of background', 'entropy / log K']
     """
     shown, labels, p = _flat(*(to_numpy(a) for a in (image, truth, probs)))
     foreground = 1 - p[0] if class_index is None else p[class_index]

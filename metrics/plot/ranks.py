@@ -23,6 +23,12 @@ def critical_difference(
         difference: The critical difference, as from `metrics.statistics.friedman_nemenyi`.
         title: Title.
         ax: Axes to draw on; new ones if None.
+
+    Example:
+        >>> import metrics
+        >>> figure, ax = metrics.plot.critical_difference([1.2, 1.8, 3.0], ["DSC++", "Dice", "Combo"], difference=1.0)
+        >>> ax.get_xlabel()
+        'mean rank (1 is best); bars span differences below CD = 1.00'
     """
     ranks = to_numpy(mean_ranks).astype(float)
     order = np.argsort(ranks, kind="stable")
@@ -59,6 +65,12 @@ def volume_scatter(soft: Any, true: Any, title: str = "", ax: "Axes | None" = No
         true: (n,) in the same.
         title: Title.
         ax: Axes to draw on; new ones if None.
+
+    Example:
+        >>> import metrics
+        >>> figure, ax = metrics.plot.volume_scatter(soft=[11.0, 22.0], true=[10.0, 20.0])
+        >>> ax.texts[0].get_text()
+        'mean bias +10.0%'
     """
     x, y = to_numpy(true).astype(float), to_numpy(soft).astype(float)
     figure, ax = figure_of(ax)

@@ -51,6 +51,13 @@ def reliability_diagram(
 
     Returns:
         Figure and axes.
+
+    Example:
+        >>> import torch, metrics
+        >>> bins = metrics.bin_item(torch.tensor([[0.75, 0.75], [0.25, 0.25]]), torch.tensor([0, 1]), "top_label")
+        >>> figure, ax = metrics.plot.reliability_diagram(bins, title="one voxel of two is right")
+        >>> ax.get_title().splitlines()[0]
+        'one voxel of two is right'
     """
     coarse = rebin(bins, num_bins)
     figure, ax = figure_of(ax, (4.4, 5.4) if len(bins.count) == 1 else (4.4, 4.4))

@@ -45,7 +45,14 @@ def figure_of(ax: "Axes | None", size: tuple[float, float] = (4.2, 4.2)) -> "tup
 
 
 def literal(figure: "Figure") -> "Figure":
-    """The figure with every text as it stands: a class named `$x_{$` is no formula. Call it once all is drawn."""
+    """The figure with every text as it stands: a class named `$x_{$` is no formula. Call it once all is drawn.
+
+    Example:
+        >>> import metrics
+        >>> figure, ax = metrics.plot.box_plot({"$x_{$": [0.80, 0.90]})
+        >>> [label.get_parse_math() for label in metrics.plot.literal(figure).axes[0].get_xticklabels()]
+        [False]
+    """
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
