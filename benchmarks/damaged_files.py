@@ -61,8 +61,8 @@ def read_picture(path: Path) -> tuple:
 
 def read_volume(path: Path) -> tuple:
     """Voxels and place."""
-    readers.volume_header(path)
     found = readers.read_volume(path)
+    readers.volume_header(path)
     return found.array, found.affine
 
 

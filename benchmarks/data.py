@@ -1,8 +1,8 @@
-"""The data path beside its peers: augmentation in 2D, patches from large volumes, memory, and waiting.
+"""The data path beside its peers: augmentation in 2D, patches from large volumes, checking, memory, and waiting.
 
     python -m benchmarks.data                      # all parts, about three minutes
-    python -m benchmarks.data --part images        # or: patches, memory, waiting
-    python -m benchmarks.data --depth 64           # smaller volumes
+    python -m benchmarks.data --part images        # or: patches, verify, memory, waiting
+    python -m benchmarks.data --depth 64           # fewer slices, and patches no deeper than they
 
 Milliseconds are CPU time of the process on one thread, medians over alternating rounds; "cold" is wall time after the
 pages were dropped by posix_fadvise (the host may still hold them, so a lower bound). Everything is synthetic and made
@@ -32,7 +32,7 @@ from datamodules.preparation import PreparedVolume
 from datamodules.sampling import Draw
 from datamodules.volumes import VolumePipeline
 
-PATCH = (96, 96, 96)
+SIDE = 96
 Row = tuple[str, float, str]
 
 
@@ -109,13 +109,15 @@ def drop_pages(folder: Path) -> None:
 
 
 def patches(rounds: int, depth: int) -> list[Row]:
-    """One foreground patch of 96^3 (image float32 and mask) from a large CT volume."""
+    """One foreground patch of 96^3 (image float32 and mask) from a large CT volume, at most as deep as it."""
+    patch = (min(SIDE, depth), SIDE, SIDE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_volume(folder, depth)
         data = Decathlon(
             root=name,
             task="Task09_Spleen",
+            patch_size=list(patch),
             sampling=Foreground(1.0),
             augment=False,
             cache="disk",
@@ -130,23 +132,23 @@ def patches(rounds: int, depth: int) -> list[Row]:
         rows = [("ours: preparing the volume, once", 1000 * once, "wall")]
         jobs: dict[str, Callable[[int], object]] = {
             "ours: memory map and stored foreground, warm": lambda n: pipeline.train_item(case, Draw(0, n, 0)),
-            **_peers(np.array(volume.image), np.array(volume.mask)),
-            "limit: copy of a contiguous patch": _copy(),
+            **_peers(np.array(volume.image), np.array(volume.mask), patch),
+            "limit: copy of a contiguous patch": _copy(patch),
         }
         found = timed(jobs, rounds)
         rows += [(key, value, "goal 1.5 ms" if key.startswith("ours") else "") for key, value in found.items()]
         rows.append(("ours: cold, the map opened anew", _cold(pipeline, case, folder), "wall, goal 20 ms"))
-        rows.append(("MONAI: volume in memory, foreground searched at every draw", _search(volume), ""))
-        rows.append(("MONAI: LoadImaged and RandCropByPosNegLabeld, no cache", _no_cache(case), ""))
+        rows.append(("MONAI: volume in memory, foreground searched at every draw", _search(volume, patch), ""))
+        rows.append(("MONAI: LoadImaged and RandCropByPosNegLabeld, no cache", _no_cache(case, patch), ""))
     return rows
 
 
-def _copy() -> Callable[[int], object]:
-    image, mask = np.zeros(PATCH, np.float32), np.zeros(PATCH, np.uint8)
+def _copy(patch: Sequence[int]) -> Callable[[int], object]:
+    image, mask = np.zeros(patch, np.float32), np.zeros(patch, np.uint8)
     return lambda n: (image.copy(), mask.copy())
 
 
-def _peers(image: np.ndarray, mask: np.ndarray) -> dict[str, Callable[[int], object]]:
+def _peers(image: np.ndarray, mask: np.ndarray, patch: Sequence[int]) -> dict[str, Callable[[int], object]]:
     """MONAI with the volume in memory and the foreground searched once."""
     from monai import transforms as mt
 
@@ -155,7 +157,7 @@ def _peers(image: np.ndarray, mask: np.ndarray) -> dict[str, Callable[[int], obj
     options = {
         "keys": ["image", "mask"],
         "label_key": "mask",
-        "spatial_size": PATCH,
+        "spatial_size": patch,
         "pos": 1,
         "neg": 0,
         "num_samples": 1,
@@ -166,11 +168,11 @@ def _peers(image: np.ndarray, mask: np.ndarray) -> dict[str, Callable[[int], obj
     }
 
 
-def _search(volume: PreparedVolume) -> float:
+def _search(volume: PreparedVolume, patch: Sequence[int]) -> float:
     from monai import transforms as mt
 
     sample = {"image": torch.from_numpy(np.array(volume.image)), "mask": torch.from_numpy(np.array(volume.mask)[None])}
-    crop = mt.RandCropByPosNegLabeld(["image", "mask"], "mask", PATCH, pos=1, neg=0, num_samples=1)
+    crop = mt.RandCropByPosNegLabeld(["image", "mask"], "mask", patch, pos=1, neg=0, num_samples=1)
     return timed({"search": lambda n: crop(dict(sample))}, 3)["search"]
 
 
@@ -186,19 +188,59 @@ def _cold(pipeline: VolumePipeline, case: object, folder: Path) -> float:
     return statistics.median(times)
 
 
-def _no_cache(case: object) -> float:
+def _no_cache(case: object, patch: Sequence[int]) -> float:
     from monai import transforms as mt
 
+    back = tuple(reversed(patch))  # the file's axes are x, y, z
     chain = mt.Compose(
         [
             mt.LoadImaged(["image", "mask"]),
             mt.EnsureChannelFirstd(["image", "mask"]),
-            mt.RandCropByPosNegLabeld(["image", "mask"], "mask", PATCH, pos=1, neg=0, num_samples=1),
+            mt.RandCropByPosNegLabeld(["image", "mask"], "mask", back, pos=1, neg=0, num_samples=1),
         ]
     )
     start = time.process_time()
     chain({"image": str(case.images[0]), "mask": str(case.masks[0])})
     return 1000 * (time.process_time() - start)
+
+
+def checking(rounds: int) -> list[Row]:
+    """Seconds a GB of compressed files that `data verify` takes beyond nibabel's reading of all voxels."""
+    rows = []
+    for title, shape, count in (("240 volumes of 36 x 50 x 36", (36, 50, 36), 240), ("8 of 128^3", (128,) * 3, 8)):
+        with tempfile.TemporaryDirectory() as name:
+            rows += [
+                (f"{title}: {what}", *row) for what, *row in _check_beside_reading(Path(name), shape, count, rounds)
+            ]
+    return rows
+
+
+def _check_beside_reading(folder: Path, shape: Sequence[int], count: int, rounds: int) -> list[Row]:
+    import nibabel
+
+    from datamodules.verify import verify
+    from tests.data.common import save_volume
+
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        image, mask = rng.standard_normal(shape).astype(np.float32), np.zeros(shape, np.uint8)
+        mask[10:20, 10:20, 10:20] = 1
+        for part, array in (("imagesTr", image), ("labelsTr", mask)):
+            save_volume(folder / f"Task09_Spleen/{part}/c{number}.nii.gz", array)
+    files = list(folder.rglob("*.nii.gz"))
+    size = sum(path.stat().st_size for path in files) / 1e9
+    found = timed(
+        {
+            "nibabel reads": lambda n: [np.asanyarray(nibabel.load(path).dataobj) for path in files],
+            "verify": lambda n: list(verify(Decathlon(root=str(folder), task="Task09_Spleen"))),
+        },
+        max(3, rounds // 5),
+    )
+    beyond = (found["verify"] - found["nibabel reads"]) / 1000 / size
+    return [
+        *((what, value, f"{size * 1000:.0f} MB") for what, value in found.items()),
+        ("verify beyond it, a GB", 1000 * beyond, "goal 2,000 ms"),
+    ]
 
 
 def memory(volumes: int = 48, side: int = 96) -> list[Row]:
@@ -286,6 +328,7 @@ def _wait(data: object, steps: int, step_ms: float) -> float:
 PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "images": lambda options: images(options.rounds),
     "patches": lambda options: patches(options.rounds, options.depth),
+    "verify": lambda options: checking(options.rounds),
     "memory": lambda options: memory(),
     "waiting": lambda options: waiting(),
 }

@@ -1,6 +1,7 @@
 """NIfTI, Analyze and FreeSurfer files through nibabel: whole with their checksums, and where they lie in space."""
 
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ _UNITS = {1: (1000.0, "metre"), 2: (1.0, "mm"), 3: (0.001, "micrometre")}
 _UNIT_BITS = 7
 _TOLERANCE = 0.01  # of a spacing
 _ODD = 1e-3  # the smallest spacing that is believed, in the file's own unit
+_HEAD = 1024  # bytes that tell which format a file has
 _SLACK = 1 << 16  # bytes that may follow the voxels: padding, FreeSurfer's footer
 
 
@@ -42,22 +44,44 @@ def read_grid(path: Path) -> Grid:
     return _grid(path, open_header(path))
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array as stored, scaled as the header says, and the affine in mm; a compressed file's checksum is checked.
+def read_nifti(path: Path) -> tuple[np.ndarray, Grid]:
+    """Array as stored, scaled as the header says, and where it lies; a compressed file's checksum is checked.
+
+    The file is read once, and its header parsed once.
 
     Raises:
         DataError: If the file is absent, damaged, or holds colours or complex numbers.
     """
-    image = open_header(path)
-    grid = _grid(path, image)
     with decoding(path):
-        if path.suffix.lower() in (".gz", ".mgz"):
-            image = type(image).from_bytes(inflate(path, path.read_bytes(), _end(image) + _SLACK))
-        elif path.suffix.lower() == ".mgh":
+        ending = path.suffix.lower()
+        image = _unpacked(path) if ending in (".gz", ".mgz") else open_header(path)
+        if ending == ".mgh":
             image = type(image).from_bytes(path.read_bytes())
-        else:
+        elif ending not in (".gz", ".mgz"):
             _check_length(path, image)
-        return np.asanyarray(image.dataobj), grid.affine
+        return np.asanyarray(image.dataobj), _grid(path, image)
+
+
+def _unpacked(path: Path) -> Any:
+    """Image of nibabel's of a compressed file, after a look at the size that its first bytes declare."""
+    data = path.read_bytes()
+    head = zlib.decompressobj(wbits=31).decompress(data, _HEAD)
+    kind = _kind(path, head)
+    header = kind.header_class(head[: kind.header_class.template_dtype.itemsize], check=False)
+    _check_numbers(path, header)
+    return kind.from_bytes(inflate(path, data, _end(header, header.get_data_offset()) + _SLACK))
+
+
+def _kind(path: Path, head: bytes) -> Any:
+    """Class of nibabel's for a file of this name that begins so."""
+    import nibabel
+
+    if path.suffix.lower() in _FREESURFER:
+        return nibabel.MGHImage
+    for kind in nibabel.imageclasses.all_image_classes:
+        if kind.path_maybe_image(str(path), (head, str(path)))[0]:
+            return kind
+    raise DataError(f"{path}: its first bytes are no header of an image. Copy or download it again.")
 
 
 def open_header(path: Path) -> Any:
@@ -71,13 +95,22 @@ def open_header(path: Path) -> Any:
     present(path)
     with decoding(path):
         image: Any = _freesurfer(path) if path.suffix.lower() in _FREESURFER else nibabel.load(path)
-        check_size(path, image.shape)
-        kind = image.get_data_dtype()
-        if kind.fields is not None:
-            raise DataError(f"{path}: its voxels are colours ({kind.names}). Save one file a channel, or grey values.")
-        if kind.kind == "c":
-            raise DataError(f"{path}: its voxels are complex numbers. Save their magnitude.")
+        _check_numbers(path, image.header)
         return image
+
+
+def _check_numbers(path: Path, header: Any) -> None:
+    """Check that a header declares numbers, and not too many.
+
+    Raises:
+        DataError: If it declares colours, complex numbers, or more voxels than the limit.
+    """
+    check_size(path, header.get_data_shape())
+    kind = header.get_data_dtype()
+    if kind.fields is not None:
+        raise DataError(f"{path}: its voxels are colours ({kind.names}). Save one file a channel, or grey values.")
+    if kind.kind == "c":
+        raise DataError(f"{path}: its voxels are complex numbers. Save their magnitude.")
 
 
 def _freesurfer(path: Path) -> Any:
@@ -88,14 +121,14 @@ def _freesurfer(path: Path) -> Any:
         return nibabel.MGHImage.from_stream(file)
 
 
-def _end(image: Any) -> int:
-    """Number of bytes up to the last voxel."""
-    return int(image.dataobj.offset + np.prod(image.shape, dtype=np.int64) * image.get_data_dtype().itemsize)
+def _end(header: Any, offset: int) -> int:
+    """Number of bytes up to the last voxel, given where the first lies: nibabel's images forget it in their headers."""
+    return int(offset + np.prod(header.get_data_shape(), dtype=np.int64) * header.get_data_dtype().itemsize)
 
 
 def _check_length(path: Path, image: Any) -> None:
     """Compare the length of an uncompressed file with what its header declares; only zeros may follow the voxels."""
-    expected = _end(image)
+    expected = _end(image.header, image.dataobj.offset)
     with Path(image.file_map["image"].filename).open("rb") as file:
         size = file.seek(0, 2)
         file.seek(expected)

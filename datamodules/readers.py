@@ -14,11 +14,10 @@ from .dicom import dicom_series, is_dicom, is_segmentation, read_dicom, read_dic
 from .errors import DataError
 from .itk import read_nrrd, read_nrrd_grid
 from .metaimage import data_file, read_header, read_metaimage, shape_and_affine
-from .nifti import read_grid, read_nifti
+from .nifti import Grid, read_grid, read_nifti
 from .paths import (
     IMAGE_ENDINGS,
     META_ENDINGS,
-    NIFTI_ENDINGS,
     NRRD_ENDINGS,
     TIFF_ENDINGS,
     VOLUME_ENDINGS,
@@ -49,7 +48,6 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_volume",
-    "remark",
     "stem",
     "volume_header",
     "volume_spacing",
@@ -140,18 +138,25 @@ class Volume:
         array: `(X, Y, Z)` or `(X, Y, Z, C)` in the file's order and type.
         affine: 4x4 matrix from indices to mm.
         spacing: mm on each axis.
+        remark: What is odd about the header though it can be read; empty if nothing is.
     """
 
     array: np.ndarray
     affine: np.ndarray
     spacing: tuple[float, float, float]
+    remark: str = ""
 
 
 class _Format(NamedTuple):
-    """How to read one format: array and affine, or shape and affine from the header alone."""
+    """How to read one format: array and affine (or more of the grid), or shape and affine from the header alone."""
 
-    read: Callable[[Path], tuple[np.ndarray, np.ndarray]]
+    read: Callable[[Path], tuple[np.ndarray, np.ndarray | Grid]]
     header: Callable[[Path], tuple[tuple[int, ...], np.ndarray]]
+
+
+def _nifti_header(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    grid = read_grid(path)
+    return grid.shape, grid.affine
 
 
 def _format(path: Path) -> _Format:
@@ -164,7 +169,7 @@ def _format(path: Path) -> _Format:
         return _Format(read_nrrd, read_nrrd_grid)
     if not name.endswith(VOLUME_ENDINGS) or name.endswith(".dcm"):
         return _Format(read_dicom, read_dicom_grid)
-    return _Format(read_nifti, lambda p: (read_grid(p).shape, read_grid(p).affine))
+    return _Format(read_nifti, _nifti_header)
 
 
 def read_volume(path: Path, labels: bool = False, like: Path | None = None) -> Volume:
@@ -183,13 +188,14 @@ def read_volume(path: Path, labels: bool = False, like: Path | None = None) -> V
         shape, affine = volume_header(like)
         return Volume(read_segmentation(path, shape[:3], affine), affine, volume_spacing(like, affine))
     with decoding(path):
-        array, affine = _format(path).read(path)
+        array, grid = _format(path).read(path)
+    affine, remark = (grid.affine, grid.remark) if isinstance(grid, Grid) else (grid, "")
     array = array.reshape(_with_depth(path, array.shape))
     if not labels and array.dtype.kind == "f" and not _sums_finite(array):
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
             raise DataError(f"{path}: {bad} voxels are NaN or infinite. Repair the file or leave the case out.")
-    return Volume(array, affine, volume_spacing(path, affine))
+    return Volume(array, affine, volume_spacing(path, affine), remark)
 
 
 def _sums_finite(array: np.ndarray) -> bool:
@@ -229,13 +235,6 @@ def is_stack(path: Path) -> bool:
     present(path)
     with decoding(path):
         return has_depth(path)
-
-
-def remark(path: Path) -> str:
-    """What is odd about a volume's header though it can be read; empty if nothing is."""
-    if not path.name.lower().endswith(NIFTI_ENDINGS):
-        return ""
-    return read_grid(path).remark
 
 
 def parts(path: Path) -> tuple[Path, ...]:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import readers
 from .base import SegmentationData
 from .case import Case
 from .checks import Labels, count_labels
 from .errors import DataError
 from .images import ImageData, ImagePipeline
-from .volumes import VolumeReader, grid_problems
+from .volumes import VolumeReader
 
 _UNLIKE = 1.05
 
@@ -61,9 +60,10 @@ def verify(data: SegmentationData) -> Iterator[CaseReport]:
     Raises:
         DataError: If the folder's layout is wrong, so that no case can be found.
     """
+    cases = data.checked_cases()  # which may tell the form of the set, and with it the coding of its masks
     reader = data.label_reader()
     seen: dict[str, str] = {}
-    for case in data.checked_cases():
+    for case in cases:
         report = CaseReport(case.name)
         try:
             _inspect(case, reader, data.num_classes, report)
@@ -84,11 +84,11 @@ def _inspect(case: Case, reader: object, num_classes: int, report: CaseReport) -
         report.shape = image.shape[:2]
         mask = reader.read_mask(case, report.shape)
     elif isinstance(reader, VolumeReader):
-        raw = reader.read(case)
+        raw, misplaced, odd = reader.examine(case)
         image, mask = raw.image, raw.mask
         report.shape, report.spacing = image.shape[1:], raw.spacing
-        report.problems.extend([] if reader.ignore_affine else grid_problems(case))
-        report.remarks.extend(filter(None, map(readers.remark, (*case.images, *case.masks))))
+        report.problems.extend(misplaced)
+        report.remarks.extend(odd)
     else:
         return
     report.digest = hashlib.sha256(image.ravel(order="K")).hexdigest()  # as it lies: turning it costs more than reading

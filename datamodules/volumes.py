@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,20 @@ from .patches import PatchSampling, Target, Uniform, cut
 from .preparation import NORMALISATIONS, Preparation, PreparedVolume, RawVolume
 from .sampling import Draw
 from .transforms import Augment2D, Augment3D, Augmentation
+
+
+class Examined(NamedTuple):
+    """A case as stored, and what the headers of its files tell.
+
+    Args:
+        raw: Image and labels.
+        misplaced: Files whose grid in space is not the first image's, one sentence each.
+        remarks: What is odd about headers that can be read.
+    """
+
+    raw: RawVolume
+    misplaced: list[str]
+    remarks: list[str]
 
 
 class VolumeReader:
@@ -50,8 +64,30 @@ class VolumeReader:
         Raises:
             DataError: If a file is broken, or shapes or channels do not fit.
         """
-        first, *others = (readers.read_volume(path) for path in case.images)
-        arrays = [np.moveaxis(v.array, -1, 0) if v.array.ndim == 4 else v.array[None] for v in (first, *others)]
+        return self.examine(case).raw
+
+    def examine(self, case: Case) -> Examined:
+        """The case as stored and what its headers tell, each file read once.
+
+        Raises:
+            DataError: If a file is broken, or shapes or channels do not fit.
+        """
+        images = [readers.read_volume(path) for path in case.images]
+        image = self._stacked(case, [volume.array for volume in images])
+        shape = image.shape[1:]
+        tissue = None if case.tissue is None else self._flat(case.tissue, self._mask(case.tissue, shape)) > 0.5
+        masks = [self._mask(path, shape, case.images[0]) for path in case.masks]
+        labels = self._labels(case, masks)
+        volumes = (*images, *masks)
+        return Examined(
+            RawVolume(image, labels, images[0].affine, images[0].spacing, tissue, case.images[0]),
+            self._misplaced(case, shape, [volume.affine for volume in volumes]),
+            [volume.remark for volume in volumes if volume.remark],
+        )
+
+    def _stacked(self, case: Case, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Channels `(C, *S)` of the files of a case."""
+        arrays = [np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None] for array in arrays]
         for path, array in zip(case.images, arrays, strict=True):
             if array.shape[1:] != arrays[0].shape[1:]:
                 shape = arrays[0].shape[1:]
@@ -61,10 +97,7 @@ class VolumeReader:
             image = image[list(self.channels)]
         if len(image) != self.in_channels:
             raise DataError(f"{case.images[0]}: {len(image)} channels, {self.in_channels} expected. Check channels.")
-        tissue = None if case.tissue is None else self._labels(case.tissue, image.shape[1:]) > 0.5
-        return RawVolume(
-            image, self.read_mask(case, image.shape[1:]), first.affine, first.spacing, tissue, case.images[0]
-        )
+        return image
 
     def read_mask(self, case: Case, shape: Sequence[int]) -> np.ndarray | None:
         """Labels on the stored grid, or None.
@@ -72,12 +105,7 @@ class VolumeReader:
         Raises:
             DataError: If the mask's shape is not the image's, or a label is out of range.
         """
-        if not case.masks:
-            return None
-        labels = self.coding.decode([self._labels(path, shape, case.images[0]) for path in case.masks], case.masks)
-        if case.valid is not None:
-            labels[self._labels(case.valid, shape) < 0.5] = IGNORE
-        return labels
+        return self._labels(case, [self._mask(path, shape, case.images[0]) for path in case.masks])
 
     def labels(self, case: Case) -> np.ndarray | None:
         """Labels on the stored grid without reading the image, or None.
@@ -87,35 +115,51 @@ class VolumeReader:
         """
         if not case.masks:
             return None
-        problems = [] if self.ignore_affine else grid_problems(case)
+        headers = [readers.volume_header(path) for path in case.images]
+        shape = headers[0][0][:3]
+        masks = [self._mask(path, shape, case.images[0]) for path in case.masks]
+        affines = [*(affine for _, affine in headers), *(mask.affine for mask in masks)]
+        problems = self._misplaced(case, shape, affines)
         if problems:
             raise DataError(problems[0])
-        return self.read_mask(case, readers.volume_header(case.images[0])[0][:3])
+        return self._labels(case, masks)
 
-    def _labels(self, path: Path, shape: Sequence[int], like: Path | None = None) -> np.ndarray:
-        array = readers.read_volume(path, labels=True, like=like).array
-        if array.shape[:3] != tuple(shape):
-            raise DataError(f"{path}: shape {array.shape} for an image of {tuple(shape)}. Use the matching mask.")
-        return one_channel(array, shape, self.coding.num_classes, path)
-
-
-def grid_problems(case: Case) -> list[str]:
-    """Files of a case whose grid in space is not the first image's."""
-    shape, affine = readers.volume_header(case.images[0])
-    size = np.linalg.norm(affine[:3, :3], axis=0).min()
-    extent = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*shape[:3], 1]
-    problems = []
-    for path in (*case.images[1:], *case.masks):
-        if readers.is_segmentation(path):
-            continue  # laid on the image by its own positions
-        _, other = readers.volume_header(path)
-        difference = float(np.abs(extent @ (other - affine).T).max())
-        if difference > 0.5 * size:
-            problems.append(
-                f"{path}: lies up to {difference:.3g} mm off the image {case.images[0].name} in space. Resample it on "
-                "the image, or set ignore_affine true if voxels match."
+    def _mask(self, path: Path, shape: Sequence[int], like: Path | None = None) -> readers.Volume:
+        volume = readers.read_volume(path, labels=True, like=like)
+        if volume.array.shape[:3] != tuple(shape):
+            raise DataError(
+                f"{path}: shape {volume.array.shape} for an image of {tuple(shape)}. Use the matching mask."
             )
-    return problems
+        return volume
+
+    def _flat(self, path: Path, volume: readers.Volume) -> np.ndarray:
+        return one_channel(volume.array, volume.array.shape[:3], self.coding.num_classes, path)
+
+    def _labels(self, case: Case, masks: Sequence[readers.Volume]) -> np.ndarray | None:
+        """One label map of the masks of a case, ignored outside the field of view."""
+        if not masks:
+            return None
+        labels = self.coding.decode([self._flat(*pair) for pair in zip(case.masks, masks, strict=True)], case.masks)
+        if case.valid is not None:
+            labels[self._flat(case.valid, self._mask(case.valid, labels.shape)) < 0.5] = IGNORE
+        return labels
+
+    def _misplaced(self, case: Case, shape: Sequence[int], affines: Sequence[np.ndarray]) -> list[str]:
+        """Files of a case whose grid in space is not the first image's, given the grids of images, then of masks."""
+        if self.ignore_affine:
+            return []
+        first = affines[0]
+        size = np.linalg.norm(first[:3, :3], axis=0).min()
+        extent = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*shape, 1]
+        problems = []
+        for path, affine in zip((*case.images, *case.masks), affines, strict=True):
+            difference = float(np.abs(extent @ (affine - first).T).max())
+            if difference > 0.5 * size:
+                problems.append(
+                    f"{path}: lies up to {difference:.3g} mm off the image {case.images[0].name} in space. Resample it "
+                    "on the image, or set ignore_affine true if voxels match."
+                )
+        return problems
 
 
 class VolumePipeline(Pipeline):

@@ -103,7 +103,7 @@ def test_a_sform_that_lost_its_scale_gives_way_to_the_qform(tmp_path):
         image.set_sform(np.diag([-1.0, -1, 1, 1]), 2, update_affine=False)
         nibabel.save(image, path)
     assert readers.volume_spacing(path, readers.volume_header(path)[1]) == pytest.approx((1.3158, 1.3158, 10))
-    assert "1 x 1 x 1 in the sform, 1.316 x 1.316 x 10 in pixdim: the qform" in readers.remark(path)
+    assert "1 x 1 x 1 in the sform, 1.316 x 1.316 x 10 in pixdim: the qform" in readers.read_volume(path).remark
     data = ACDC(root=str(root), spacing=[10, 1.5, 1.5])
     data.setup()
     sample = data.dataset("test")[0]
@@ -117,8 +117,8 @@ def test_a_sform_alone_that_differs_from_pixdim_is_taken_and_told(tmp_path):
     image.header["pixdim"][1:4] = 1
     nibabel.save(image, tmp_path / "a.nii.gz")
     assert readers.read_volume(tmp_path / "a.nii.gz").spacing == (2, 2, 3)
-    assert "the sform is taken" in readers.remark(tmp_path / "a.nii.gz")
-    assert readers.remark(save_volume(tmp_path / "b.nii.gz", VALUES, np.diag([2.0, 2, 3, 1]))) == ""
+    assert "the sform is taken" in readers.read_volume(tmp_path / "a.nii.gz").remark
+    assert readers.read_volume(save_volume(tmp_path / "b.nii.gz", VALUES, np.diag([2.0, 2, 3, 1]))).remark == ""
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("micron", 1e-3), ("mm", 1), ("meter", 1e3), ("unknown", 1)])

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from datamodules import DRIVE, DataError, Decathlon, ImageFolder, Phantom
+from datamodules import DRIVE, BraTS, DataError, Decathlon, ImageFolder, Phantom, nifti
 from datamodules.verify import summary, verify
+from tests.data.brats.make import make as make_brats
 from tests.data.common import save_image, save_volume
 from tests.data.decathlon.make import make as make_decathlon
 from tests.data.drive.make import make as make_drive
@@ -68,3 +69,18 @@ def test_a_wrong_layout_is_an_error_at_once(tmp_path):
 
 def test_the_phantom_has_nothing_to_verify():
     assert problems(Phantom(num_cases=(1, 1, 1))) == []
+
+
+def test_every_file_is_read_and_its_header_parsed_once(tmp_path, monkeypatch):
+    make_decathlon(tmp_path, count=3)
+    read = []
+    monkeypatch.setattr(nifti, "open_header", lambda path: pytest.fail(f"{path.name} is opened for its header alone"))
+    unpacked = nifti._unpacked
+    monkeypatch.setattr(nifti, "_unpacked", lambda path: read.append(path) or unpacked(path))
+    reports = list(verify(Decathlon(root=str(tmp_path))))
+    assert [report.problems for report in reports] == [[]] * 3
+    assert sorted(read) == sorted(path for path in tmp_path.rglob("*.nii.gz"))
+
+
+def test_a_set_whose_form_is_found_with_its_cases_is_checked_by_that_form(tmp_path):
+    assert problems(BraTS(root=str(make_brats(tmp_path, "2018", 2)))) == []
