@@ -48,6 +48,12 @@ class AttentionUNet(Network):
         in_channels: channels of the image.
         num_classes: classes, background included (1: a single sigmoid channel).
         width: channels of the finest level.
+
+    Example:
+        >>> import torch
+        >>> from models import AttentionUNet
+        >>> AttentionUNet(num_classes=2, width=2)(torch.zeros(2, 1, 32, 32)).shape
+        torch.Size([2, 2, 32, 32])
     """
 
     def __init__(self, spatial_dims: int = 2, in_channels: int = 1, num_classes: int = 2, width: int = 64) -> None:

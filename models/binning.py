@@ -76,6 +76,15 @@ class HistogramCalibration(BinnedCalibration):
         num_bins: equal bins of [0, 1].
         max_voxels: voxels kept to report the NLL.
         seed: of the choice of these voxels.
+
+    Example:
+        >>> import torch
+        >>> from models import Case, HistogramCalibration
+        >>> sure = torch.tensor([0.1, 0.9]).repeat(10, 1).T[None]  # class 1 to 0.9 in ten voxels; seven are of it
+        >>> calibrator = HistogramCalibration(num_classes=2)
+        >>> report = calibrator.fit([Case(sure, torch.tensor([[1] * 7 + [0] * 3]))])
+        >>> round(float(calibrator(sure)[0, 1, 0]), 3)
+        0.7
     """
 
     def __init__(self, num_classes: int, num_bins: int = 15, max_voxels: int = 500_000, seed: int = 0) -> None:
@@ -103,6 +112,15 @@ class IsotonicCalibration(BinnedCalibration):
         num_bins: fine bins.
         max_voxels: voxels kept to report the NLL.
         seed: of the choice of these voxels.
+
+    Example:
+        >>> import torch
+        >>> from models import Case, IsotonicCalibration
+        >>> sure = torch.tensor([0.1, 0.9]).repeat(10, 1).T[None]  # class 1 to 0.9 in ten voxels; seven are of it
+        >>> calibrator = IsotonicCalibration(num_classes=2)
+        >>> report = calibrator.fit([Case(sure, torch.tensor([[1] * 7 + [0] * 3]))])
+        >>> round(float(calibrator(sure)[0, 1, 0]), 3)
+        0.7
     """
 
     def __init__(self, num_classes: int, num_bins: int = 8192, max_voxels: int = 500_000, seed: int = 0) -> None:

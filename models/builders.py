@@ -28,6 +28,13 @@ class SMP(Network):
 
     Raises:
         ValueError: if the architecture, encoder, weights, an option or ``spatial_dims`` is unknown there.
+
+    Example:
+        >>> import torch
+        >>> from models import SMP
+        >>> net = SMP(arch="UnetPlusPlus", encoder="resnet18", in_channels=1, num_classes=3)
+        >>> net.legal_sizes.up((250, 300))
+        (256, 320)
     """
 
     def __init__(
@@ -79,6 +86,13 @@ class MONAI(Network):
 
     Raises:
         ValueError: if the class is unknown, does not take channels and classes, or refuses an option.
+
+    Example:
+        >>> import torch
+        >>> from models import MONAI
+        >>> net = MONAI(net="BasicUNet", spatial_dims=2, options={"features": [4, 4, 8, 8, 8, 4]})
+        >>> net(torch.zeros(1, 1, 32, 32)).shape
+        torch.Size([1, 2, 32, 32])
     """
 
     def __init__(
@@ -134,6 +148,13 @@ class NNUNet(MONAI):
 
     Raises:
         ValueError: if ``levels`` is below 3, the least that DynUNet builds.
+
+    Example:
+        >>> import torch
+        >>> from models import NNUNet
+        >>> net = NNUNet(spatial_dims=2, in_channels=1, num_classes=3, levels=3).eval()
+        >>> net(torch.zeros(1, 1, 32, 32)).shape
+        torch.Size([1, 3, 32, 32])
     """
 
     def __init__(

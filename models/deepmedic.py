@@ -27,6 +27,12 @@ class DeepMedic(Network):
         num_classes: classes, background included (1: a single sigmoid channel).
         niftynet_head: batch norm and PReLU on the logits in place of a bias, as NiftyNet has it.
         spatial_dims: 2 for images, 3 for volumes.
+
+    Example:
+        >>> import torch
+        >>> from models import DeepMedic
+        >>> DeepMedic(spatial_dims=2).eval()(torch.zeros(1, 1, 51, 51)).shape  # the centre
+        torch.Size([1, 2, 3, 3])
     """
 
     def __init__(

@@ -68,6 +68,14 @@ def export_onnx(
 
     Raises:
         ValueError: if the file's probabilities differ by more than ``tolerance``; the file is removed.
+
+    Example:
+        >>> import torch
+        >>> from models import TemperatureScaling, UNet, export_onnx
+        >>> net = UNet(in_channels=1, width=2, depth=1)
+        >>> difference = export_onnx(net, "net.onnx", torch.zeros(1, 1, 8, 8), TemperatureScaling(2))
+        >>> difference < 1e-4
+        True
     """
     pair = torch.cat((example, example))[:2]  # a batch of one would be taken for a constant
     other = torch.randn(example[:1].shape, generator=torch.Generator().manual_seed(0)).to(example)
@@ -92,6 +100,13 @@ def export_calibrator(
 
     Raises:
         ValueError: if the file differs by more than ``tolerance``; the file is removed.
+
+    Example:
+        >>> import torch
+        >>> from models import TemperatureScaling, export_calibrator
+        >>> difference = export_calibrator(TemperatureScaling(2), "calibrator.onnx", torch.full((1, 2, 8, 8), 0.5))
+        >>> difference < 1e-5
+        True
     """
     axes = {axis: torch.export.Dim(f"size{axis}", min=2) for axis in range(2, example.ndim)}
     inputs = {"probabilities": example} | ({} if image is None else {"image": image})

@@ -55,6 +55,12 @@ class HighRes3DNet(Network):
 
     Raises:
         ValueError: if ``border`` is negative.
+
+    Example:
+        >>> import torch
+        >>> from models import HighRes3DNet
+        >>> HighRes3DNet(border=18, spatial_dims=2)(torch.zeros(1, 1, 51, 51)).shape
+        torch.Size([1, 2, 15, 15])
     """
 
     def __init__(self, in_channels: int = 1, num_classes: int = 2, border: int = 0, spatial_dims: int = 3) -> None:

@@ -23,6 +23,11 @@ class LegalSizes(NamedTuple):
         divisor: one number for all axes, or one number an axis.
         minimum: smallest size of an axis.
         coarse_voxels: smallest number of voxels on the coarsest grid (an instance norm needs two).
+
+    Example:
+        >>> from models import LegalSizes
+        >>> LegalSizes(divisor=16).up((250, 300)), LegalSizes(divisor=16).allows((250, 300))
+        ((256, 304), False)
     """
 
     divisor: int | tuple[int, ...] = 1
@@ -69,6 +74,21 @@ class Network(nn.Module):
 
     Raises:
         ValueError: if an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> from models import LegalSizes, Network
+        >>> class Pointwise(Network):
+        ...     def __init__(self, spatial_dims=2, in_channels=1, num_classes=2):
+        ...         super().__init__(spatial_dims, in_channels, num_classes, LegalSizes(minimum=1))
+        ...         self.head = torch.nn.Conv2d(in_channels, num_classes, 1)
+        ...     def forward(self, image):
+        ...         self.check(image)
+        ...         return self.head(image)
+        >>> Pointwise()(torch.zeros(1, 3, 8, 8))
+        Traceback (most recent call last):
+            ...
+        ValueError: Pointwise takes (batch, 1 channels, height, width), got shape (1, 3, 8, 8)
     """
 
     def __init__(
@@ -160,6 +180,11 @@ def adaptive_norm(net: nn.Module) -> str | None:
 
     Instance norm without running statistics, and group norm: what such a network says of a voxel depends on the size of
     the input and on its padding.
+
+    Example:
+        >>> from models import UNet, adaptive_norm
+        >>> adaptive_norm(UNet(norm="instance")), adaptive_norm(UNet(norm="batch"))
+        ('InstanceNorm2d', None)
     """
     for layer in net.modules():
         instance = isinstance(layer, nn.modules.instancenorm._InstanceNorm) and not layer.track_running_stats

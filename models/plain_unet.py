@@ -23,6 +23,12 @@ class PlainUNet(Network):
         in_channels: channels of the image.
         num_classes: classes, background included (1: a single sigmoid channel).
         width: channels of the finest level.
+
+    Example:
+        >>> import torch
+        >>> from models import PlainUNet
+        >>> PlainUNet(num_classes=4, width=2)(torch.zeros(1, 1, 32, 32)).shape
+        torch.Size([1, 4, 32, 32])
     """
 
     FACTORS = (2, 2, 2, 4)

@@ -29,6 +29,15 @@ class SelectiveScaling(Calibrator):
 
     Raises:
         ValueError: if ``hidden`` or ``epochs`` is below one.
+
+    Example:
+        >>> import torch
+        >>> from models import Case, SelectiveScaling
+        >>> sure = torch.tensor([0.1, 0.9]).repeat(10, 1).T[None]  # class 1 to 0.9 in ten voxels; seven are of it
+        >>> calibrator = SelectiveScaling(num_classes=2, epochs=1)
+        >>> report = calibrator.fit([Case(sure, torch.tensor([[1] * 7 + [0] * 3]))])
+        >>> calibrator(sure).shape, report.voxels_used
+        (torch.Size([1, 2, 10]), 10)
     """
 
     mean: Tensor

@@ -21,6 +21,15 @@ class Inference(ABC):
     """Base of the ways to get class probabilities of one whole image from a network.
 
     `window` is the size of the tiles that the network sees, or None where it sees the image whole.
+
+    Example:
+        >>> import torch
+        >>> from models import Inference
+        >>> class Upright(Inference):
+        ...     def __call__(self, image, predict):
+        ...         return predict(image.transpose(2, 3)).transpose(2, 3).softmax(1)
+        >>> Upright()(torch.zeros(1, 1, 6, 8), lambda image: torch.cat([image, image], 1)).shape
+        torch.Size([1, 2, 6, 8])
     """
 
     window: tuple[int, ...] | None = None
@@ -40,7 +49,15 @@ class Inference(ABC):
 
 
 class WholeImage(Inference):
-    """The network sees each image whole, in one forward pass."""
+    """The network sees each image whole, in one forward pass.
+
+    Example:
+        >>> import torch
+        >>> from models import UNet, WholeImage
+        >>> net = UNet(in_channels=1, width=2, depth=2).eval()
+        >>> WholeImage()(torch.zeros(1, 1, 16, 24), net).shape
+        torch.Size([1, 2, 16, 24])
+    """
 
     @torch.no_grad()
     def __call__(self, image: Tensor, predict: Predict) -> Tensor:
@@ -70,6 +87,14 @@ class SlidingWindow(Inference):
 
     Raises:
         ValueError: if an argument is out of range, or the image does not fit the window's axes.
+
+    Example:
+        >>> import torch
+        >>> from models import SlidingWindow, UNet
+        >>> net = UNet(in_channels=1, width=2, depth=2).eval()
+        >>> probs = SlidingWindow(window=[16, 16], overlap=0.5)(torch.zeros(1, 1, 37, 50), net)
+        >>> probs.shape, bool((probs.sum(1) - 1).abs().max() < 1e-5)
+        (torch.Size([1, 2, 37, 50]), True)
     """
 
     window: tuple[int, ...]

@@ -18,6 +18,15 @@ class TemperatureScaling(Calibrator):
         num_classes: classes, background included; two for a network with one sigmoid channel.
         max_voxels: voxels kept for the fit.
         seed: of the choice of these voxels.
+
+    Example:
+        >>> import torch
+        >>> from models import Case, TemperatureScaling
+        >>> sure = torch.tensor([0.1, 0.9]).repeat(10, 1).T[None]  # class 1 to 0.9 in ten voxels; seven are of it
+        >>> calibrator = TemperatureScaling(num_classes=2)
+        >>> report = calibrator.fit([Case(sure, torch.tensor([[1] * 7 + [0] * 3]))])
+        >>> round(calibrator.temperature, 2), round(float(calibrator(sure)[0, 1, 0]), 3)
+        (2.59, 0.7)
     """
 
     def __init__(self, num_classes: int, max_voxels: int = 500_000, seed: int = 0) -> None:
@@ -55,6 +64,15 @@ class VectorScaling(Calibrator):
         num_classes: classes, background included; two for a network with one sigmoid channel.
         max_voxels: voxels kept for the fit.
         seed: of the choice of these voxels.
+
+    Example:
+        >>> import torch
+        >>> from models import Case, VectorScaling
+        >>> sure = torch.tensor([0.1, 0.9]).repeat(10, 1).T[None]  # class 1 to 0.9 in ten voxels; seven are of it
+        >>> calibrator = VectorScaling(num_classes=2)
+        >>> report = calibrator.fit([Case(sure, torch.tensor([[1] * 7 + [0] * 3]))])
+        >>> round(float(calibrator(sure)[0, 1, 0]), 3)
+        0.7
     """
 
     keeps_argmax: ClassVar[bool] = False
@@ -87,6 +105,15 @@ class DirichletCalibration(Calibrator):
 
     Raises:
         ValueError: if ``strength`` is negative.
+
+    Example:
+        >>> import torch
+        >>> from models import Case, DirichletCalibration
+        >>> sure = torch.tensor([0.1, 0.9]).repeat(10, 1).T[None]  # class 1 to 0.9 in ten voxels; seven are of it
+        >>> calibrator = DirichletCalibration(num_classes=2, strength=0.0)
+        >>> report = calibrator.fit([Case(sure, torch.tensor([[1] * 7 + [0] * 3]))])
+        >>> round(float(calibrator(sure)[0, 1, 0]), 3)
+        0.7
     """
 
     keeps_argmax: ClassVar[bool] = False
@@ -123,6 +150,15 @@ class EnsembleTemperatureScaling(TemperatureScaling):
         num_classes: classes, background included; two for a network with one sigmoid channel.
         max_voxels: voxels kept for the fit.
         seed: of the choice of these voxels.
+
+    Example:
+        >>> import torch
+        >>> from models import Case, EnsembleTemperatureScaling
+        >>> sure = torch.tensor([0.1, 0.9]).repeat(10, 1).T[None]  # class 1 to 0.9 in ten voxels; seven are of it
+        >>> calibrator = EnsembleTemperatureScaling(num_classes=2)
+        >>> report = calibrator.fit([Case(sure, torch.tensor([[1] * 7 + [0] * 3]))])
+        >>> round(float(calibrator(sure)[0, 1, 0]), 3)
+        0.7
     """
 
     mixture: Tensor

@@ -45,6 +45,12 @@ class TwoPathCNN(Network):
         in_channels: channels of the image.
         num_classes: classes, background included (1: a single sigmoid channel).
         spatial_dims: 2 for images, 3 for volumes.
+
+    Example:
+        >>> import torch
+        >>> from models import TwoPathCNN
+        >>> TwoPathCNN(in_channels=1)(torch.zeros(1, 1, 51, 51)).shape  # the centre
+        torch.Size([1, 2, 19, 19])
     """
 
     def __init__(self, in_channels: int = 3, num_classes: int = 2, spatial_dims: int = 2) -> None:

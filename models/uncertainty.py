@@ -14,7 +14,16 @@ from .sliding_window import Inference, Predict, WholeImage, two_class
 
 
 class Prediction(NamedTuple):
-    """Mean probabilities and two maps of uncertainty, in nats."""
+    """Mean probabilities and two maps of uncertainty, in nats.
+
+    Example:
+        >>> import torch
+        >>> from models import combine
+        >>> sure = torch.tensor([[[1.0], [0.0]]])
+        >>> prediction = combine([sure, sure.flip(1)])  # two members that disagree
+        >>> [round(float(part.max()), 3) for part in prediction]
+        [0.5, 0.693, 0.693]
+    """
 
     probs: Tensor  # (1, K, *S)
     entropy: Tensor  # (1, *S), of the mean
@@ -32,6 +41,13 @@ def combine(members: Iterable[Tensor]) -> Prediction:
 
     Raises:
         ValueError: if there is no member.
+
+    Example:
+        >>> import torch
+        >>> from models import combine
+        >>> sure = torch.tensor([[[1.0], [0.0]]])
+        >>> combine([sure, sure]).mutual_information, combine([sure, sure.flip(1)]).mutual_information
+        (tensor([[0.]]), tensor([[0.6931]]))
     """
     count, total, entropies = 0, torch.empty(0), torch.empty(0)
     for probs in members:
@@ -49,7 +65,14 @@ def combine(members: Iterable[Tensor]) -> Prediction:
 
 
 def entropy(probs: Tensor) -> Tensor:
-    """Entropy ``(B, *S)`` in nats of probabilities ``(B, K, *S)``."""
+    """Entropy ``(B, *S)`` in nats of probabilities ``(B, K, *S)``.
+
+    Example:
+        >>> import torch
+        >>> from models import entropy
+        >>> entropy(torch.tensor([[[0.9, 0.5], [0.1, 0.5]]]))
+        tensor([[0.3251, 0.6931]])
+    """
     return -torch.special.xlogy(probs, probs).sum(1)
 
 
@@ -58,6 +81,17 @@ class Averaged(Inference):
 
     Args:
         inference: how each member sees an image: whole if none is given.
+
+    Example:
+        >>> import torch
+        >>> from models import Averaged
+        >>> class Brightness(Averaged):
+        ...     def members(self, image, predict):
+        ...         for shift in (-0.1, 0.0, 0.1):
+        ...             yield self.inference(image + shift, predict)
+        >>> found = Brightness().uncertainty(torch.zeros(1, 1, 8, 8), lambda image: torch.cat([image, -image], 1))
+        >>> found.probs.shape, found.mutual_information.shape
+        (torch.Size([1, 2, 8, 8]), torch.Size([1, 8, 8]))
     """
 
     def __init__(self, inference: Inference | None = None) -> None:
@@ -91,6 +125,15 @@ class TestTimeAugmentation(Averaged):
 
     Raises:
         ValueError: if the image lacks one of the axes.
+
+    Example:
+        >>> import torch
+        >>> from models import TestTimeAugmentation, UNet
+        >>> net = UNet(in_channels=1, width=2, depth=2).eval()
+        >>> image = torch.linspace(0, 1, 256).view(1, 1, 16, 16)
+        >>> probs = TestTimeAugmentation()(image, net)
+        >>> torch.allclose(probs, TestTimeAugmentation()(image.flip(2), net).flip(2), atol=1e-6)
+        True
     """
 
     __test__ = False  # not a test, whatever pytest thinks of the name
@@ -133,6 +176,14 @@ class MonteCarloDropout(Averaged):
 
     Raises:
         ValueError: if the network has no dropout layer with a rate above zero, or ``predict`` doesn't tell its network.
+
+    Example:
+        >>> import torch
+        >>> from models import MonteCarloDropout, UNet
+        >>> net = UNet(in_channels=1, width=2, depth=2, dropout=0.5).eval()
+        >>> found = MonteCarloDropout(samples=3).uncertainty(torch.randn(1, 1, 16, 16), net)
+        >>> bool(found.mutual_information.max() > 0)
+        True
     """
 
     def __init__(self, samples: int = 10, seed: int = 0, inference: Inference | None = None) -> None:
@@ -158,6 +209,15 @@ class CheckpointEnsemble(Averaged):
 
     Raises:
         ValueError: if a checkpoint is of another network.
+
+    Example:
+        >>> import torch
+        >>> from models import CheckpointEnsemble, UNet
+        >>> module = torch.nn.ModuleDict({"net": UNet(in_channels=1, width=2, depth=2)}).eval()
+        >>> torch.save({"state_dict": module.state_dict()}, "other.ckpt")
+        >>> module.forward = lambda image: module["net"](image)
+        >>> CheckpointEnsemble(["other.ckpt"])(torch.zeros(1, 1, 16, 16), module).shape
+        torch.Size([1, 2, 16, 16])
     """
 
     def __init__(self, checkpoints: list[str], inference: Inference | None = None) -> None:
@@ -190,6 +250,15 @@ class Ensemble(nn.Module):
 
     Raises:
         ValueError: if there is none.
+
+    Example:
+        >>> import torch
+        >>> from models import Ensemble, UNet
+        >>> nets = [UNet(in_channels=1, width=2, depth=2).eval() for _ in range(3)]
+        >>> image = torch.zeros(1, 1, 16, 16)
+        >>> probs = Ensemble(nets)(image).softmax(1)
+        >>> torch.allclose(probs, sum(net(image).softmax(1) for net in nets) / 3, atol=1e-6)
+        True
     """
 
     def __init__(self, nets: list[nn.Module]) -> None:

@@ -45,6 +45,15 @@ class UNet(Network):
 
     Raises:
         ValueError: if an argument, or the size of an input, is illegal; the message says what is legal.
+
+    Example:
+        >>> import torch
+        >>> from models import UNet
+        >>> net = UNet(spatial_dims=3, in_channels=1, num_classes=2, width=2, depth=2, deep_supervision=True)
+        >>> [tuple(logits.shape) for logits in net(torch.zeros(1, 1, 8, 8, 8))]
+        [(1, 2, 8, 8, 8), (1, 2, 4, 4, 4)]
+        >>> tuple(net.eval()(torch.zeros(1, 1, 8, 8, 8)).shape)
+        (1, 2, 8, 8, 8)
     """
 
     def __init__(

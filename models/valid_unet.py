@@ -33,6 +33,12 @@ class ValidUNet(Network):
         width: channels of the finest level.
         batch_norm: batch norm between convolution and ReLU, as later versions of NiftyNet have.
         spatial_dims: 2 for images, 3 for volumes.
+
+    Example:
+        >>> import torch
+        >>> from models import ValidUNet
+        >>> ValidUNet(in_channels=1, width=4)(torch.zeros(1, 1, 56, 56)).shape  # the centre
+        torch.Size([1, 2, 16, 16])
     """
 
     def __init__(

@@ -8,10 +8,6 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network for a newer version
-os.environ.setdefault("WANDB_MODE", "offline")
-os.environ.setdefault("WANDB_SILENT", "true")
-
 if "SEGMENTATION_CACHE" not in os.environ:
     os.environ["SEGMENTATION_CACHE"] = tempfile.mkdtemp(prefix="segmentation-tests-")
     atexit.register(shutil.rmtree, os.environ["SEGMENTATION_CACHE"], ignore_errors=True)

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-ROOMS = ["losses", "metrics", "metrics.plot"]
+ROOMS = ["losses", "metrics", "metrics.plot", "models"]
 
 
 def public(room):
