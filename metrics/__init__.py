@@ -27,6 +27,7 @@ from .pooled import pooled_intervals
 from .presets import preset
 from .scorer import Scorer
 from .scores import BrierScore, NegativeLogLikelihood, lowest_scores
+from .smooth import SmoothCurve, smooth_calibration_error, smooth_reliability_curve
 from .sums import CaseSums, merge_sums, stack_sums
 from .surface import AverageSurfaceDistance, HausdorffDistance95, NormalizedSurfaceDice
 
@@ -57,6 +58,7 @@ __all__ = [
     "ReliabilityBins",
     "RootMeanSquareCalibrationError",
     "Scorer",
+    "SmoothCurve",
     "SoftVolumeBias",
     "ThresholdedCalibrationError",
     "TrueCalibrationError",
@@ -90,6 +92,8 @@ __all__ = [
     "risk",
     "rows_from_sums",
     "score_case",
+    "smooth_calibration_error",
+    "smooth_reliability_curve",
     "stack_sums",
     "statistics",
     "sum_case",

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from . import errors
-from .binning import Bins, View
+from .binning import CASE_BINS, Bins, View, rebin
 from .overlap import Measure, overlap_from_confusion
+from .smooth import smooth_calibration_error
 from .sums import CaseSums
 
 NUM_BINS = 15
@@ -48,6 +49,7 @@ class Number:
         main: Whether it stands in main tables.
         by_class: Whether loggers get a line a class too.
         bounds: Least and largest value that it can take; intervals are cut there.
+        num_bins: Equal bins that it is computed from, a divisor of 300.
 
     Example:
         >>> from metrics import Scorer
@@ -73,6 +75,7 @@ class Number:
     main: bool = False
     by_class: bool = False
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    num_bins: int = NUM_BINS
 
     def known(self, sums: CaseSums) -> bool:
         """Whether these sums hold what the number is computed from."""
@@ -181,6 +184,7 @@ ECE, ACE, MCE = (
         errors.maximum_calibration_error,
     )
 )
+SMOOTH = calibration(lambda bins: smooth_calibration_error(rebin(bins, CASE_BINS)))  # as a case's record has them
 TRUTH_DEFINED = "favours flattened probabilities: its voxels are chosen by the label"
 ROWS = (
     Number("dice", "Dice", "higher", overlap("dice"), "2 TP / (2 TP + FP + FN)", main=True, by_class=True),
@@ -192,6 +196,10 @@ ROWS = (
     Number("ece", "ECE", "lower", ECE, "|confidence - accuracy| over 15 bins, weighted", "top_label", "all", main=True),
     Number("ace", "ACE", "lower", ACE, "the same, non-empty bins alike", "top_label", "all"),
     Number("mce", "MCE", "lower", MCE, "the largest over the bins", "top_label", "all"),
+    Number(
+        "ece_smooth", "smooth ECE", "lower", SMOOTH, "a kernel in place of bins, its width found by itself",
+        "top_label", "all", num_bins=CASE_BINS,
+    ),
     Number("ece_classwise", "class-wise ECE", "lower", ECE, "mean over the classes", "classwise", "all", main=True),
     Number("ece_foreground", "ECE of foreground", "lower", ECE, "of 1 - p_0", "foreground", "all", main=True),
     Number(

@@ -75,7 +75,7 @@ def pooled_intervals(
     """Intervals of pooled numbers over cases, and over seeds where there are several (`metrics.jackknife_interval`).
 
     Args:
-        runs: For each seed the sums of the same cases, with few bins.
+        runs: For each seed the sums of the same cases.
         rows: Rows of the catalogue, that the sums know.
         level: Coverage.
 
@@ -90,6 +90,11 @@ def pooled_intervals(
         >>> bool(low[0, 0] <= 0.0833 <= high[0, 0])
         True
     """
-    low, high = jackknife_interval([pooled_values(cases, rows) for cases in runs], len(runs[0]), level)
+    low, high = (np.full((len(rows), runs[0][0].confusion.shape[-1]), np.nan) for _ in range(2))
+    for num_bins in {row.num_bins for row in rows}:  # no more bins than a number needs: they are summed n times
+        places = [place for place, row in enumerate(rows) if row.num_bins == num_bins]
+        coarse = [[sums.coarse(num_bins) for sums in cases] for cases in runs]
+        values = [pooled_values(cases, [rows[place] for place in places]) for cases in coarse]
+        low[places], high[places] = jackknife_interval(values, len(runs[0]), level)
     bounds = np.array([row.bounds for row in rows]).reshape(-1, 2, 1)
     return low.clip(bounds[:, 0], bounds[:, 1]), high.clip(bounds[:, 0], bounds[:, 1])

@@ -124,7 +124,7 @@ def summarise_pooled(cases: Sequence[metrics.CaseSums], class_names: Sequence[st
     """The numbers of all voxels together, by class, with intervals over the cases."""
     together = metrics.merge_sums(cases)
     rows = [row for row in metrics.catalogue.of_average("pooled") if row.known(together)]
-    lows, highs = metrics.pooled_intervals([[sums.coarse(metrics.catalogue.NUM_BINS) for sums in cases]], rows)
+    lows, highs = metrics.pooled_intervals([cases], rows)
     summary = []
     for row, low, high in zip(rows, lows, highs, strict=True):
         values = row.value(together).tolist()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .. import errors
 from ..binning import Bins, rebin
+from ..smooth import smooth_calibration_error, smooth_reliability_curve
 from .style import BLUE, COLOURS, FONT, GREEN, GREY, VERMILION, figure_of, finish, legend, series_style, to_numpy
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MIN_COUNT = 100  # voxels below which a bin is drawn hollow and left out of the MCE
-BANDWIDTH = 0.04  # of the smooth line, in probability
 WORDS = {
     "top_label": ("confidence of the predicted label", "share of right labels", "over-confident", "under-confident"),
     "classwise": ("probability of the class", "share of voxels of the class", "too high", "too low"),
@@ -35,8 +35,9 @@ def reliability_diagram(
 ) -> "tuple[Figure, Axes]":
     """Observed frequency against confidence.
 
-    One channel: bars that fade with their share of voxels, the gap to the diagonal, a smooth line through the fine
-    bins, mean confidence and mean frequency, and beneath the share of voxels. Several: a curve each, with its ECE.
+    One channel: bars that fade with their share of voxels, the gap to the diagonal, the smoothed curve
+    (`metrics.smooth`), mean confidence and mean frequency, and beneath the share of voxels. Several: a curve each, with
+    its ECE.
     Bins of less than 100 voxels are hollow, and left out of the MCE.
 
     Args:
@@ -68,7 +69,7 @@ def reliability_diagram(
     across, up, above, below = WORDS[view]
     if len(count) == 1:
         _draw_bars(ax, count[0], confidence[0], frequency[0], (above, below))
-        _draw_smooth(ax, *(to_numpy(field[0]).astype(float) for field in bins[:3]))
+        _draw_smooth(ax, bins)
         _draw_strip(ax, count[0], to_numpy(coarse.confidence[0]), to_numpy(coarse.correct[0]))
         finish(ax, "\n".join(filter(None, [title, _error_line(coarse, interval)])), "", up)
     else:
@@ -115,17 +116,13 @@ def _fading(count: Any) -> NDArray[Any]:
     return np.clip(1 + np.log10(np.maximum(count, 1) / most) * 0.75 / 4, 0.25, 1)
 
 
-def _draw_smooth(ax: "Axes", count: Any, confidence: Any, correct: Any) -> None:
-    """A line through the fine bins by a Gaussian kernel over the confidence, where there are voxels to carry it."""
-    full = count > 0
-    if full.sum() < 3:
-        return
-    place = confidence[full] / count[full]
-    points = np.linspace(place[0], place[-1], 200)
-    weight = np.exp(-0.5 * ((points[:, None] - place) / BANDWIDTH) ** 2)
-    mass = weight @ count[full]
-    line = np.where(mass >= MIN_COUNT, (weight @ correct[full]) / np.maximum(mass, 1e-12), np.nan)
-    ax.plot(points, line, color=BLUE, linewidth=1.4, zorder=4, label="smooth")
+def _draw_smooth(ax: "Axes", bins: Bins) -> None:
+    """The frequency smoothed by the kernel of the smooth error, where enough voxels carry it."""
+    curve = smooth_reliability_curve(bins)
+    line = curve.frequency[0].masked_fill(curve.mass[0] < MIN_COUNT, np.nan)
+    if line.isfinite().any():
+        name = f"smooth, ECE {smooth_calibration_error(bins)[0]:.4f}"
+        ax.plot(to_numpy(curve.place), to_numpy(line), color=BLUE, linewidth=1.1, zorder=4, label=name)
 
 
 def _draw_strip(ax: "Axes", count: Any, confidence: Any, correct: Any) -> None:
