@@ -15,7 +15,12 @@ PREFIX = f"{__package__}."
 
 
 def is_ours(name: str) -> bool:
-    """Whether the top-level name of a room, loaded or not, stands for our room."""
+    """Whether the top-level name of a room, loaded or not, stands for our room.
+
+    Example:
+        >>> is_ours("losses"), is_ours("json")
+        (True, False)
+    """
     loaded = sys.modules.get(name)
     try:
         spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(name)
@@ -31,6 +36,12 @@ def claim() -> None:
 
     Raises:
         ImportError: If a module of another origin was already imported under one of the names.
+
+    Example:
+        >>> claim()  # first thing in a program that names its classes `losses.DiceLoss`
+        >>> import losses
+        >>> is_ours("losses")
+        True
     """
     for name in ROOMS:
         if name in sys.modules and not is_ours(name):
@@ -44,7 +55,14 @@ def claim() -> None:
 
 
 def serve() -> None:
-    """Let this package's submodules be the rooms."""
+    """Let this package's submodules be the rooms.
+
+    Example:
+        >>> serve()
+        >>> import calibrated_segmentation.losses, losses
+        >>> calibrated_segmentation.losses.DiceLoss is losses.DiceLoss
+        True
+    """
     if not any(isinstance(finder, _Served) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Served())
 

@@ -18,6 +18,12 @@ class ACDC(VolumeData):
     Classes: 0 background, 1 right ventricle, 2 myocardium, 3 left ventricle. Licence: research, registration.
     Layout: `training/patient001/patient001_frame01.nii.gz` and `..._frame01_gt.nii.gz`; the same in `testing`.
     Citation: Bernard et al., IEEE TMI 2018.
+
+    Example:
+        >>> from datamodules import ACDC
+        >>> data = ACDC(root="acdc", split="paper", patch_size=[8, 192, 192])
+        >>> data.class_names
+        ('background', 'right ventricle', 'myocardium', 'left ventricle')
     """
 
     info = DataInfo(

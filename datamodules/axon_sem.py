@@ -14,6 +14,12 @@ class AxonSEM(ImageData):
         root or
     a folder below it. Images differ in size: training takes crops. With few animals `split="grouped"` (by animal)
     cannot fill three subsets, so the default is random and warns. Citation: Zaimi et al., Scientific Reports 2018.
+
+    Example:
+        >>> from datamodules import AxonSEM
+        >>> data = AxonSEM(root="axon_sem", patch_size=[512, 512])
+        >>> data.class_names
+        ('background', 'myelin', 'axon')
     """
 
     info = DataInfo(

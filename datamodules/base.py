@@ -165,6 +165,15 @@ class SegmentationData(LightningDataModule, ABC):
         download: Fetch the data set where its owner serves it openly.
         follow_links: Allow links that lead out of the root folder.
         absent_classes: Names of classes that no mask need hold; any other such class is an error before training.
+
+    Example:
+        >>> from datamodules import Phantom, SegmentationData
+        >>> data = Phantom(size=32, num_cases=(8, 2, 2), batch_size=4, seed=1)
+        >>> data.setup()
+        >>> isinstance(data, SegmentationData), data.split_table()[-1]
+        (True, {'case': 'test_0001', 'subset': 'test'})
+        >>> {subset: len(data.dataset(subset)) for subset in ("train", "val", "test")}
+        {'train': 8, 'val': 2, 'test': 2}
     """
 
     info: ClassVar[DataInfo]

@@ -40,6 +40,12 @@ class BraTS(VolumeData):
         tissue: Name of a tissue mask in each subject's folder (as wm.nii.gz), for normalisation "tissue"; the brain
             mask of the 2015 copies is used where none is named.
         **kwargs: Arguments of `VolumeData` and `SegmentationData`.
+
+    Example:
+        >>> from datamodules import BraTS
+        >>> data = BraTS(root="brats", modalities=["flair", "t2"])
+        >>> data.class_names
+        ('background', 'necrotic and non-enhancing core', 'oedema', 'enhancing tumour')
     """
 
     info = DataInfo(

@@ -13,6 +13,12 @@ class BUS2017(ImageData):
 
     Classes: 0 background, 1 lesion. Licence: research only, given out on signed request.
     Layout: `BUS/original/000001.png`, `BUS/GT/000001.png`. Citation: Yap et al., IEEE JBHI 2018.
+
+    Example:
+        >>> from datamodules import BUS2017
+        >>> data = BUS2017(root="bus2017", split="paper")
+        >>> data.class_names
+        ('background', 'lesion')
     """
 
     info = DataInfo(

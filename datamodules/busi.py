@@ -25,6 +25,12 @@ class BUSI(ImageData):
     Args:
         normal: Include the normal images, which hold no lesion.
         **kwargs: Arguments of `ImageData` and `SegmentationData`.
+
+    Example:
+        >>> from datamodules import BUSI
+        >>> data = BUSI(root="busi", normal=False)
+        >>> data.class_names
+        ('background', 'lesion')
     """
 
     info = DataInfo(

@@ -24,6 +24,12 @@ class CVCClinicDB(ImageData):
     Classes: 0 background, 1 polyp. Licence: research and education only (Hospital Clinic and Computer Vision Center,
     Barcelona). Layout: `Original/<n>.tif`, `Ground Truth/<n>.tif`, or both with `.png`. Citation: Bernal et al., CMIG
     2015.
+
+    Example:
+        >>> from datamodules import CVCClinicDB
+        >>> data = CVCClinicDB(root="cvc_clinicdb", split="paper")
+        >>> data.class_names
+        ('background', 'polyp')
     """
 
     info = DataInfo(

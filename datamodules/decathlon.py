@@ -57,6 +57,12 @@ class Decathlon(VolumeData):
         channels: Numbers of the channels to use; all by default.
         patch_size: Shape of training patches (z, y, x).
         **kwargs: Arguments of `VolumeData` and `SegmentationData`.
+
+    Example:
+        >>> from datamodules import Decathlon
+        >>> data = Decathlon(root="decathlon", task="Task04_Hippocampus")
+        >>> data.class_names
+        ('background', 'anterior', 'posterior')
     """
 
     info = DataInfo(

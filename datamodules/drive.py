@@ -24,6 +24,12 @@ class DRIVE(ImageData):
         observer: 1 or 2; the second saw only the test images, the training masks stay the first's.
         field_of_view: Ignore pixels outside the field of view.
         **kwargs: Arguments of `ImageData` and `SegmentationData`.
+
+    Example:
+        >>> from datamodules import DRIVE
+        >>> data = DRIVE(root="drive", observer=1)
+        >>> data.class_names
+        ('background', 'vessel')
     """
 
     info = DataInfo(

@@ -22,6 +22,12 @@ class DSB2018(ImageData):
 
     Args:
         **kwargs: Arguments of `ImageData` and `SegmentationData`.
+
+    Example:
+        >>> from datamodules import DSB2018
+        >>> data = DSB2018(root="dsb2018")
+        >>> data.class_names
+        ('background', 'nucleus')
     """
 
     info = DataInfo(

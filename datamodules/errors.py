@@ -11,6 +11,13 @@ class DataError(ValueError):
 
     Args:
         message: The line.
+
+    Example:
+        >>> from datamodules import Phantom
+        >>> Phantom(num_classes=1)
+        Traceback (most recent call last):
+            ...
+        datamodules.errors.DataError: num_classes=1: must be 2..255.
     """
 
     def __init__(self, message: str = "") -> None:

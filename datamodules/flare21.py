@@ -14,6 +14,12 @@ class FLARE21(VolumeData):
 
     Classes: 0 background, 1 liver, 2 kidney, 3 spleen, 4 pancreas. Licence: research, registration.
     Layout: `TrainingImg/train_000_0000.nii.gz`, `TrainingMask/train_000.nii.gz`. Citation: Ma et al., MedIA 2022.
+
+    Example:
+        >>> from datamodules import FLARE21
+        >>> data = FLARE21(root="flare21", slices=True)
+        >>> data.class_names
+        ('background', 'liver', 'kidney', 'spleen', 'pancreas')
     """
 
     info = DataInfo(

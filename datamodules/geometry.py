@@ -153,6 +153,16 @@ class Geometry:
         affine: 4x4 matrix from original indices to mm, for volumes.
         steps: The steps done, in order.
         source: File of the case, whose format and header predictions are written with.
+
+    Example:
+        >>> import torch
+        >>> from datamodules import Geometry
+        >>> from datamodules.geometry import Resize
+        >>> geometry = Geometry("image", (30, 40)).then(Resize((30, 40), (32, 32)))
+        >>> grid = geometry.apply(torch.rand(1, 30, 40))
+        >>> probs = geometry.restore(torch.cat([grid, 1 - grid]))
+        >>> grid.shape, probs.shape
+        (torch.Size([1, 32, 32]), torch.Size([2, 30, 40]))
     """
 
     def __init__(

@@ -43,6 +43,19 @@ class ImageFolder(ImageData):
             subset, as a patient number.
         exclude: Pattern of image files below the root to leave out, as "images/*_overlay.png".
         **kwargs: Arguments of `ImageData` and `SegmentationData`.
+
+    Example:
+        >>> import pathlib, numpy, PIL.Image
+        >>> for folder in ("mine/images", "mine/masks"):
+        ...     pathlib.Path(folder).mkdir(parents=True)
+        ...     for name in "abcdefgh":
+        ...         PIL.Image.fromarray(numpy.eye(32, dtype="uint8") * 255).save(f"{folder}/{name}.png")
+        >>> from datamodules import ImageFolder
+        >>> data = ImageFolder(root="mine", channels=1, size=[32, 32], batch_size=4)
+        >>> data.setup()
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> batch["image"].shape, batch["mask"].shape, batch["mask"].unique().tolist()
+        (torch.Size([4, 1, 32, 32]), torch.Size([4, 32, 32]), [0, 1, 255])
     """
 
     info = DataInfo(

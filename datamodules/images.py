@@ -234,6 +234,26 @@ class ImageData(SegmentationData):
         augmentation: Augmentation of the training images, by default the DSC++ paper's.
         memory_limit: Bytes of prepared images kept in memory.
         **kwargs: Arguments of `SegmentationData`.
+
+    Example:
+        >>> import pathlib, numpy, PIL.Image
+        >>> pathlib.Path("mine").mkdir()
+        >>> for name in "abcdefgh":
+        ...     PIL.Image.fromarray(numpy.eye(32, dtype="uint8") * 255).save(f"mine/{name}.png")
+        ...     PIL.Image.fromarray(numpy.eye(32, dtype="uint8") * 255).save(f"mine/{name}_mask.png")
+        >>> from datamodules import ImageData
+        >>> from datamodules.case import Case, DataInfo
+        >>> class Mine(ImageData):
+        ...     info = DataInfo("Mine", "lines", "8", "32 x 32", "-", "mine", "-", "my disk", "<name>[_mask].png")
+        ...     class_names = ("background", "line")
+        ...     in_channels = 1
+        ...     def find_cases(self):
+        ...         masks = sorted(self.existing_root().glob("*_mask.png"))
+        ...         return [Case(m.stem[:-5], (m.with_name(m.name.replace("_mask", "")),), (m,)) for m in masks]
+        >>> data = Mine(root="mine", size=[32, 32], split_sizes=[4, 2, 2])
+        >>> data.setup()
+        >>> {subset: len(cases) for subset, cases in data.subsets.items()}
+        {'train': 4, 'val': 2, 'test': 2}
     """
 
     coding: MaskCoding = Binary()

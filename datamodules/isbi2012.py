@@ -16,6 +16,12 @@ class ISBI2012(ImageData):
     Layout: the stacks `train-volume.tif` and `train-labels.tif`, or slices in `membrane/train/{image,label}/0.png`.
     Neighbouring slices look alike: `split="grouped"` puts blocks of five together.
     Citation: Cardona et al., PLoS Biology 2010; Arganda-Carreras et al., Frontiers in Neuroanatomy 2015.
+
+    Example:
+        >>> from datamodules import ISBI2012
+        >>> data = ISBI2012(root="isbi2012", fold=0)
+        >>> data.class_names
+        ('cell', 'membrane')
     """
 
     info = DataInfo(

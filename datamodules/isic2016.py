@@ -20,6 +20,12 @@ class ISIC2016(ImageData):
     Layout: `ISBI2016_ISIC_Part1_Training_Data/ISIC_0000000.jpg`,
     `ISBI2016_ISIC_Part1_Training_GroundTruth/ISIC_0000000_Segmentation.png`, the same with `Test`; a resized copy of
     the test set in `test_data`, `test_masks` is read too. Citation: Gutman et al., arXiv 1605.01397.
+
+    Example:
+        >>> from datamodules import ISIC2016
+        >>> data = ISIC2016(root="isic2016", split="official")
+        >>> data.class_names
+        ('background', 'lesion')
     """
 
     info = DataInfo(

@@ -18,6 +18,12 @@ class ISIC2018(ImageData):
     Layout: `ISIC2018_Task1-2_Training_Input/ISIC_0000000.jpg`,
     `ISIC2018_Task1_Training_GroundTruth/ISIC_0000000_segmentation.png`. Citation: Codella et al., arXiv 1902.03368;
     Tschandl et al., Scientific Data 2018.
+
+    Example:
+        >>> from datamodules import ISIC2018
+        >>> data = ISIC2018(root="isic2018", split="paper")
+        >>> data.class_names
+        ('background', 'lesion')
     """
 
     info = DataInfo(

@@ -31,6 +31,12 @@ class KiTS19(VolumeData):
         exclude_faulty: Leave out the six cases that the paper left out (15, 23, 37, 68, 125, 133).
         download_cases: Numbers of the cases that `download` fetches; all 210 (tens of GB) if left out.
         **kwargs: Arguments of `VolumeData` and `SegmentationData`.
+
+    Example:
+        >>> from datamodules import KiTS19
+        >>> data = KiTS19(root="kits19", exclude_faulty=True)
+        >>> data.class_names
+        ('background', 'kidney', 'tumour')
     """
 
     info = DataInfo(

@@ -16,6 +16,12 @@ class MRBrainS18(VolumeData):
     Classes: 0 background, 1 grey matter, 2 white matter, 3 cerebrospinal fluid. Licence: research, registration.
     Layout: `training/<n>/pre/{T1,IR,FLAIR}.nii.gz`, `training/<n>/segm.nii.gz`. Citation: Kuijf et al., MRBrainS18
         2018.
+
+    Example:
+        >>> from datamodules import MRBrainS18
+        >>> data = MRBrainS18(root="mrbrains18", fold=0, num_folds=7)
+        >>> data.class_names
+        ('background', 'grey matter', 'white matter', 'cerebrospinal fluid')
     """
 
     info = DataInfo(

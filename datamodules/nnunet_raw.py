@@ -34,6 +34,22 @@ class NNUNetRaw(VolumeData):
         patch_size: Shape of training patches (z, y, x), or (y, x) for images.
         normalisation: As in `VolumeData`; by default what the names of the channels say.
         **kwargs: Arguments of `VolumeData` and `SegmentationData`.
+
+    Example:
+        >>> import json, pathlib, numpy, PIL.Image
+        >>> for folder, channel in (("imagesTr", "_0000"), ("labelsTr", "")):
+        ...     pathlib.Path("Dataset001_Mine", folder).mkdir(parents=True)
+        ...     for name in "abcdefgh":
+        ...         picture = PIL.Image.fromarray(numpy.eye(32, dtype="uint8"))
+        ...         picture.save(f"Dataset001_Mine/{folder}/{name}{channel}.png")
+        >>> facts = {"channel_names": {"0": "grey"}, "labels": {"background": 0, "line": 1}, "file_ending": ".png"}
+        >>> with open("Dataset001_Mine/dataset.json", "w") as file:
+        ...     json.dump(facts, file)
+        >>> from datamodules import NNUNetRaw
+        >>> data = NNUNetRaw(root="Dataset001_Mine", batch_size=4)
+        >>> data.setup()
+        >>> data.class_names, next(iter(data.train_dataloader()))["image"].shape
+        (('background', 'line'), torch.Size([4, 1, 256, 256]))
     """
 
     info = DataInfo(

@@ -47,7 +47,16 @@ def _uniform(shape: Sequence[int], size: Sequence[int], rng: np.random.Generator
 
 
 class Uniform(PatchSampling):
-    """Every position inside the image is equally likely."""
+    """Every position inside the image is equally likely.
+
+    Example:
+        >>> import numpy
+        >>> from datamodules import Uniform
+        >>> from datamodules.patches import Target
+        >>> mask = numpy.zeros((64, 64), "uint8")
+        >>> Uniform().start(Target("case", mask), size=[64, 32], rng=numpy.random.default_rng(0))[0]
+        0
+    """
 
     def start(self, target: Target, size: Sequence[int], rng: np.random.Generator) -> list[int]:
         """Draw a position."""
@@ -67,6 +76,15 @@ class Foreground(PatchSampling):
 
     Args:
         fraction: Share of patches about foreground.
+
+    Example:
+        >>> import numpy
+        >>> from datamodules import Foreground
+        >>> from datamodules.patches import Target
+        >>> mask = numpy.zeros((64, 64), "uint8")
+        >>> mask[40, 20] = 1
+        >>> Foreground(fraction=1.0).start(Target("case", mask), size=[16, 16], rng=numpy.random.default_rng(0))
+        [32, 12]
     """
 
     def __init__(self, fraction: float = 0.5) -> None:
@@ -104,6 +122,17 @@ class ContainsForeground(PatchSampling):
 
     References:
         Sudre et al., Generalised Dice overlap as a deep learning loss function, 2017, section 3.
+
+    Example:
+        >>> import numpy
+        >>> from datamodules import ContainsForeground
+        >>> from datamodules.patches import Target
+        >>> mask = numpy.zeros((64, 64), "uint8")
+        >>> mask[40, 20] = 1
+        >>> sampling, target, rng = ContainsForeground(window=[4, 4]), Target("case", mask), numpy.random.default_rng(0)
+        >>> starts = [sampling.start(target, [16, 16], rng) for _ in range(99)]
+        >>> min(starts), max(starts)  # the voxel lies in the patch's central 4 x 4
+        ([31, 11], [34, 14])
     """
 
     def __init__(self, window: list[int] | None = None) -> None:

@@ -11,6 +11,12 @@ class PH2(ImageData):
     Classes: 0 background, 1 lesion. Licence: research and education (ADDI project).
     Layout: `PH2Dataset/PH2 Dataset images/IMD003/IMD003_Dermoscopic_Image/IMD003.bmp` and
     `IMD003/IMD003_lesion/IMD003_lesion.bmp` (1 bit). Citation: Mendonça et al., EMBC 2013.
+
+    Example:
+        >>> from datamodules import PH2
+        >>> data = PH2(root="ph2")
+        >>> data.class_names
+        ('background', 'lesion')
     """
 
     info = DataInfo(

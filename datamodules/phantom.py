@@ -157,6 +157,13 @@ class Phantom(SegmentationData):
 
     Raises:
         DataError: If an argument is out of range.
+
+    Example:
+        >>> from datamodules import Phantom
+        >>> data = Phantom(num_classes=3, size=32, num_cases=(8, 2, 2), batch_size=4)
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> {name: tuple(batch[name].shape) for name in ("image", "mask", "true_probs")}
+        {'image': (4, 2, 32, 32), 'mask': (4, 32, 32), 'true_probs': (4, 3, 32, 32)}
     """
 
     info = DataInfo(

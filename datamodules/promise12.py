@@ -15,6 +15,12 @@ class PROMISE12(VolumeData):
     Classes: 0 background, 1 prostate. Licence: research, registration.
     Layout: `Case00.mhd`, `Case00.raw`, `Case00_segmentation.mhd`, `Case00_segmentation.raw`, in the root or below it.
     Citation: Litjens et al., MedIA 2014.
+
+    Example:
+        >>> from datamodules import PROMISE12
+        >>> data = PROMISE12(root="promise12")
+        >>> data.class_names
+        ('background', 'prostate')
     """
 
     info = DataInfo(

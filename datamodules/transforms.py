@@ -37,6 +37,15 @@ class Augment2D:
 
     References:
         Yeung et al., Calibrating the Dice loss to handle neural network overconfidence, 2023.
+
+    Example:
+        >>> import numpy
+        >>> from datamodules import Augment2D
+        >>> image, mask = numpy.zeros((32, 32, 1), "float32"), numpy.eye(32, dtype="uint8")
+        >>> augment = Augment2D(rotation=30.0)
+        >>> pair = augment(image, mask, seed=1)
+        >>> pair[0].shape, bool((augment(image, mask, seed=1)[1] == pair[1]).all())
+        ((32, 32, 1), True)
     """
 
     def __init__(
@@ -87,6 +96,14 @@ class Augment3D:
         scale: Range of the zoom.
         elastic: Largest displacement of the elastic warp in voxels; 0 leaves it out (it is slow).
         brightness: Range of the factor on each channel.
+
+    Example:
+        >>> import numpy
+        >>> from datamodules import Augment3D
+        >>> image, mask = numpy.zeros((1, 4, 8, 8), "float32"), numpy.eye(8, dtype="uint8")[None].repeat(4, 0)
+        >>> augment = Augment3D(probability=0.0, mirror=1.0)
+        >>> bool((augment(image, mask, seed=1)[1] == mask[::-1, ::-1, ::-1]).all())
+        True
     """
 
     def __init__(

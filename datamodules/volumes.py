@@ -323,6 +323,26 @@ class VolumeData(SegmentationData):
         batch_size: Patches in a training batch; whole volumes come one at a time.
         ignore_affine: Take masks and channels voxel by voxel where their headers place them elsewhere than the image.
         **kwargs: Arguments of `SegmentationData`.
+
+    Example:
+        >>> import pathlib, nibabel, numpy
+        >>> pathlib.Path("mine").mkdir()
+        >>> for name in "abcd":
+        ...     volume = nibabel.Nifti1Image(numpy.eye(16, dtype="uint8")[:, :, None].repeat(8, 2), numpy.eye(4))
+        ...     volume.to_filename(f"mine/{name}.nii.gz")
+        ...     volume.to_filename(f"mine/{name}_mask.nii.gz")
+        >>> from datamodules import VolumeData
+        >>> from datamodules.case import Case, DataInfo
+        >>> class Mine(VolumeData):
+        ...     info = DataInfo("Mine", "lines", "4", "16 x 16 x 8", "1", "mine", "-", "mine", "<name>[_mask].nii.gz")
+        ...     class_names = ("background", "line")
+        ...     def find_cases(self):
+        ...         masks = sorted(self.existing_root().glob("*_mask.nii.gz"))
+        ...         return [Case(m.name[0], (m.with_name(m.name.replace("_mask", "")),), (m,)) for m in masks]
+        >>> data = Mine(root="mine", patch_size=[4, 8, 8], batch_size=2)
+        >>> data.setup()
+        >>> next(iter(data.train_dataloader()))["image"].shape
+        torch.Size([2, 1, 4, 8, 8])
     """
 
     coding: Index = Index(2)

@@ -23,6 +23,12 @@ class WMH2017(VolumeData):
     Args:
         tissue: Name of a tissue mask in each subject's folder (as wm.nii.gz), for normalisation "tissue".
         **kwargs: Arguments of `VolumeData` and `SegmentationData`.
+
+    Example:
+        >>> from datamodules import WMH2017
+        >>> data = WMH2017(root="wmh2017", split="official")
+        >>> data.class_names
+        ('background', 'white matter hyperintensity')
     """
 
     info = DataInfo(

@@ -52,6 +52,12 @@ def write_mask(stem: Path, mask: np.ndarray, geometry: Geometry) -> Path:
 
     Raises:
         DataError: If the mask is not on the original grid.
+
+    Example:
+        >>> import pathlib, numpy
+        >>> from datamodules import Geometry, write_mask
+        >>> write_mask(pathlib.Path("case"), numpy.eye(8, dtype="uint8"), Geometry("image", (8, 8))).name
+        'case.png'
     """
     _check(stem, mask.shape, geometry)
     mask = np.ascontiguousarray(mask, dtype=np.min_scalar_type(int(mask.max(initial=0))))
@@ -77,6 +83,13 @@ def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry) -> Pa
 
     Raises:
         DataError: If the probabilities are not on the original grid.
+
+    Example:
+        >>> import pathlib, numpy
+        >>> from datamodules import Geometry, write_probabilities
+        >>> probs = numpy.full((2, 4, 8, 8), 0.5, "float32")
+        >>> write_probabilities(pathlib.Path("case"), probs, Geometry("volume", (4, 8, 8), affine=numpy.eye(4))).name
+        'case.nii.gz'
     """
     _check(stem, probs.shape[1:], geometry)
     if geometry.kind == "volume":
@@ -103,6 +116,12 @@ def write_map(stem: Path, values: np.ndarray, geometry: Geometry, largest: float
 
     Raises:
         DataError: If the map is not on the original grid.
+
+    Example:
+        >>> import pathlib, numpy
+        >>> from datamodules import Geometry, write_map
+        >>> write_map(pathlib.Path("entropy"), numpy.full((8, 8), 0.5), Geometry("image", (8, 8)), largest=0.693).name
+        'entropy.png'
     """
     _check(stem, values.shape, geometry)
     if geometry.kind == "volume":
@@ -162,6 +181,16 @@ def write_segmentation(stem: Path, mask: np.ndarray, geometry: Geometry, class_n
     Raises:
         DataError: If the mask is not on the original grid, the case's file is no DICOM series, or its headers lack what
             a segmentation needs.
+
+    Example:
+        >>> import pathlib, numpy
+        >>> from datamodules import Geometry, write_segmentation
+        >>> geometry = Geometry("volume", (1, 8, 8), source=pathlib.Path("case.nii.gz"))
+        >>> mask = numpy.eye(8, dtype="uint8")[None]
+        >>> write_segmentation(pathlib.Path("case"), mask, geometry, ["background", "line"])
+        Traceback (most recent call last):
+            ...
+        datamodules.errors.DataError: case: the case comes from case.nii.gz, no DICOM series. Write it with write_mask.
     """
     _check(stem, mask.shape, geometry)
     if not is_series(geometry):
@@ -176,14 +205,29 @@ def write_segmentation(stem: Path, mask: np.ndarray, geometry: Geometry, class_n
 
 
 def is_series(geometry: Geometry) -> bool:
-    """Whether a case comes from a DICOM series and highdicom is there to write a segmentation of it."""
+    """Whether a case comes from a DICOM series and highdicom is there to write a segmentation of it.
+
+    Example:
+        >>> import pathlib
+        >>> from datamodules import Geometry, is_series
+        >>> is_series(Geometry("volume", (8, 8, 8), source=pathlib.Path("case.nii.gz")))
+        False
+    """
     source = geometry.source
     dicom = geometry.kind == "volume" and source is not None and (source.is_dir() or is_dicom(source))
     return dicom and find_spec("highdicom") is not None
 
 
 def is_written(stem: Path) -> bool:
-    """Whether a mask was written under this name, in any format."""
+    """Whether a mask was written under this name, in any format.
+
+    Example:
+        >>> import pathlib, numpy
+        >>> from datamodules import Geometry, is_written, write_mask
+        >>> path = write_mask(pathlib.Path("case"), numpy.eye(8, dtype="uint8"), Geometry("image", (8, 8)))
+        >>> is_written(pathlib.Path("case")), is_written(pathlib.Path("other"))
+        (True, False)
+    """
     return any(Path(f"{stem}{ending}").is_file() for ending in MASK_ENDINGS)
 
 

@@ -1,16 +1,9 @@
 """Fixtures shared by all rooms."""
 
-import atexit
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
-
-if "SEGMENTATION_CACHE" not in os.environ:
-    os.environ["SEGMENTATION_CACHE"] = tempfile.mkdtemp(prefix="segmentation-tests-")
-    atexit.register(shutil.rmtree, os.environ["SEGMENTATION_CACHE"], ignore_errors=True)
 
 # What a look for doctests would import: scripts of one name, and calls that are wrong on purpose.
 collect_ignore_glob = ["data/*/make.py", "*/wrong_calls.py"]

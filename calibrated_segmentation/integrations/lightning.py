@@ -92,6 +92,13 @@ def usual_pair(outputs: Any, batch: Any) -> Pair:
 
     Raises:
         ValueError: If one of them is not there.
+
+    Example:
+        >>> import torch
+        >>> labels = torch.zeros(1, 1, 4, dtype=torch.long)
+        >>> probs, labels = usual_pair({"logits": torch.zeros(1, 2, 4)}, {"label": labels})
+        >>> probs.shape, labels.shape
+        (torch.Size([1, 2, 4]), torch.Size([1, 4]))
     """
     found = outputs if isinstance(outputs, Mapping) else {}
     probs = found.get("probs", found["logits"].softmax(1) if "logits" in found else None)
@@ -106,7 +113,14 @@ def usual_pair(outputs: Any, batch: Any) -> Pair:
 
 
 def draw(bins: "metrics.Bins", loggers: Sequence[Logger], key: str, step: int) -> None:
-    """A reliability diagram for every logger that shows pictures."""
+    """A reliability diagram for every logger that shows pictures.
+
+    Example:
+        >>> import torch
+        >>> from calibrated_segmentation import metrics
+        >>> bins = metrics.bin_item(torch.tensor([[0.75], [0.25]]), torch.tensor([0]), "top_label")
+        >>> draw(bins, loggers=[], key="val/reliability", step=0)  # no logger that shows pictures, no picture
+    """
     able = [logger for logger in loggers if isinstance(logger, TensorBoardLogger | WandbLogger)]
     if not able or not int(torch.as_tensor(bins.count).sum()):
         return

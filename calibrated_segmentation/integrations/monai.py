@@ -111,6 +111,13 @@ class CalibratedProbabilitiesd(MapTransform):
         keys: Keys of the probability maps.
         calibrator: A fitted calibrator that reads no image.
         allow_missing_keys: Pass over keys that are not there.
+
+    Example:
+        >>> import torch
+        >>> from calibrated_segmentation import models
+        >>> calibrate = CalibratedProbabilitiesd("pred", models.TemperatureScaling(num_classes=2))
+        >>> calibrate({"pred": torch.tensor([[0.75], [0.25]]), "label": None})["pred"].flatten().tolist()
+        [0.7500000596046448, 0.25]
     """
 
     def __init__(self, keys: KeysCollection, calibrator: models.Calibrator, allow_missing_keys: bool = False) -> None:
@@ -132,6 +139,12 @@ def without_channel(logits: Tensor, target: Tensor, one_hot: bool = False) -> Te
         logits: `(B, K, *S)`, for the shape.
         target: `(B, *S)`, `(B, 1, *S)` or one-hot `(B, K, *S)`.
         one_hot: Keep one-hot targets as soft labels, float, in place of their label.
+
+    Example:
+        >>> import torch
+        >>> labels = torch.tensor([[[0, 1]]])  # (B, 1, *S)
+        >>> without_channel(torch.zeros(1, 2, 2), labels).tolist()
+        [[0, 1]]
     """
     target = target.as_subclass(Tensor)
     if target.ndim < logits.ndim:

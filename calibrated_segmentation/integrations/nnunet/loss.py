@@ -91,6 +91,10 @@ def build_loss(name: str | None = None, environment: Mapping[str, str] = os.envi
 
     Raises:
         ValueError: If the loss is unknown, the arguments are no JSON object, or the loss does not take one of them.
+
+    Example:
+        >>> build_loss(environment={"CALSEG_LOSS": "DicePlusPlusLoss", "CALSEG_LOSS_ARGS": '{"gamma": 3}'}).gamma
+        3.0
     """
     name = (name or environment.get(NAME, "")).removeprefix("losses.")
     kinds = trainable()
