@@ -40,10 +40,11 @@ OF_FIT = (
     ("--test_after false", "after training, evaluate the test cases too"),
 )
 SURFACE = ("--surface false", "evaluate surface distances too (HD95, ASSD, NSD, in mm)")
+OBJECTS = ("--objects false", "evaluate connected components too, matched at --object_iou 0.5")
 OF_VERB = {
     "fit": OF_FIT,
-    "validate": (SURFACE,),
-    "test": (SURFACE,),
+    "validate": (SURFACE, OBJECTS),
+    "test": (SURFACE, OBJECTS),
     "predict": (
         ("--data.predict_root FOLDER", "folder of new images; the test cases where left out"),
         ("--output FOLDER", "folder to write to; one of the run's where left out"),

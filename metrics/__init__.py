@@ -19,9 +19,10 @@ from .calibration import (
     TrueCalibrationError,
     Underconfidence,
 )
-from .evaluate import evaluate_case, rows_from_sums, score_case, sum_case
+from .evaluate import add_objects, evaluate_case, rows_from_sums, score_case, sum_case
 from .intervals import bootstrap_interval, difference_interval, frequency_band, jackknife_interval
 from .margins import MarginCounts, count_margins
+from .objects import Matching, ObjectRule, lesion_wise_dice, match_objects, object_score, object_sums
 from .overlap import DiceScore, GeneralizedDiceScore, JaccardIndex, Precision, Recall
 from .pooled import pooled_intervals
 from .presets import preset
@@ -49,9 +50,11 @@ __all__ = [
     "HausdorffDistance95",
     "JaccardIndex",
     "MarginCounts",
+    "Matching",
     "MaximumCalibrationError",
     "NegativeLogLikelihood",
     "NormalizedSurfaceDice",
+    "ObjectRule",
     "Overconfidence",
     "Precision",
     "Recall",
@@ -64,6 +67,7 @@ __all__ = [
     "TrueCalibrationError",
     "Underconfidence",
     "VoxelMetric",
+    "add_objects",
     "axis_edges",
     "axis_index",
     "bin_item",
@@ -79,9 +83,13 @@ __all__ = [
     "frequency_band",
     "intervals",
     "jackknife_interval",
+    "lesion_wise_dice",
     "lowest_scores",
+    "match_objects",
     "merge_bins",
     "merge_sums",
+    "object_score",
+    "object_sums",
     "plot",
     "pooled_intervals",
     "predict_labels",

@@ -250,7 +250,7 @@ def iter_blocks(first: Tensor, *others: Tensor | None, block: int = BLOCK) -> It
 
 def view_channels(num_classes: int, view: str) -> int:
     """Number of channels of a view: a channel per class if class-wise, else one."""
-    return num_classes if view == "classwise" else 1
+    return num_classes if view in ("classwise", "object") else 1
 
 
 def add_view(sums: BinAccumulator, view: str, probs: Tensor, target: Tensor, offset: Tensor | None) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from . import errors
 from .binning import CASE_BINS, Bins, View, rebin
+from .objects import ObjectScore, object_score
 from .overlap import Measure, overlap_from_confusion
 from .smooth import smooth_calibration_error
 from .sums import CaseSums
@@ -42,7 +43,8 @@ class Number:
             foreground classes behind it; NaN where undefined. It serves one case, many stacked, and all of them merged.
         meaning: What it is, in a sentence.
         view: Which probability is held against which event, of `metrics.ReliabilityBins`; "true" holds the largest p
-            against its true probability; empty if no bins are read.
+            against its true probability, "object" the mean p of a claimed object against "is it one"; empty if no bins
+            are read.
         region: Where, of `metrics.regions`; empty if no bins are read.
         average: Unit of averaging: "case", the mean over cases, or "pooled", all voxels together.
         adds_up: Whether it exists for the voxels of all cases together too, as `<key>_pooled`.
@@ -50,6 +52,7 @@ class Number:
         by_class: Whether loggers get a line a class too.
         bounds: Least and largest value that it can take; intervals are cut there.
         num_bins: Equal bins that it is computed from, a divisor of 300.
+        tally: Which tally of the sums it reads; empty for none.
 
     Example:
         >>> from metrics import Scorer
@@ -68,7 +71,7 @@ class Number:
     better: Direction
     function: Callable[[CaseSums, "Number"], Tensor]
     meaning: str = ""
-    view: View | Literal["true", ""] = ""
+    view: View | Literal["true", "object", ""] = ""
     region: str = ""
     average: Unit = "case"
     adds_up: bool = True
@@ -76,11 +79,14 @@ class Number:
     by_class: bool = False
     bounds: tuple[float, float] = (-math.inf, math.inf)
     num_bins: int = NUM_BINS
+    tally: str = ""
 
     def known(self, sums: CaseSums) -> bool:
         """Whether these sums hold what the number is computed from."""
         if self.view:
             return f"{self.region}.{self.view}" in sums.bins
+        if self.tally:
+            return self.tally in sums.tallies
         if self.function in (nll, brier):  # hard masks have neither
             return "all.classwise" in sums.bins
         return self.function is not beside or self.key in sums.beside
@@ -137,6 +143,39 @@ def calibration(error: Callable[[Bins], Tensor]) -> Callable[[CaseSums, Number],
     return value
 
 
+def objects(score: ObjectScore) -> Callable[[CaseSums, Number], Tensor]:
+    """A score of `metrics.objects`: counts added up over the foreground classes, else their mean; then each class.
+
+    Example:
+        >>> from metrics import ObjectRule, score_case
+        >>> probs = torch.tensor([[0.75, 0.25, 0.75, 0.25], [0.25, 0.75, 0.25, 0.75]])
+        >>> sums = score_case(probs, torch.tensor([0, 1, 0, 0]), objects=ObjectRule())
+        >>> objects("precision")(sums, NUMBERS["object_precision"]).tolist()
+        [0.5, 0.5]
+    """
+
+    def value(sums: CaseSums, row: Number) -> Tensor:
+        classes = object_score(sums.tallies["objects"], score)[..., 1:]
+        whole = classes.sum(-1) if score in ("true", "claimed", "matched") else classes.nanmean(-1)
+        return torch.cat([whole.unsqueeze(-1), classes], -1)
+
+    return value
+
+
+def object_ece(sums: CaseSums, row: Number) -> Tensor:
+    """ECE of the claimed objects, the mean over the foreground classes that claim some, then each class.
+
+    Example:
+        >>> from metrics import ObjectRule, score_case
+        >>> probs = torch.tensor([[0.75, 0.25, 0.75, 0.25], [0.25, 0.75, 0.25, 0.75]])
+        >>> sums = score_case(probs, torch.tensor([0, 1, 0, 0]), objects=ObjectRule())
+        >>> object_ece(sums, NUMBERS["object_ece"]).tolist()
+        [0.25, 0.25]
+    """
+    classes = errors.expected_calibration_error(sums.bins[f"{row.region}.{row.view}"], NUM_BINS)[..., 1:]
+    return torch.cat([classes.nanmean(-1, keepdim=True), classes], -1)
+
+
 def nll(sums: CaseSums, row: Number) -> Tensor:
     """Negative log-likelihood over the voxels, multi-class, then each class's against the rest.
 
@@ -185,6 +224,18 @@ ECE, ACE, MCE = (
     )
 )
 SMOOTH = calibration(lambda bins: smooth_calibration_error(rebin(bins, CASE_BINS)))  # as a case's record has them
+OBJECT_ROWS: tuple[tuple[str, str, Direction, ObjectScore, str], ...] = (
+    ("object_f1", "object F1", "higher", "f1", "connected components matched at IoU >= 0.5; panoptica's RQ"),
+    ("object_precision", "object precision", "higher", "precision", "matched / claimed objects"),
+    ("object_recall", "object recall", "higher", "recall", "matched / true objects"),
+    ("object_sq", "object SQ", "higher", "sq", "mean IoU of the matched objects"),
+    ("object_pq", "object PQ", "higher", "pq", "panoptic quality, SQ x RQ"),
+    ("object_dice", "object Dice", "higher", "dice", "mean Dice of the matched objects"),
+    ("lesion_dice", "lesion-wise Dice", "higher", "lesion_dice", "as BraTS 2023; a missed or false lesion is 0"),
+    ("objects_true", "true objects", "", "true", "connected components of the label"),
+    ("objects_claimed", "claimed objects", "", "claimed", "connected components of the prediction"),
+    ("objects_matched", "matched objects", "", "matched", "one to one, by the best IoU"),
+)
 TRUTH_DEFINED = "favours flattened probabilities: its voxels are chosen by the label"
 ROWS = (
     Number("dice", "Dice", "higher", overlap("dice"), "2 TP / (2 TP + FP + FN)", main=True, by_class=True),
@@ -227,6 +278,14 @@ ROWS = (
     Number("hd95", "HD95 (mm)", "lower", beside, "95 % Hausdorff distance", adds_up=False, main=True),
     Number("assd", "ASSD (mm)", "lower", beside, "average symmetric surface distance", adds_up=False),
     Number("nsd", "NSD", "higher", beside, "surface within tolerance (Nikolov 2018)", adds_up=False, main=True),
+    *(
+        Number(key, title, better, objects(score), meaning, tally="objects")
+        for key, title, better, score, meaning in OBJECT_ROWS
+    ),
+    Number(
+        "object_ece", "object ECE", "lower", object_ece, "mean p of a claimed object against \"is it one\"",
+        "object", "all",
+    ),
 )  # fmt: skip
 NUMBERS: dict[str, Number] = {}
 

@@ -19,6 +19,7 @@ from .binning import (
 )
 from .calibration import soft_bins
 from .checks import check_shapes, label_problems, raise_problems, valid_voxels, value_problems
+from .objects import ObjectRule, object_sums
 from .regions import All, Region, get_region, in_mm, region_cells
 from .scores import lowest_scores
 from .sums import CaseSums
@@ -26,6 +27,7 @@ from .walk import Walk
 
 VIEWS = ("top_label", "classwise", "foreground")
 REGIONS = ("all", "boundary", "dilated", "reference_foreground", "reference_boundary")
+OBJECTS = "all.object"
 MOST_REGIONS = 7  # beside "all": a voxel's combination of regions is a number of eight bits
 
 
@@ -125,6 +127,7 @@ def score_case(
     ignore_index: int | None = 255,
     validate: bool = True,
     valid: Tensor | None = None,
+    objects: ObjectRule | None = None,
 ) -> CaseSums:
     """The sums of a case with all that the catalogue's rows read.
 
@@ -137,6 +140,7 @@ def score_case(
         ignore_index: Label of voxels that never count, or None.
         validate: Check the values.
         valid: (*S) bool, the voxels that count; all if None.
+        objects: Find objects by this rule and match them (`metrics.objects`).
 
     Raises:
         ValueError: As for `sum_case`.
@@ -148,7 +152,7 @@ def score_case(
         ['all.classwise', 'all.foreground', 'all.top_label', 'all.true']
     """
     sums = sum_case(probs, target, spacing=spacing, ignore_index=ignore_index, validate=validate, valid=valid)
-    if not surface and true_probs is None:
+    if not surface and true_probs is None and objects is None:
         return sums
     counted = valid_voxels(target, len(probs), ignore_index)
     counted = counted if valid is None else valid.bool() if counted is None else counted & valid.bool()
@@ -160,7 +164,23 @@ def score_case(
         ignored = None if counted is None else torch.where(counted, 0, 255)[None]
         lowest = lowest_scores(true_probs[None], ignored)
         beside |= {f"{name}_lowest": sums.nll.new_tensor([value]) for name, value in lowest.items()}
-    return replace(sums, bins=bins, beside=beside)
+    sums = replace(sums, bins=bins, beside=beside)
+    return sums if objects is None else add_objects(sums, predict_labels(probs), target, probs, objects, counted)
+
+
+def add_objects(
+    sums: CaseSums, prediction: Tensor, target: Tensor, probs: Tensor, rule: ObjectRule, valid: Tensor | None = None
+) -> CaseSums:
+    """The sums of a case with its objects in them: those of any label map (*S); see `metrics.object_sums`.
+
+    Example:
+        >>> probs, target = torch.tensor([[0.75, 0.25, 0.75], [0.25, 0.75, 0.25]]), torch.tensor([0, 1, 1])
+        >>> sums = add_objects(sum_case(probs, target), target, target, probs, ObjectRule())
+        >>> sums.tallies["objects"][1, :3].tolist()
+        [1.0, 1.0, 1.0]
+    """
+    bins, tally = object_sums(prediction, target, probs, rule, valid)
+    return replace(sums, bins={**sums.bins, OBJECTS: bins}, tallies={**sums.tallies, "objects": tally})
 
 
 def _surfaces(
@@ -184,6 +204,7 @@ def evaluate_case(
     ignore_index: int | None = 255,
     valid: Tensor | None = None,
     true_probs: Tensor | None = None,
+    objects: ObjectRule | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of the table of cases: a row per foreground class, and a row "all".
 
@@ -200,6 +221,7 @@ def evaluate_case(
         ignore_index: Label of voxels that never count, or None.
         valid: (*S) bool, the voxels that count; all if None.
         true_probs: As for `score_case`.
+        objects: As for `score_case`.
 
     Returns:
         Rows with the columns class, voxels, and a column a key of `metrics.catalogue` that is a mean over cases.
@@ -213,7 +235,7 @@ def evaluate_case(
         >>> [(row["class"], row["voxels"], round(row["nll"], 4)) for row in rows]
         [('lesion', 1, 0.837), ('all', 2, 0.837)]
     """
-    sums = score_case(probs, target, spacing, surface, true_probs, ignore_index=ignore_index, valid=valid)
+    sums = score_case(probs, target, spacing, surface, true_probs, ignore_index, valid=valid, objects=objects)
     return rows_from_sums(sums, class_names)
 
 

@@ -51,7 +51,8 @@ def weigh(stacked: CaseSums, weights: Tensor) -> CaseSums:
         weights: (R, n) float64.
     """
     bins = _Weighted(stacked.bins, weights)
-    return CaseSums(bins, _add_up(weights, stacked.confusion), _add_up(weights, stacked.nll))
+    tallies = {key: _add_up(weights, tally) for key, tally in stacked.tallies.items()}
+    return CaseSums(bins, _add_up(weights, stacked.confusion), _add_up(weights, stacked.nll), tallies=tallies)
 
 
 def pooled_values(cases: Sequence[CaseSums], rows: Sequence[Number]) -> Callable[[NDArray[np.float64]], NDArray]:

@@ -13,11 +13,13 @@ from .axis import AXIS_BINS
 from .base import StateOptions
 from .binning import CASE_BINS, Bins, empty_bins, view_channels
 from .checks import check_shapes
-from .evaluate import REGIONS, VIEWS, case_values, score_case
+from .evaluate import OBJECTS, REGIONS, VIEWS, case_values, score_case
+from .objects import TALLY, ObjectRule
 from .sums import CaseSums
 
 TRUE = "all.true"
-KEYS = (*(f"{region}.{view}" for region in REGIONS for view in VIEWS), TRUE)
+SOMETIMES = {TRUE: "ece_true", OBJECTS: "object_ece"}  # bins that are not always measured, and a number of theirs
+KEYS = (*(f"{region}.{view}" for region in REGIONS for view in VIEWS), *SOMETIMES)
 
 
 class Scorer(Metric):
@@ -33,6 +35,7 @@ class Scorer(Metric):
         num_classes: Number of classes K, background among them.
         class_names: K names, background first; without them there are no lines of classes.
         surface: Measure surface distances too.
+        objects: Find objects by this rule and match them.
         ignore_index: Label of voxels that never count, or None.
         validate: Check the values.
         **state: As for `torchmetrics.Metric`.
@@ -56,6 +59,7 @@ class Scorer(Metric):
         num_classes: int,
         class_names: Sequence[str] | None = None,
         surface: bool = False,
+        objects: ObjectRule | None = None,
         ignore_index: int | None = 255,
         validate: bool = True,
         **state: Unpack[StateOptions],
@@ -64,12 +68,13 @@ class Scorer(Metric):
         if class_names is not None and len(class_names) != num_classes:
             raise ValueError(f"class_names={list(class_names)} must name {num_classes} classes, background among them")
         self.num_classes, self.class_names = num_classes, None if class_names is None else list(class_names)
-        self.surface, self.ignore_index, self.validate = surface, ignore_index, validate
+        self.surface, self.objects, self.ignore_index, self.validate = surface, objects, ignore_index, validate
         self.numbers = catalogue.of_average("case")
         self.records: list[tuple[str, CaseSums]] = []
         self._all: CaseSums | None = None
         self.confusion: Tensor
         self.nll: Tensor
+        self.objects_tally: Tensor
         self.case_sum: Tensor
         self.cases: Tensor
         self.measured: Tensor
@@ -79,9 +84,10 @@ class Scorer(Metric):
         self._state("measured", torch.zeros(len(self.numbers), dtype=torch.int64))
         self._state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64))
         self._state("nll", torch.zeros(1 + num_classes, dtype=torch.float64))
+        self._state("objects_tally", torch.zeros(num_classes, len(TALLY), dtype=torch.float64))
         for key in KEYS:
             channels = view_channels(num_classes, key.partition(".")[2])
-            number = AXIS_BINS if key.startswith("all.") and key != TRUE else CASE_BINS
+            number = AXIS_BINS if key.startswith("all.") and key not in SOMETIMES else CASE_BINS
             for name, field in zip(Bins._fields, empty_bins(channels, number), strict=True):
                 self._state(_name(key, name), field)
 
@@ -115,7 +121,8 @@ class Scorer(Metric):
 
     def options(self) -> dict[str, Any]:
         """What `score_case` is told, for a process that scores a case on its own."""
-        return {"surface": self.surface, "ignore_index": self.ignore_index, "validate": self.validate}
+        names = ("surface", "objects", "ignore_index", "validate")
+        return {name: getattr(self, name) for name in names}
 
     def add(self, sums: CaseSums, name: str | None = None) -> None:
         """Add one scored case; a named one is kept."""
@@ -128,6 +135,8 @@ class Scorer(Metric):
         self.measured += torch.tensor([row.known(sums) for row in self.numbers], device=self.measured.device)
         self.confusion += sums.confusion
         self.nll += sums.nll
+        if "objects" in sums.tallies:
+            self.objects_tally += sums.tallies["objects"]
         for key, bins in sums.bins.items():
             for part, field in zip(Bins._fields, bins, strict=True):
                 getattr(self, _name(key, part)).add_(field)
@@ -147,8 +156,9 @@ class Scorer(Metric):
         """The sums over all cases of this process, or of all while they are added up in `compute`."""
         found = {key: Bins(*(getattr(self, _name(key, name)) for name in Bins._fields)) for key in KEYS}
         known = {row.key for row, n in zip(self.numbers, self.measured.tolist(), strict=True) if n}
-        bins = {key: bins for key, bins in found.items() if key != TRUE or "ece_true" in known}
-        return CaseSums(bins, self.confusion, self.nll)
+        bins = {key: bins for key, bins in found.items() if key not in SOMETIMES or SOMETIMES[key] in known}
+        tallies = {"objects": self.objects_tally} if "object_f1" in known else {}
+        return CaseSums(bins, self.confusion, self.nll, tallies=tallies)
 
     def compute(self) -> dict[str, Tensor]:
         """Key, or key and class, to its value, scalars float64; NaN where no case had one."""

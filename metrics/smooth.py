@@ -29,6 +29,10 @@ class SmoothCurve(NamedTuple):
         frequency: The place less the smoothed residual there, which is the share of right ones; the mean distance to
             the diagonal, weighed by the mass, is the smooth calibration error.
         mass: Voxels that the kernel weighs there: about those within 1.25 widths on either side.
+
+    Example:
+        >>> SmoothCurve._fields
+        ('place', 'frequency', 'mass')
     """
 
     place: Tensor
@@ -61,6 +65,13 @@ def smooth_reliability_curve(bins: Bins) -> SmoothCurve:
 
     Args:
         bins: Fields (..., C, B).
+
+    Example:
+        >>> from metrics import bin_item
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])  # of class 0, to three quarters; right in one of two
+        >>> curve = smooth_reliability_curve(bin_item(sure, torch.tensor([0, 1]), "top_label"))
+        >>> round(float(curve.frequency[0, 1536]), 2)
+        0.5
     """
     width = smooth_calibration_error(bins).nan_to_num(1.0)
     fields = (bins.count.double(), bins.confidence - bins.correct)

@@ -21,6 +21,7 @@ class CaseSums:
         nll: (..., 1 + K) float64: sum of -log p_y, then of each class's one-vs-rest cross entropy.
         beside: What was measured beside the pass and does not add up, by key, (..., K) or (..., 1): the case as a whole
             first, then each foreground class.
+        tallies: What was measured beside the pass and adds up, by key, (..., K, n): "objects" of `metrics.objects`.
         odds: (..., 2, K, AXIS_BINS) int32, the voxels of each p_k on the fine axis, and those that are of class k; kept
             where the bins are coarse.
 
@@ -35,6 +36,7 @@ class CaseSums:
     confusion: Tensor
     nll: Tensor
     beside: Mapping[str, Tensor] = field(default_factory=dict)
+    tallies: Mapping[str, Tensor] = field(default_factory=dict)
     odds: Tensor | None = None
 
     @property
@@ -54,8 +56,9 @@ class CaseSums:
         """The same in main memory."""
         bins = {key: Bins(*(part.cpu() for part in bins)) for key, bins in self.bins.items()}
         beside = {key: value.cpu() for key, value in self.beside.items()}
+        tallies = {key: value.cpu() for key, value in self.tallies.items()}
         odds = None if self.odds is None else self.odds.cpu()
-        return CaseSums(bins, self.confusion.cpu(), self.nll.cpu(), beside, odds)
+        return CaseSums(bins, self.confusion.cpu(), self.nll.cpu(), beside, tallies, odds)
 
 
 def merge_sums(cases: Sequence[CaseSums]) -> CaseSums:
@@ -69,8 +72,9 @@ def merge_sums(cases: Sequence[CaseSums]) -> CaseSums:
         [[2, 0], [2, 0]]
     """
     bins = {key: merge_bins(*(case.bins[key] for case in cases)) for key in cases[0].bins}
-    confusion = torch.stack([case.confusion for case in cases]).sum(0)
-    return CaseSums(bins, confusion, torch.stack([case.nll for case in cases]).sum(0))
+    tallies = {key: torch.stack([case.tallies[key] for case in cases]).sum(0) for key in cases[0].tallies}
+    confusion, nll = (torch.stack([getattr(case, name) for case in cases]).sum(0) for name in ("confusion", "nll"))
+    return CaseSums(bins, confusion, nll, tallies=tallies)
 
 
 def stack_sums(cases: Sequence[CaseSums]) -> CaseSums:
@@ -87,7 +91,10 @@ def stack_sums(cases: Sequence[CaseSums]) -> CaseSums:
         key: Bins(*(torch.stack(fields) for fields in zip(*(case.bins[key] for case in cases), strict=True)))
         for key in cases[0].bins
     }
-    beside = {key: torch.stack([case.beside[key] for case in cases]) for key in cases[0].beside}
+    beside, tallies = (
+        {key: torch.stack([getattr(case, name)[key] for case in cases]) for key in getattr(cases[0], name)}
+        for name in ("beside", "tallies")
+    )
     confusion, nll = (torch.stack([getattr(case, name) for case in cases]) for name in ("confusion", "nll"))
     odds = [case.odds for case in cases if case.odds is not None]
-    return CaseSums(bins, confusion, nll, beside, torch.stack(odds) if len(odds) == len(cases) else None)
+    return CaseSums(bins, confusion, nll, beside, tallies, torch.stack(odds) if len(odds) == len(cases) else None)

@@ -53,7 +53,8 @@ def main(args: list[str]) -> int:
     options = _parser().parse_args(args)
     folder = open_folder(options)
     _say(*describe(folder, options), "")
-    measure = Measure(options.surface or folder.hard, cuts_of(options.threshold, folder))
+    objects = metrics.ObjectRule(options.object_iou, options.object_connectivity) if options.objects else None
+    measure = Measure(options.surface or folder.hard, cuts_of(options.threshold, folder), objects)
     _promises(options, folder)  # a file that does not fit is refused before hours are spent
     name = options.name or root_of(options.probs).resolve().name
     runs = [
@@ -108,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--runs_dir", default="runs", metavar="DIR", help="folder that run folders are made in")
     add("--promise", metavar="FILE", help="file of calibrate --method risk, to hold what it promises against the cases")
     add("--surface", type=flag, default=False, metavar="true|false", help="surface distances too: HD95, ASSD, NSD")
+    add("--objects", type=flag, default=False, metavar="true|false", help="connected components too, matched by IoU")
+    add("--object_iou", type=float, default=0.5, metavar="IOU", help="least IoU at which objects match")
+    add("--object_connectivity", type=int, metavar="N", help="1 faces, 2 edges, 3 corners (default: 1 in 2D, 3 in 3D)")
     add("--threshold", default="argmax", metavar="CUTS", help="cut of each foreground class that makes the masks")
     add("--jobs", type=int, default=1, metavar="N", help="cases scored at once")
     add(

@@ -15,6 +15,7 @@ import torch
 
 import metrics
 from datamodules import DataError
+from datamodules.masks import IGNORE
 from lightning_app.calibration.cuts import threshold_labels
 from lightning_app.errors import UserError
 from lightning_app.maps.folder import Folder
@@ -31,10 +32,12 @@ class Measure:
         surface: Surface distances too.
         cuts: How masks are made for overlap and surfaces: a cut of each foreground class, or of each region; none for
             the largest probability.
+        objects: Objects too, found by this rule.
     """
 
     surface: bool = False
     cuts: tuple[float, ...] = ()
+    objects: metrics.ObjectRule | None = None
 
 
 def score(folder: Folder, parts: Path, measure: Measure, jobs: int) -> Iterator[Scored]:
@@ -98,26 +101,27 @@ def score_case(numbered: tuple[int, Pair], folder: Folder, parts: Path, measure:
     sums = []
     for k, (problem, (_, names)) in enumerate(zip(problems_of(case, folder.form), names_of(folder.form), strict=True)):
         cuts = measure.cuts[k : k + 1] if folder.form.regions else measure.cuts
-        found = _sums(problem, names, case.label.spacing, measure.surface, cuts)
+        found = _sums(problem, names, case.label.spacing, replace(measure, cuts=cuts))
         sums.append(replace(found, bins={}) if folder.hard else found)  # hard masks have no calibration
     scored = Scored(pair.name, sums, case.map.found)
     write_scored(path, scored, stamp)
     return scored
 
 
-def _sums(
-    problem: Problem, names: Sequence[str], spacing: Sequence[float], surface: bool, cuts: tuple[float, ...]
-) -> metrics.CaseSums:
+def _sums(problem: Problem, names: Sequence[str], spacing: Sequence[float], measure: Measure) -> metrics.CaseSums:
     """The sums of a problem; overlap and surfaces of the mask that the cuts make, where there are cuts."""
-    classes = len(names)
-    scorer = metrics.Scorer(classes, names, surface=surface and not cuts, validate=False)
-    found = scorer.score(problem.probs, problem.target, spacing)
+    classes, cuts, probs, target = len(names), measure.cuts, problem.probs, problem.target
+    surface, objects = (False, None) if cuts else (measure.surface, measure.objects)
+    found = metrics.Scorer(classes, names, surface, objects, validate=False).score(probs, target, spacing)
     if not cuts:
         return found
-    labels = threshold_labels(problem.probs, [0.5, *cuts])
+    labels = threshold_labels(probs, [0.5, *cuts])
     mask = torch.stack([labels == k for k in range(classes)]).float()
-    of_mask = metrics.Scorer(classes, names, surface=surface, validate=False).score(mask, problem.target, spacing)
-    return replace(found, confusion=of_mask.confusion, beside=of_mask.beside)
+    of_mask = metrics.Scorer(classes, names, measure.surface, validate=False).score(mask, target, spacing)
+    found = replace(found, confusion=of_mask.confusion, beside=of_mask.beside)
+    if measure.objects is None:
+        return found
+    return metrics.add_objects(found, labels, target, probs, measure.objects, target != IGNORE)
 
 
 def _stamp(pair: Pair, settings: str) -> str:

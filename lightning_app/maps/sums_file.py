@@ -33,6 +33,7 @@ def write_scored(path: Path, scored: Scored, stamp: str) -> None:
                 "confusion": sums.confusion,
                 "nll": sums.nll,
                 "beside": dict(sums.beside),
+                "tallies": dict(sums.tallies),
             }
             for sums in scored.sums
         ],
@@ -47,7 +48,9 @@ def read_scored(path: Path, stamp: str) -> Scored | None:
         if content["stamp"] != stamp:
             return None
         sums = [
-            CaseSums({k: _unpacked(b) for k, b in s["bins"].items()}, s["confusion"], s["nll"], s["beside"])
+            CaseSums(
+                {k: _unpacked(b) for k, b in s["bins"].items()}, s["confusion"], s["nll"], s["beside"], s["tallies"]
+            )
             for s in content["sums"]
         ]
     except Exception:  # no file, or none of ours: the case is scored anew

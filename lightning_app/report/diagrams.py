@@ -27,6 +27,7 @@ SHOWN = {
     "all.top_label": "top label, all voxels",
     "boundary.top_label": "top label, predicted boundary",
     "all.foreground": "foreground probability, all voxels",
+    "all.object": "claimed objects of every class",
 }
 FULL = "all.top_label"
 NUM_BINS = 15
@@ -37,7 +38,11 @@ def pooled(comparison: Comparison, data: str, method: str, name: str) -> "Bins |
     """Bins of a method on a data set over all its seeds, or None where a run has none."""
     sums = [run.reliability(comparison.stage) for run in comparison.of(data, method)]
     found = [part.pooled(name) for part in sums if name in part.names()]
-    return metrics.merge_bins(*found) if found else None
+    if not found:
+        return None
+    bins = metrics.merge_bins(*found)
+    of_classes = name.endswith(".object")  # a line a method: the classes' objects together
+    return metrics.Bins(*(field.sum(0, keepdim=True) for field in bins)) if of_classes else bins
 
 
 def _grid(count: int, height: float) -> tuple[Any, list[Any]]:

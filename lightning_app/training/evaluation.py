@@ -28,17 +28,20 @@ class CaseEvaluation(StageCallback):
     Args:
         run: The run's folder.
         surface: Measure surface distances (HD95, ASSD, NSD) too, in mm; slower.
+        objects: Find objects by this rule and match them too.
         workers: Processes that score cases beside the inference; 0 scores in the main one.
 
     Raises:
         ValueError: If the number of workers is below 0.
     """
 
-    def __init__(self, run: RunFolder, surface: bool = False, workers: int = 0) -> None:
+    def __init__(
+        self, run: RunFolder, surface: bool = False, objects: metrics.ObjectRule | None = None, workers: int = 0
+    ) -> None:
         if workers < 0:
             raise ValueError(f"--score_workers {workers}: a number of processes, 0 to score in the main one")
         self.run = run
-        self.surface = surface
+        self.surface, self.objects = surface, objects
         self.workers = workers
         self.cases: list[ScoredCase] = []
         self.bins: Mapping[str, metrics.Bins] = {}
@@ -48,6 +51,7 @@ class CaseEvaluation(StageCallback):
         if stage.name == "predict":
             return
         stage.scorer.surface = self.surface and stage.evaluates
+        stage.scorer.objects = self.objects if stage.evaluates else None
         if stage.evaluates:
             stage.module.scoring = ScoringPool(self.workers) if self.workers else None
 

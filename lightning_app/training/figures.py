@@ -27,6 +27,7 @@ DIAGRAMS = {
     "dilated.top_label": "top label, predicted foreground and around it",
     "all.foreground": "foreground probability, all voxels",
     "all.classwise": "each class, all voxels",
+    "all.object": "claimed objects",
 }
 NUM_BINS = metrics.catalogue.NUM_BINS
 
@@ -206,11 +207,15 @@ def draw_diagrams(
     """
     intervals = _intervals(folder / "summary.csv")
     for key, words in DIAGRAMS.items():
+        if key not in pooled:  # objects, where they were not asked for
+            continue
         view, title = key.partition(".")[2], f"{folder.name}: {words}"
-        band = metrics.frequency_band([sums.bins[key] for _, sums in cases], NUM_BINS) if len(cases) > 1 else None
+        first = 1 if view == "object" else 0  # the background has none
+        by_case = [_from_class(sums.bins[key], first) for _, sums in cases]
+        band = metrics.frequency_band(by_case, NUM_BINS) if len(cases) > 1 else None
         figure, _ = plot.reliability_diagram(
-            pooled[key], NUM_BINS, band, "\n".join(filter(None, [source, title])), view=view,
-            labels=class_names if view == "classwise" else None, interval=intervals.get(key),
+            _from_class(pooled[key], first), NUM_BINS, band, "\n".join(filter(None, [source, title])), view=view,
+            labels=class_names[first:] if view in ("classwise", "object") else None, interval=intervals.get(key),
         )  # fmt: skip
         name = f"reliability_{key.replace('.', '_')}"
         publish(figure, folder / "figures" / f"{name}.png", loggers, f"{folder.name}/{name}", step)
@@ -218,10 +223,15 @@ def draw_diagrams(
     publish_curve(loggers, folder.name, [row[3:5] for row in curve if row[2]])
 
 
+def _from_class(bins: metrics.Bins, first: int) -> metrics.Bins:
+    return metrics.Bins(*(field[first:] for field in bins))
+
+
 def _intervals(summary: Path) -> dict[str, tuple[float, float]]:
     """The interval of the pooled ECE by "<region>.<view>"."""
     rows = {row["metric"]: row for row in read_csv(summary) if row["class"] == "all" and row["low"]}
-    numbers = [row for row in metrics.catalogue.of_average("pooled") if row.key.startswith("ece")]
+    drawn = (metrics.catalogue.ECE, metrics.catalogue.object_ece)
+    numbers = [row for row in metrics.catalogue.of_average("pooled") if row.function in drawn]
     return {
         f"{row.region}.{row.view}": (float(rows[row.key]["low"]), float(rows[row.key]["high"]))
         for row in numbers

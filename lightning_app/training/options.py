@@ -56,6 +56,16 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
         "--surface", type=bool, default=False, help="Evaluate surface distances too (HD95, ASSD, NSD, in mm)."
     )
     parser.add_argument(
+        "--objects", type=bool, default=False, help="Evaluate objects too: connected components, matched by IoU."
+    )
+    parser.add_argument("--object_iou", type=float, default=0.5, help="Least IoU at which objects match.")
+    parser.add_argument(
+        "--object_connectivity",
+        type=int | None,
+        default=None,
+        help="What joins voxels to an object: 1 faces, 2 edges, 3 corners; by default 1 in 2D, 3 in 3D.",
+    )
+    parser.add_argument(
         "--score_workers", type=int, default=0, help="Processes that score cases while the next one is predicted."
     )
     parser.add_argument(

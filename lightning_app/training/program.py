@@ -46,6 +46,7 @@ from lightning_app.training.steps import check_stopping, scheduled
 from lightning_app.training.summary import print_predictions, print_summary
 from lightning_app.training.terminal import Opening, describe_loss, progress_bar
 from lightning_app.training.tracking import RunLogger, configure_mlflow, end_wandb, recipe_of, run_labels
+from metrics import ObjectRule
 
 UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (--[^\s=]+)")
 STOPPED = 130  # the exit code after Ctrl-C
@@ -148,8 +149,12 @@ class TrainingCLI(LightningCLI):
         loggers = given if isinstance(given, list) else [given]
         if self.subcommand == "fit":
             loggers = [*loggers, CurvesLogger(run.curves)]
-        surface, workers = self._option("surface"), self._option("score_workers")
-        evaluation = CaseEvaluation(run, surface=bool(surface), workers=workers or 0)
+        objects = (
+            ObjectRule(self._option("object_iou"), self._option("object_connectivity"))
+            if self._option("objects")
+            else None
+        )
+        evaluation = CaseEvaluation(run, bool(self._option("surface")), objects, self._option("score_workers") or 0)
         self.record = RunRecord(run, seed, self.hyperparameters(), self.subcommand or "fit")
         ours: list[Callback] = [
             self.record,

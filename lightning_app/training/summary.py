@@ -13,6 +13,7 @@ from lightning_app.training.tracking import upload_lines
 from metrics import catalogue
 
 LINES = ("dice", "ece", "ece_true", "nll", "nll_lowest", "brier", "brier_lowest")
+OF_OBJECTS = ("object_f1", "lesion_dice", "object_ece")
 
 
 def print_summary(run: RunFolder, stages: Sequence[str], loggers: Iterable[Logger] = ()) -> None:
@@ -47,7 +48,7 @@ def table(run: RunFolder, stage: str) -> str:
     part = {"val": "validation", "test": "test"}[stage]
     title = f"{part}: {cases} cases"
     lines = ["", f"{title:<26}{'mean of cases':>14}  {'95 % interval':<19}{'pooled':>9}"]
-    for key in LINES:
+    for key in (*LINES, *OF_OBJECTS):
         mean, pooled = rows.get((key, "all")), rows.get((f"{key}{catalogue.POOLED}", "all"))
         if mean is None or not mean["mean"]:
             continue

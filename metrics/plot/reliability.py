@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MIN_COUNT = 100  # voxels below which a bin is drawn hollow and left out of the MCE
+MIN_COUNT = {"voxels": 100, "objects": 10}  # below which a bin is drawn hollow and left out of the MCE
 WORDS = {
     "top_label": ("confidence of the predicted label", "share of right labels", "over-confident", "under-confident"),
     "classwise": ("probability of the class", "share of voxels of the class", "too high", "too low"),
+    "object": ("mean probability of the claimed object", "share of claimed that are objects", "too high", "too low"),
     "foreground": ("probability of foreground", "share of foreground voxels", "too high", "too low"),
 }
 
@@ -38,7 +39,7 @@ def reliability_diagram(
     One channel: bars that fade with their share of voxels, the gap to the diagonal, the smoothed curve
     (`metrics.smooth`), mean confidence and mean frequency, and beneath the share of voxels. Several: a curve each, with
     its ECE.
-    Bins of less than 100 voxels are hollow, and left out of the MCE.
+    Bins of less than 100 voxels, or 10 objects, are hollow, and left out of the MCE.
 
     Args:
         bins: Fields (C, B).
@@ -47,7 +48,7 @@ def reliability_diagram(
         title: Title.
         labels: Names of the C channels.
         ax: Axes to draw on; new ones if None.
-        view: What the axes are called: "top_label", "classwise" or "foreground".
+        view: What the axes are called: "top_label", "classwise", "foreground", or "object" for bins of objects.
         interval: Low and high end of the ECE, written beside it.
 
     Returns:
@@ -67,13 +68,15 @@ def reliability_diagram(
     with np.errstate(invalid="ignore", divide="ignore"):
         frequency, confidence = correct / count, confidence / count
     across, up, above, below = WORDS[view]
+    unit = "objects" if view == "object" else "voxels"
+    least = MIN_COUNT[unit]
     if len(count) == 1:
-        _draw_bars(ax, count[0], confidence[0], frequency[0], (above, below))
-        _draw_smooth(ax, bins)
-        _draw_strip(ax, count[0], to_numpy(coarse.confidence[0]), to_numpy(coarse.correct[0]))
-        finish(ax, "\n".join(filter(None, [title, _error_line(coarse, interval)])), "", up)
+        _draw_bars(ax, count[0], confidence[0], frequency[0], (above, below), least)
+        _draw_smooth(ax, bins, least)
+        _draw_strip(ax, count[0], to_numpy(coarse.confidence[0]), to_numpy(coarse.correct[0]), unit)
+        finish(ax, "\n".join(filter(None, [title, _error_line(coarse, interval, least)])), "", up)
     else:
-        _draw_curves(ax, coarse, confidence, frequency, labels)
+        _draw_curves(ax, coarse, confidence, frequency, labels, least)
         finish(ax, title, across, up)
     if band is not None:
         _draw_band(ax, confidence, band)
@@ -84,11 +87,11 @@ def reliability_diagram(
     return figure, ax
 
 
-def _draw_bars(ax: "Axes", count: Any, confidence: Any, frequency: Any, words: tuple[str, str]) -> None:
+def _draw_bars(ax: "Axes", count: Any, confidence: Any, frequency: Any, words: tuple[str, str], least: int) -> None:
     """Bars of frequency and hatched gaps to the mean confidence, fainter the fewer voxels they stand for."""
     width = 1 / len(count)
     left = np.arange(len(count)) * width
-    enough, hollow = count >= MIN_COUNT, (count > 0) & (count < MIN_COUNT)
+    enough, hollow = count >= least, (count > 0) & (count < least)
     shade = _fading(count)
     box: dict[str, Any] = {"width": width, "align": "edge"}
     for bin_ in np.flatnonzero(enough):
@@ -116,23 +119,23 @@ def _fading(count: Any) -> NDArray[Any]:
     return np.clip(1 + np.log10(np.maximum(count, 1) / most) * 0.75 / 4, 0.25, 1)
 
 
-def _draw_smooth(ax: "Axes", bins: Bins) -> None:
+def _draw_smooth(ax: "Axes", bins: Bins, least: int) -> None:
     """The frequency smoothed by the kernel of the smooth error, where enough voxels carry it."""
     curve = smooth_reliability_curve(bins)
-    line = curve.frequency[0].masked_fill(curve.mass[0] < MIN_COUNT, np.nan)
+    line = curve.frequency[0].masked_fill(curve.mass[0] < least, np.nan)
     if line.isfinite().any():
         name = f"smooth, ECE {smooth_calibration_error(bins)[0]:.4f}"
         ax.plot(to_numpy(curve.place), to_numpy(line), color=BLUE, linewidth=1.1, zorder=4, label=name)
 
 
-def _draw_strip(ax: "Axes", count: Any, confidence: Any, correct: Any) -> None:
+def _draw_strip(ax: "Axes", count: Any, confidence: Any, correct: Any, unit: str) -> None:
     """Beneath: the share of voxels in each bin, mean confidence and mean frequency, and the legend under it."""
     width, total = 1 / len(count), max(count.sum(), 1)
     strip = ax.inset_axes((0.0, -0.26, 1.0, 0.2), sharex=ax)
     strip.bar(
         np.arange(len(count)) * width, count / total, width=width, align="edge", color="#9a9a9a", edgecolor="white"
     )
-    finish(strip, "", "", "share of\nvoxels")
+    finish(strip, "", "", f"share of\n{unit}")
     if count.any():
         strip.set_yscale("log")
         strip.set_ylim(max(min(1e-3, count[count > 0].min() / total) / 2, 1e-7), 3)
@@ -158,19 +161,21 @@ def _write_share(strip: "Axes", share: Any) -> None:
     strip.text(y=0.9, s=text, transform=strip.transAxes, va="top", fontsize=FONT - 2, **place)
 
 
-def _error_line(bins: Bins, interval: tuple[float, float] | None) -> str:
+def _error_line(bins: Bins, interval: tuple[float, float] | None, least: int) -> str:
     """ECE with its interval, MCE over bins that count, and the number of voxels."""
     ece = errors.expected_calibration_error(bins)[0].item()
-    mce = errors.maximum_calibration_error(bins, min_count=MIN_COUNT)[0].item()
+    mce = errors.maximum_calibration_error(bins, min_count=least)[0].item()
     ends = "" if interval is None or not np.isfinite(interval).all() else f" [{interval[0]:.4f}, {interval[1]:.4f}]"
     return f"ECE {ece:.4f}{ends}, MCE {mce:.3f}, n = {int(bins.count.sum()):,}"
 
 
-def _draw_curves(ax: "Axes", coarse: Bins, confidence: Any, frequency: Any, labels: Sequence[str] | None) -> None:
+def _draw_curves(
+    ax: "Axes", coarse: Bins, confidence: Any, frequency: Any, labels: Sequence[str] | None, least: int
+) -> None:
     """A curve a channel over the bins that hold enough, with its ECE and number of voxels in the legend."""
     ece = errors.expected_calibration_error(coarse).tolist()
     for index, (x, y, n) in enumerate(zip(confidence, frequency, to_numpy(coarse.count), strict=True)):
-        enough = n >= MIN_COUNT
+        enough = n >= least
         name = labels[index] if labels else f"class {index}"
         style = series_style(index) | {"markersize": 3}
         ax.plot(x[enough], y[enough], label=f"{name}: ECE {ece[index]:.4f}, n = {_short(n.sum())}", **style)

@@ -21,8 +21,8 @@ def pool():
 
 
 def test_processes_give_the_same_to_the_bit_in_order(pool):
-    """Three volumes of different sizes, two workers; surfaces and known truth too."""
-    here, there = metrics.Scorer(3, surface=True), metrics.Scorer(3, surface=True)
+    """Three volumes of different sizes, two workers; surfaces, objects and known truth too."""
+    here, there = (metrics.Scorer(3, surface=True, objects=metrics.ObjectRule(0.1)) for _ in range(2))
     for number, shape in enumerate([(30, 34, 31), (6, 9, 5), (12, 10, 11)]):
         probs, target = segmentation(shape, seed=number)
         target[0] = 255
@@ -34,6 +34,7 @@ def test_processes_give_the_same_to_the_bit_in_order(pool):
     mine, theirs = here.compute(), there.compute()
     assert list(mine) == list(theirs)
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert mine["objects_matched"] > 0
     for (_, a), (_, b) in zip(here.records, there.records, strict=True):
         assert all(torch.equal(p, q) for key in a.bins for p, q in zip(a.bins[key], b.bins[key], strict=True))
         assert torch.equal(a.nll, b.nll)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import metrics
+from lightning_app.calibration.cuts import threshold_labels
 from lightning_app.cli import main
 from lightning_app.maps import evaluate
 from lightning_app.maps.folder import Folder, open_folder
@@ -21,6 +22,9 @@ from tests.maps.fakes import images, make_probs, nnunet, save_nifti, save_png
 from tests.maps.test_nnunet import regions
 
 CELLS = ("--classes", "background,cell")
+
+
+CUT = ("--threshold", "0.2,0.2")
 
 
 def run(root, *options, probs="probs", name="mine"):
@@ -193,11 +197,13 @@ def test_hard_masks_give_overlap_and_surfaces_and_no_calibration(tmp_path, capsy
         save_png(tmp_path / "hard" / f"{name}.png", (probs.argmax(0) * 255).astype(np.uint8))
     soft = summary(run(tmp_path, *CELLS))
     capsys.readouterr()
-    hard = run(tmp_path, *CELLS, probs="hard", name="hard")
+    hard = run(tmp_path, *CELLS, "--objects", "true", probs="hard", name="hard")
     assert "hard masks hold no probabilities" in capsys.readouterr().out
     found = summary(hard)
     assert found["dice_pooled", "all"] == soft["dice_pooled", "all"]
     assert ("hd95", "all") in found
+    assert found["objects_true_pooled", "all"] > 0
+    assert ("object_ece", "all") not in found
     assert not [metric for metric, _ in found if metric.startswith(("ece", "nll", "brier", "ace", "mce"))]
 
 
@@ -224,6 +230,24 @@ def test_nnunet_volumes_with_spacing_and_surfaces(tmp_path):
             torch.from_numpy(probs), torch.from_numpy(labels), ["b", "one", "two"], (0.8, 0.8, 2.5), surface=True
         )
         assert hd95[name] == pytest.approx(expected[0]["hd95"], rel=1e-6)
+
+
+def test_objects_of_maps_are_those_of_the_mask_that_is_scored(tmp_path):
+    """Three classes in volumes; with cuts the objects are those of the cut mask, with the same maps' confidences."""
+    made = nnunet(tmp_path)
+    given = ("--objects", "true", "--object_iou", "0.2", "--object_connectivity", "1")
+    whole, cut = (run(tmp_path, *given, *cuts, probs="pred", name=f"n{len(cuts)}") for cuts in ((), CUT))
+    rule = metrics.ObjectRule(0.2, 1)
+    for run_, cuts in ((whole, None), (cut, [0.5, 0.2, 0.2])):
+        scores = {case.name: case.scores for case in run_.cases("test")}
+        for name, (probs, labels) in made.items():
+            p = torch.from_numpy(probs)
+            mask = p.argmax(0) if cuts is None else threshold_labels(p, cuts)
+            bins, tally = metrics.object_sums(mask, torch.from_numpy(labels), p, rule)
+            assert scores[name]["objects_claimed", "organ1"] == tally[1, 1]
+            assert scores[name]["object_f1", "organ1"] == pytest.approx(metrics.object_score(tally, "f1")[1].item())
+            ece = metrics.errors.expected_calibration_error(bins, 15)[1].item()
+            assert scores[name]["object_ece", "organ1"] == pytest.approx(ece, nan_ok=True)
 
 
 def test_the_picture_of_a_volume_is_a_slice_along_its_last_axis(tmp_path):

@@ -16,7 +16,7 @@ SHARDS = {3: [[3], [], [1, 0, 2, 4]], 2: [[4, 0, 2], [1, 3]]}  # by number of pr
 
 
 def make():
-    collection = metrics.Scorer(3, ["background", "a", "b"])
+    collection = metrics.Scorer(3, ["background", "a", "b"], objects=metrics.ObjectRule(iou=0.2))
     others = {
         "presets": metrics.preset("barfoot", 3),
         "surface": metrics.HausdorffDistance95(3),

@@ -60,11 +60,14 @@ def test_mean_over_cases_and_all_voxels_together_differ_where_a_class_is_absent(
 
 
 def test_rows_of_a_case_are_what_the_scorer_averages():
-    scorer = metrics.Scorer(3, NAMES, surface=True)
+    rule = metrics.ObjectRule(iou=0.2)
+    scorer = metrics.Scorer(3, NAMES, surface=True, objects=rule)
     tables = []
     for probs, target in cases(shape=(12, 9, 8)):
         scorer.update(probs[None], target[None], (3.0, 1.0, 1.0), probs[None])
-        tables.append(metrics.evaluate_case(probs, target, NAMES, (3.0, 1.0, 1.0), surface=True, true_probs=probs))
+        tables.append(
+            metrics.evaluate_case(probs, target, NAMES, (3.0, 1.0, 1.0), True, true_probs=probs, objects=rule)
+        )
     values = scorer.compute()
     for row in catalogue.of_average("case"):
         column = [rows[-1][row.key] for rows in tables]
