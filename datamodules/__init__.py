@@ -6,6 +6,7 @@ from .base import SegmentationData
 from .brats import BraTS
 from .bus2017 import BUS2017
 from .busi import BUSI
+from .corruption import Corruption
 from .cvc_clinicdb import CVCClinicDB
 from .decathlon import Decathlon
 from .drive import DRIVE
@@ -19,12 +20,14 @@ from .isbi2012 import ISBI2012
 from .isic2016 import ISIC2016
 from .isic2018 import ISIC2018
 from .kits19 import KiTS19
+from .kvasir_seg import KvasirSEG
 from .mrbrains18 import MRBrainS18
 from .nnunet_raw import NNUNetRaw
 from .patches import ContainsForeground, Foreground, Uniform
 from .ph2 import PH2
 from .phantom import Phantom
 from .promise12 import PROMISE12
+from .stare import STARE
 from .transforms import Augment2D, Augment3D
 from .volumes import VolumeData
 from .wmh2017 import WMH2017
@@ -42,6 +45,7 @@ __all__ = [
     "ISIC2018",
     "PH2",
     "PROMISE12",
+    "STARE",
     "WMH2017",
     "Augment2D",
     "Augment3D",
@@ -49,6 +53,7 @@ __all__ = [
     "BraTS",
     "CVCClinicDB",
     "ContainsForeground",
+    "Corruption",
     "DataError",
     "Decathlon",
     "Foreground",
@@ -56,6 +61,7 @@ __all__ = [
     "ImageData",
     "ImageFolder",
     "KiTS19",
+    "KvasirSEG",
     "MRBrainS18",
     "NNUNetRaw",
     "Phantom",

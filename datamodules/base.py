@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from . import splits
 from .case import Case, DataInfo
 from .checks import LabelCheck, LabelReader, Labels, class_problem
+from .corruption import Corruption
 from .download import Archive, fetch
 from .errors import DataError
 from .patches import PatchSampling
@@ -93,10 +94,13 @@ class CaseDataset(Dataset):
         cases: The cases.
         pipeline: Prepares them.
         train: Give augmented draws (index by `Draw` or number) instead of whole cases.
+        corruption: Damage to whole cases' images, or None.
     """
 
-    def __init__(self, cases: Sequence[Case], pipeline: Pipeline, train: bool) -> None:
-        self.cases, self.pipeline, self.train = list(cases), pipeline, train
+    def __init__(
+        self, cases: Sequence[Case], pipeline: Pipeline, train: bool, corruption: Corruption | None = None
+    ) -> None:
+        self.cases, self.pipeline, self.train, self.corruption = list(cases), pipeline, train, corruption
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -104,7 +108,10 @@ class CaseDataset(Dataset):
     def __getitem__(self, key: int | Draw) -> Sample:
         draw = key if isinstance(key, Draw) else Draw(0, int(key), int(key))
         case = self.cases[draw.number]
-        return self.pipeline.train_item(case, draw) if self.train else self.pipeline.whole_item(case)
+        if self.train:
+            return self.pipeline.train_item(case, draw)
+        item = self.pipeline.whole_item(case)
+        return item if self.corruption is None else item | {"image": self.corruption(item["image"], case.name)}
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
@@ -222,6 +229,7 @@ class SegmentationData(LightningDataModule, ABC):
         self.unlabelled: list[Path] = []
         self.orphans: list[Path] = []
         self.subsets: splits.Split | None = None
+        self.corruption: Corruption | None = None  # of the test images
         self.new_cases: list[Case] = []
         self._pipeline: Pipeline | None = None
 
@@ -490,7 +498,8 @@ class SegmentationData(LightningDataModule, ABC):
                 f"{type(self).__name__}: the {subset} set is empty (split={self.split!r}, {total} cases in all). "
                 "Change split or split_sizes, or complete the data set."
             )
-        return CaseDataset(cases, self._pipeline, train=subset == "train")
+        corruption = self.corruption if subset == "test" else None
+        return CaseDataset(cases, self._pipeline, subset == "train", corruption)
 
     def draws_per_epoch(self, num_cases: int) -> int:
         """Training draws an epoch, over all processes."""

@@ -44,7 +44,12 @@ OBJECTS = ("--objects false", "evaluate connected components too, matched at --o
 OF_VERB = {
     "fit": OF_FIT,
     "validate": (SURFACE, OBJECTS),
-    "test": (SURFACE, OBJECTS),
+    "test": (
+        SURFACE,
+        OBJECTS,
+        ("--test_data NAME", "test on another data set (stare, kvasir_seg, ph2); results in test_NAME"),
+        ("--corrupt KIND:LEVEL", "damage the images: noise, blur, contrast, resolution, bias_field; 1 to 5"),
+    ),
     "predict": (
         ("--data.predict_root FOLDER", "folder of new images; the test cases where left out"),
         ("--output FOLDER", "folder to write to; one of the run's where left out"),

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from datamodules import Corruption
 from lightning_app.arguments import SHORT, expand
 from lightning_app.errors import UserError, is_users
 from lightning_app.export import ProgramTrainer
@@ -41,7 +42,8 @@ from lightning_app.training.promises import PromiseCheck
 from lightning_app.training.quiet import quieten
 from lightning_app.training.record import RunRecord
 from lightning_app.training.run_folder import RunFolder
-from lightning_app.training.split import follow
+from lightning_app.training.shift import foreign_data, stage_name
+from lightning_app.training.split import follow, refuse_known
 from lightning_app.training.steps import check_stopping, scheduled
 from lightning_app.training.summary import print_predictions, print_summary
 from lightning_app.training.terminal import Opening, describe_loss, progress_bar
@@ -60,6 +62,9 @@ NOT_KEPT = (
     "resume",
     "run_name",
     "weights_from",
+    "test_data",
+    "test_root",
+    "corrupt",
 )
 
 
@@ -128,6 +133,7 @@ class TrainingCLI(LightningCLI):
         check_options(self.subcommand, config)
         self.kept_config = self._keep(config)  # before this run's places enter it
         self.run_folder, self.is_new = self._find_run_folder(config)
+        self.run_folder.tested = stage_name(config.test_data, config.corrupt)
         config.checkpoint.dirpath = str(self.run_folder.checkpoints)
         loggers = config.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
@@ -137,8 +143,8 @@ class TrainingCLI(LightningCLI):
             config.return_predictions = False
         if self.subcommand in {"validate", "test"}:
             config.verbose = False  # the summary says it
-        if self.subcommand in {"predict", "calibrate", "export"}:
-            config.trainer.logger = False
+        if self.subcommand in {"predict", "calibrate", "export"} or self.run_folder.tested != "test":
+            config.trainer.logger = False  # the run's own results stay what they are
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has: curves, record, evaluation, figures, predictions and the last checkpoint."""
@@ -242,8 +248,16 @@ class TrainingCLI(LightningCLI):
         self._follow_split("val")
 
     def before_test(self) -> None:
-        """Use the split of the training."""
-        self._follow_split("test")
+        """Use the split of the training, or the cases of another data set; damage them where asked."""
+        if foreign := self._option("test_data"):
+            checkpoint = self._option("ckpt_path")
+            self.datamodule = foreign_data(foreign, self._option("test_root"), self.datamodule, checkpoint)
+            if (run := RunFolder.of_checkpoint(checkpoint)) is not None:
+                refuse_known(self.datamodule, run)
+        else:
+            self._follow_split("test")
+        if corrupt := self._option("corrupt"):
+            self.datamodule.corruption = Corruption.of(corrupt, self._option("seed_everything") or 0)
 
     def before_predict(self) -> None:
         """Use the split of the training where its test cases are predicted."""

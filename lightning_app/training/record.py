@@ -47,7 +47,7 @@ class RunRecord(Callback):
             return
         if stage in SCORED and self.run.path.is_dir():
             scored = self.run.read_state().get("evaluated", {})
-            self.run.write_state(evaluated={**scored, SCORED[stage]: commit()})
+            self.run.write_state(evaluated={**scored, self.run.stage(SCORED[stage]).name: commit()})
         if stage != "fit":
             return
         self.run.write_state(status="running", error=None, process=None, commit=commit(), versions=versions())

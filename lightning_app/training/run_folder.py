@@ -32,9 +32,11 @@ class RunFolder:
 
     Args:
         path: The folder.
+        tested: Name of the test stage's folder: another for cases of another data set, or damaged ones.
     """
 
     path: Path
+    tested: str = "test"
 
     def __str__(self) -> str:
         return str(self.path)
@@ -170,7 +172,7 @@ class RunFolder:
 
     def stage(self, stage: str) -> Path:
         """Folder of what one evaluation wrote; `stage` is `val` or `test`."""
-        return self.path / stage
+        return self.path / (self.tested if stage == "test" else stage)
 
     def refuse_old_names(self, stage: str, names: Iterable[str]) -> None:
         """Refuse results of before the catalogue: some of their names stand for other numbers now.

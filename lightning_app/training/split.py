@@ -72,6 +72,20 @@ def follow(datamodule: Any, run: RunFolder, asked: Mapping[str, Any], parts: Col
         _tell_changes(cases, law, run, parts)
 
 
+def refuse_known(datamodule: SegmentationData, run: RunFolder) -> None:
+    """Refuse test cases whose files are cases that a run was trained or chosen on, whatever they are called.
+
+    Raises:
+        UserError: If there is one.
+    """
+    known = {entry.content: name for name, entry in read_split(run).items() if entry.subset != "test" and entry.content}
+    for case, content in digests((datamodule.subsets or {})["test"]).items():
+        if content in known:
+            raise UserError(
+                f"test case {case} is case {known[content]}, which {run.split} trained or chose its network on"
+            )
+
+
 def digests(cases: Iterable[Case]) -> dict[str, str]:
     """Case -> digest of its files' contents; empty for cases without files."""
     listed = list(cases)

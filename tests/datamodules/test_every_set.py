@@ -19,6 +19,8 @@ ARGUMENTS = {
     "Decathlon": ("decathlon", {}, 10),
     "BUSI": ("busi", {"size": [32, 32]}, 12),
     "ISIC2016": ("isic2016", {"size": [32, 32]}, 9),
+    "STARE": ("stare", {"size": [32, 32]}, 6),
+    "KvasirSEG": ("kvasir_seg", {"size": [32, 32]}, 6),
     "PH2": ("ph2", {"size": [32, 32]}, 6),
     "ISBI2012": ("isbi2012", {"size": [32, 32]}, 30),
     "AxonSEM": ("axon_sem", {"patch_size": [32, 32]}, 4),

@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 
-from datamodules import BUS2017, BUSI, ISBI2012, ISIC2016, ISIC2018, PH2, AxonSEM, CVCClinicDB, DataError, ImageFolder
+from datamodules import (
+    BUS2017,
+    BUSI,
+    ISBI2012,
+    ISIC2016,
+    ISIC2018,
+    PH2,
+    STARE,
+    AxonSEM,
+    CVCClinicDB,
+    DataError,
+    ImageFolder,
+    KvasirSEG,
+)
 from tests.data.axon_sem.make import make as make_axon
 from tests.data.bus2017.make import make as make_bus
 from tests.data.busi.make import make as make_busi
@@ -184,6 +197,8 @@ REAL = [
     (ISIC2016, "isic2016", 379, 0.247),
     (PH2, "ph2", 10, None),
     (ISBI2012, "isbi2012", 30, None),
+    (STARE, "stare", 10, None),
+    (KvasirSEG, "kvasir_seg", 5, None),
 ]
 
 
