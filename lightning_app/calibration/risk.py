@@ -100,6 +100,12 @@ def from_record(record: Mapping[str, Mapping[str, Any]]) -> dict[str, Promise]:
     return {name: Promise(**one) for name, one in record.items()}
 
 
+UNDER_SHIFT = (
+    "--threshold risk: the promise holds for cases drawn as those it was made from; under shift (another scanner, "
+    "hospital, kind of patient) it can fail by far: hold it against labelled cases of yours (test, evaluate --promise)"
+)
+
+
 def cuts_of(promises: Promises, class_names: Sequence[str]) -> list[int | None]:
     """The cut of each foreground class; None where nothing is promised."""
     return [promises[name].cut if name in promises else None for name in class_names[1:]]

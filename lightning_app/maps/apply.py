@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from datamodules import DataError
-from lightning_app.calibration.risk import cuts_of, promised_labels, promised_sets
+from lightning_app.calibration.risk import UNDER_SHIFT, cuts_of, promised_labels, promised_sets
 from lightning_app.errors import UserError
 from lightning_app.files import write_text
 from lightning_app.maps.fitted import FittedCalibrator, digest
@@ -21,6 +21,7 @@ from lightning_app.maps.pairing import Files, find, group_classes, root_of
 from lightning_app.maps.problems import above_zero, join, names_of, split
 from lightning_app.maps.reading import KINDS, Form, Map, files_of, read_map, write_map
 from lightning_app.maps.storage import levels_of, read_array, write_labels
+from lightning_app.training.processes import tell
 
 RECORD = "calibration.json"
 COMPANIONS = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")
@@ -102,7 +103,11 @@ def _threshold(fitted: FittedCalibrator, options: argparse.Namespace) -> FittedC
     """The calibrator, without its promises where masks are to be made by argmax."""
     if options.threshold == "risk" and not fitted.promises:
         raise UserError(f"--threshold risk: {options.calibrator} holds no promise; calibrate --method risk makes one")
-    return replace(fitted, promises=[]) if options.threshold == "argmax" else fitted
+    if options.threshold == "argmax":
+        return replace(fitted, promises=[])
+    if fitted.promises:
+        tell(UNDER_SHIFT)
+    return fitted
 
 
 def check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:

@@ -25,11 +25,12 @@ from datamodules import (
 )
 from datamodules.case import Case
 from lightning_app.calibration.cuts import threshold_labels
-from lightning_app.calibration.risk import cuts_of, promised_labels, promised_sets
+from lightning_app.calibration.risk import UNDER_SHIFT, cuts_of, promised_labels, promised_sets
 from lightning_app.errors import UserError
 from lightning_app.files import PART, append_csv, read_csv, write_csv, write_text
 from lightning_app.system.lock import claim
 from lightning_app.training.evaluation import gather
+from lightning_app.training.processes import tell
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.split import digests
 from lightning_app.training.stage import Stage, StageCallback
@@ -197,6 +198,7 @@ class PredictionWriter(StageCallback):
             raise UserError(
                 "--threshold risk: the checkpoint holds no promise; run calibrate --method risk on it first"
             )
+        tell(UNDER_SHIFT)
         return cuts_of(stage.module.promises, stage.module.class_names)
 
     def _fingerprint(self, checkpoint: Any) -> str:

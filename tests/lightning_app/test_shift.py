@@ -5,7 +5,11 @@ import shutil
 
 import pytest
 
+from benchmarks.shift import curve, other, table
 from lightning_app.cli import main
+from lightning_app.report.compare import Comparison
+from lightning_app.report.read import Run
+from lightning_app.report.shift import shift_table
 from lightning_app.training.shift import stage_name
 from tests.data.drive.make import make as make_drive
 from tests.data.kvasir_seg.make import make as make_kvasir
@@ -59,6 +63,15 @@ def test_damaged_images_have_a_folder_of_their_own_and_other_numbers(run):
     assert (run / "test" / "per_case.csv").read_bytes() == before
 
 
+def test_the_report_shows_both_beside_the_runs_own_test(run):
+    again(run, "--corrupt=blur:5")
+    found = shift_table(Comparison([Run(run)]))
+    assert [row[3] for row in found.rows][:2] == ["test", "test_blur5"]
+    summary = {row["metric"]: row["mean"] for row in rows(run / "test_blur5" / "summary.csv") if row["class"] == "all"}
+    assert found.keys[1][4] == float(summary["dice"])
+    assert found.keys[1][5] == float(summary["ece_pooled"])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -91,6 +104,15 @@ def test_fit_knows_no_other_test_cases(run, capsys):
     with pytest.raises(SystemExit):
         main(["validate", f"--ckpt_path={run}", "--corrupt=noise:1"])
     assert "--corrupt noise:1 goes with test" in capsys.readouterr().err
+
+
+def test_the_benchmark_takes_means_over_kinds_at_a_level():
+    start = {"data": "a", "loss": "CE", "ece_pooled": 0.0, "risk": 0.0}
+    made = [("own", "0", 0.9), ("noise", "3", 0.5), ("blur", "3", 0.7), ("other", "", 0.4)]
+    given = [start | {"condition": kind, "level": level, "dice": dice} for kind, level, dice in made]
+    assert curve(given, "a", "CE", "dice", [3]) == pytest.approx([0.9, 0.6])
+    assert other(given, "a", "CE", "dice") == 0.4
+    assert "| a | CE | 0.900 | 0.400 | 0.600 |" in table(given, [3])
 
 
 def test_names_of_stages():
