@@ -22,7 +22,7 @@ from lightning_app.report.read import Run
 from lightning_app.training.shift import stage_name
 from metrics.plot.style import finish, legend, new_figure, series_style
 
-PARTNERS = {"DRIVE": "stare", "CVCClinicDB": "kvasir_seg", "ISIC2016": "ph2"}
+PARTNERS = {"DRIVE": "stare", "CVCClinicDB": "kvasir_seg", "ISIC2016": "ph2", "DSB2018": "dsb2018_stained"}
 PROMISES = (0.1, 0.2)  # the second where the validation cases are too few for the first
 NUMBERS = {"dice": "Dice", "ece_pooled": "ECE, pooled", "risk": "Missed share"}
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]

@@ -1,7 +1,10 @@
 """2018 Data Science Bowl: nuclei."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 
 from . import readers
 from .case import Case, DataInfo
@@ -9,6 +12,8 @@ from .download import Archive
 from .errors import DataError
 from .images import ImageData
 from .published import DSB_TEST, DSB_VAL, by_position
+
+COLOURED = 5.0  # of 255: mean distance of the channels
 
 
 class DSB2018(ImageData):
@@ -21,6 +26,8 @@ class DSB2018(ImageData):
     Methods 2019.
 
     Args:
+        kind: "all", "grey" (fluorescence and bright field) or "stained" (tissue, told by its colour): two stains are a
+            shift of the plainest kind.
         **kwargs: Arguments of `ImageData` and `SegmentationData`.
 
     Example:
@@ -48,8 +55,11 @@ class DSB2018(ImageData):
         Archive("https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip", None, "stage1_train", entries=670),
     )
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, kind: Literal["all", "grey", "stained"] = "all", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if kind not in ("all", "grey", "stained"):
+            raise DataError(f"kind={kind!r}: use all, grey or stained.")
+        self.kind = kind
 
     def find_cases(self) -> list[Case]:
         """A case for each folder of `stage1_train`."""
@@ -62,9 +72,16 @@ class DSB2018(ImageData):
             masks = readers.files(folder / "masks", (".png",)) if (folder / "masks").is_dir() else []
             if not masks:
                 raise DataError(f"{folder}: holds no mask. Unpack stage1_train.zip again, or remove the folder.")
-            cases.append(Case(folder.name, (image,), tuple(masks)))
+            if self.kind == "all" or is_stained(image) == (self.kind == "stained"):
+                cases.append(Case(folder.name, (image,), tuple(masks)))
         return cases
 
     def paper_names(self, cases: Sequence[Case]) -> dict[str, list[str]]:
         """428 / 108 / 134. Assumption: the paper's ids count the folders in sorted order, from 0."""
         return by_position([case.name for case in cases], 670, DSB_VAL, DSB_TEST, first=0)
+
+
+def is_stained(image: Path) -> bool:
+    """Whether an image has colour: its channels differ by more than 2 % of the range on average."""
+    pixels = readers.read_image(image, 3)[::4, ::4].astype(np.float32)
+    return float(np.ptp(pixels, axis=-1).mean()) > COLOURED

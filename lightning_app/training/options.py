@@ -70,7 +70,7 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
         type=str | None,
         default=None,
         help="Test on all cases of another data set, prepared as the run's: a fragment (stare), a YAML file or a "
-        "class; results go to test_<name> (test only).",
+        "class; results go to test_<name> (test; fit tests so too).",
     )
     parser.add_argument("--test_root", type=str | None, default=None, help="Folder of --test_data.")
     parser.add_argument(
@@ -78,7 +78,7 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
         type=str | None,
         default=None,
         help="Damage the test images: noise, blur, contrast, resolution or bias_field, a colon and 1 to 5, as noise:3; "
-        "results go to test_noise3 (test only).",
+        "results go to test_noise3 (test; fit tests so too).",
     )
     parser.add_argument(
         "--score_workers", type=int, default=0, help="Processes that score cases while the next one is predicted."
@@ -116,8 +116,8 @@ def check_options(verb: str | None, config: Any) -> None:
     """
     _check_device(config)
     for name in ("test_data", "corrupt"):
-        if config.get(name) and verb != "test":
-            raise UserError(f"--{name} {config[name]} goes with test: {verb} uses the run's own cases")
+        if config.get(name) and verb not in ("fit", "test"):
+            raise UserError(f"--{name} {config[name]} goes with test and fit: {verb} uses the run's own cases")
     if verb not in {None, "fit"} and not config.get("ckpt_path"):
         newest = RunFolder.newest(config.runs_dir)
         run = f"the newest run is --ckpt_path {newest}" if newest else f"there is no run in {config.runs_dir}/"

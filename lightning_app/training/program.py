@@ -18,7 +18,6 @@ from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from datamodules import Corruption
 from lightning_app.arguments import SHORT, expand
 from lightning_app.errors import UserError, is_users
 from lightning_app.export import ProgramTrainer
@@ -42,8 +41,8 @@ from lightning_app.training.promises import PromiseCheck
 from lightning_app.training.quiet import quieten
 from lightning_app.training.record import RunRecord
 from lightning_app.training.run_folder import RunFolder
-from lightning_app.training.shift import foreign_data, stage_name
-from lightning_app.training.split import follow, refuse_known
+from lightning_app.training.shift import elsewhere, shifted, stage_name
+from lightning_app.training.split import follow
 from lightning_app.training.steps import check_stopping, scheduled
 from lightning_app.training.summary import print_predictions, print_summary
 from lightning_app.training.terminal import Opening, describe_loss, progress_bar
@@ -133,7 +132,8 @@ class TrainingCLI(LightningCLI):
         check_options(self.subcommand, config)
         self.kept_config = self._keep(config)  # before this run's places enter it
         self.run_folder, self.is_new = self._find_run_folder(config)
-        self.run_folder.tested = stage_name(config.test_data, config.corrupt)
+        if self.subcommand == "test":
+            self.run_folder.tested = stage_name(config.test_data, config.corrupt)
         config.checkpoint.dirpath = str(self.run_folder.checkpoints)
         loggers = config.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
@@ -249,15 +249,13 @@ class TrainingCLI(LightningCLI):
 
     def before_test(self) -> None:
         """Use the split of the training, or the cases of another data set; damage them where asked."""
-        if foreign := self._option("test_data"):
-            checkpoint = self._option("ckpt_path")
-            self.datamodule = foreign_data(foreign, self._option("test_root"), self.datamodule, checkpoint)
-            if (run := RunFolder.of_checkpoint(checkpoint)) is not None:
-                refuse_known(self.datamodule, run)
-        else:
+        if not self._option("test_data"):
             self._follow_split("test")
-        if corrupt := self._option("corrupt"):
-            self.datamodule.corruption = Corruption.of(corrupt, self._option("seed_everything") or 0)
+        self._shift(self._option("ckpt_path"))
+
+    def _shift(self, checkpoint: str) -> None:
+        asked = (self._option(name) for name in ("test_data", "test_root", "corrupt", "seed_everything"))
+        self.datamodule = shifted(self.datamodule, checkpoint, *asked)
 
     def before_predict(self) -> None:
         """Use the split of the training where its test cases are predicted."""
@@ -277,6 +275,11 @@ class TrainingCLI(LightningCLI):
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
             stages.append("test")
         self._finish(*stages)
+        if self._option("test_data") or self._option("corrupt"):
+            self._shift(path)
+            with elsewhere(self.trainer, self.run_folder, self._option("test_data"), self._option("corrupt")):
+                self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
+                self._finish("test")
         if self.trainer.is_global_zero:
             self.run_folder.write_state(status="finished")
 

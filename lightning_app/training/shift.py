@@ -2,15 +2,21 @@
 
 import importlib
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers.logger import DummyLogger
 
-from datamodules import ImageData, SegmentationData, VolumeData
+from datamodules import Corruption, ImageData, SegmentationData, VolumeData
 from lightning_app.errors import UserError
 from lightning_app.files import read_yaml
 from lightning_app.shipped import find_config
+from lightning_app.training.run_folder import RunFolder
+from lightning_app.training.split import refuse_known
 
 OWN = {"root", "split", "split_sizes", "fold", "num_folds", "predict_root", "download", "follow_links"}
 
@@ -19,6 +25,38 @@ def stage_name(data: str | None, corrupt: str | None) -> str:
     """Name of the folder that such a test writes to: `test_stare`, `test_noise3`, `test_stare_noise3`; else `test`."""
     words = [Path(data.removesuffix(".yaml")).name.rpartition(".")[2].lower()] if data else []
     return "_".join(["test", *words, *([corrupt.replace(":", "")] if corrupt else [])])
+
+
+def shifted(
+    own: SegmentationData, checkpoint: str, data: str | None, root: str | None, corrupt: str | None, seed: int | None
+) -> SegmentationData:
+    """The run's data, or another set in their place, with the test images damaged where asked.
+
+    Args:
+        own: The run's data.
+        checkpoint: The checkpoint that is tested.
+        data: Another data set, as in `foreign_data`.
+        root: Its folder.
+        corrupt: Damage, as `noise:3`.
+        seed: Seed of the damage.
+    """
+    found = foreign_data(data, root, own, checkpoint) if data else own
+    run = RunFolder.of_checkpoint(checkpoint)
+    if data and run is not None:
+        refuse_known(found, run)
+    found.corruption = Corruption.of(corrupt, seed or 0) if corrupt else None
+    return found
+
+
+@contextmanager
+def elsewhere(trainer: Trainer, run: RunFolder, data: str | None, corrupt: str | None) -> Iterator[None]:
+    """While it lasts, a test writes to a folder of its own, and loggers keep the numbers of the run's own test."""
+    loggers, trainer.loggers = trainer.loggers, [DummyLogger() for _ in trainer.loggers]
+    run.tested = stage_name(data, corrupt)
+    try:
+        yield
+    finally:
+        trainer.loggers, run.tested = loggers, "test"
 
 
 def foreign_data(given: str, root: str | None, own: SegmentationData, checkpoint: str) -> SegmentationData:

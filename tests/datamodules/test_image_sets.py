@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from datamodules import (
     BUS2017,
     BUSI,
+    DSB2018,
     ISBI2012,
     ISIC2016,
     ISIC2018,
@@ -255,3 +257,23 @@ def test_real_organ_masks_by_pattern(shared_data):
     (_, mask), *others = read(data).values()
     assert not others
     assert 0 < mask.mean() < 0.5
+
+
+def test_stained_tissue_is_told_by_its_colour(tmp_path, shared_data):
+    root = str(shared_data / "dsb2018")
+    counts = [len(DSB2018(root=root, kind=kind).find_cases()) for kind in ("all", "grey", "stained")]
+    assert counts == [423, 392, 31]
+    with pytest.raises(DataError, match="use all, grey or stained"):
+        DSB2018(root=str(tmp_path), kind="blue")
+
+
+def test_a_kind_of_nuclei_is_chosen_by_the_colour_of_the_image(tmp_path):
+    folder = tmp_path / "stage1_train"
+    for name, colour in (("a", (90, 90, 90)), ("b", (150, 60, 140))):
+        for part in ("images", "masks"):
+            (folder / name / part).mkdir(parents=True)
+        Image.new("RGB", (32, 32), colour).save(folder / name / "images" / f"{name}.png")
+        Image.new("L", (32, 32), 255).save(folder / name / "masks" / "one.png")
+    sets = {kind: DSB2018(root=str(tmp_path), kind=kind) for kind in ("grey", "stained")}
+    found = {kind: [case.name for case in data.find_cases()] for kind, data in sets.items()}
+    assert found == {"grey": ["a"], "stained": ["b"]}

@@ -32,7 +32,7 @@ def run(tmp_path_factory):
         "--trainer.max_epochs=1",
     ]
     args += ["--trainer.limit_train_batches=1", "--test_after=true", f"--runs_dir={root}", "--run_name=run", *QUIET]
-    main(["fit", *args])
+    main(["fit", *args, "--test_data=stare", f"--test_root={root / 'stare'}", "--corrupt=noise:1"])
     return root / "run"
 
 
@@ -43,6 +43,14 @@ def again(run, *options):
 def rows(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_fit_tests_on_others_too_which_a_sweep_asks_for(run):
+    assert {row["case"] for row in rows(run / "test" / "per_case.csv")} < {f"{n:02d}" for n in range(1, 41)}
+    assert {row["case"] for row in rows(run / "test_stare_noise1" / "per_case.csv")} == {
+        f"im000{n}" for n in range(1, 7)
+    }
+    assert {row["case"] for row in rows(run / "split.csv")} == {f"{n:02d}" for n in range(1, 41)}
 
 
 def test_another_data_set_is_scored_beside_the_runs_own(run, capsys):
@@ -66,7 +74,8 @@ def test_damaged_images_have_a_folder_of_their_own_and_other_numbers(run):
 def test_the_report_shows_both_beside_the_runs_own_test(run):
     again(run, "--corrupt=blur:5")
     found = shift_table(Comparison([Run(run)]))
-    assert [row[3] for row in found.rows][:2] == ["test", "test_blur5"]
+    stages = [row[3] for row in found.rows]
+    assert stages[:2] == ["test", "test_blur5"]
     summary = {row["metric"]: row["mean"] for row in rows(run / "test_blur5" / "summary.csv") if row["class"] == "all"}
     assert found.keys[1][4] == float(summary["dice"])
     assert found.keys[1][5] == float(summary["ece_pooled"])
@@ -100,10 +109,10 @@ def test_a_case_that_was_trained_on_is_refused_whatever_its_name(run, tmp_path, 
     assert f"test case im0001 is case {trained}" in capsys.readouterr().err
 
 
-def test_fit_knows_no_other_test_cases(run, capsys):
+def test_validate_knows_no_other_test_cases(run, capsys):
     with pytest.raises(SystemExit):
         main(["validate", f"--ckpt_path={run}", "--corrupt=noise:1"])
-    assert "--corrupt noise:1 goes with test" in capsys.readouterr().err
+    assert "--corrupt noise:1 goes with test and fit" in capsys.readouterr().err
 
 
 def test_the_benchmark_takes_means_over_kinds_at_a_level():

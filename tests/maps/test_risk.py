@@ -50,6 +50,7 @@ def test_sets_of_a_promise_are_written_in_the_layout_of_the_maps(tmp_path, shape
     assert list(promises) == names.split(",")[1:]
     assert "fnr by case, in expectation: at most 0.3" in capsys.readouterr().out
     main(["apply", str(tmp_path / "r.ckpt"), "--probs", str(tmp_path / "test"), "--out", str(tmp_path / "out")])
+    assert "under shift" in capsys.readouterr().err
     for seed in (50, 51):
         probs = torch.from_numpy(make_probs(shape, classes, seed)[0])
         if len(shape) == 3:
