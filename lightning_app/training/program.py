@@ -46,7 +46,14 @@ from lightning_app.training.split import follow
 from lightning_app.training.steps import check_stopping, scheduled
 from lightning_app.training.summary import print_predictions, print_summary
 from lightning_app.training.terminal import Opening, describe_loss, progress_bar
-from lightning_app.training.tracking import RunLogger, configure_mlflow, end_wandb, recipe_of, run_labels
+from lightning_app.training.tracking import (
+    RunLogger,
+    configure_mlflow,
+    end_wandb,
+    hyperparameters,
+    recipe_of,
+    run_labels,
+)
 from metrics import ObjectRule
 
 UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (--[^\s=]+)")
@@ -161,7 +168,7 @@ class TrainingCLI(LightningCLI):
             else None
         )
         evaluation = CaseEvaluation(run, bool(self._option("surface")), objects, self._option("score_workers") or 0)
-        self.record = RunRecord(run, seed, self.hyperparameters(), self.subcommand or "fit")
+        self.record = RunRecord(run, seed, hyperparameters(self.kept_config), self.subcommand or "fit")
         ours: list[Callback] = [
             self.record,
             evaluation,
@@ -192,20 +199,6 @@ class TrainingCLI(LightningCLI):
         trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)
         run_everywhere(trainer)
         return trainer
-
-    def hyperparameters(self) -> dict[str, Any]:
-        """What loggers get: the nested config, and flat columns such as `loss/name` and `loss/gamma`."""
-        config = self.kept_config
-        columns: dict[str, Any] = {"seed": config["seed_everything"]}
-        for name, part in (
-            ("loss", config["model"]["loss"]),
-            ("net", config["model"]["net"]),
-            ("data", config["data"]),
-        ):
-            columns[f"{name}/name"] = part["class_path"].rpartition(".")[2]
-            options = (part.get("init_args") or {}).items()
-            columns |= {f"{name}/{key}": value for key, value in options if isinstance(value, int | float | str)}
-        return {"cfg": config, **columns}
 
     def after_instantiate_classes(self) -> None:
         """Keep configuration and command, so that the run can be repeated from its folder."""

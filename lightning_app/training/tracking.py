@@ -183,3 +183,17 @@ def recipe_of(configs: Sequence[Any]) -> Path | None:
     paths = [Path(str(config)) for config in configs]
     named = [path for path in paths if path.suffix == ".yaml" and path.stem not in ("default", "config")]
     return named[-1] if named else None
+
+
+def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
+    """What loggers get: the nested config, and flat columns such as `loss/name` and `loss/gamma`."""
+    columns: dict[str, Any] = {"seed": config["seed_everything"]}
+    for name, part in (
+        ("loss", config["model"]["loss"]),
+        ("net", config["model"]["net"]),
+        ("data", config["data"]),
+    ):
+        columns[f"{name}/name"] = part["class_path"].rpartition(".")[2]
+        options = (part.get("init_args") or {}).items()
+        columns |= {f"{name}/{key}": value for key, value in options if isinstance(value, int | float | str)}
+    return {"cfg": config, **columns}
