@@ -116,7 +116,7 @@ def test_validate_knows_no_other_test_cases(run, capsys):
 
 
 def test_the_benchmark_takes_means_over_kinds_at_a_level():
-    start = {"data": "a", "loss": "CE", "ece_pooled": 0.0, "risk": 0.0}
+    start = {"data": "a", "loss": "CE", "ece_pooled": 0.0, "risk": 0.0, "size": 1.0}
     made = [("own", "0", 0.9), ("noise", "3", 0.5), ("blur", "3", 0.7), ("other", "", 0.4)]
     given = [start | {"condition": kind, "level": level, "dice": dice} for kind, level, dice in made]
     assert curve(given, "a", "CE", "dice", [3]) == pytest.approx([0.9, 0.6])
