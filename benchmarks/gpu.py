@@ -1,0 +1,186 @@
+"""What only a GPU can show of losses and metrics: time, peak memory, compilation, waits for the device, determinism.
+
+    python -m benchmarks.gpu --output gpu.json                    # one GPU, some minutes
+    python -m benchmarks.gpu --device cpu --small                 # checks the script
+
+A loss is timed forward and backward, in float32 and bfloat16, eager and compiled, beside torch's cross entropy and the
+Dice losses of MONAI and segmentation-models-pytorch where these are installed. Every part stands alone: one that fails
+is written down with its error, and what was measured stays in the file. Not measured yet: evaluation of a whole CT, the
+overhead of a training step, the minutes of the hippocampus recipe. It has been run on the CPU alone, as a check.
+"""
+
+import argparse
+import functools
+import itertools
+import json
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import losses
+import metrics
+from lightning_app.files import write_text
+
+Row = dict[str, Any]
+Loss = Callable[[Tensor, Tensor], Tensor]
+OURS = ("CrossEntropyLoss", "FocalLoss", "DiceLoss", "DicePlusPlusLoss", "DiceCrossEntropyLoss", "GeneralizedDiceLoss")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def pair(classes: int, side: int, device: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Normal logits (1, K, side, side, side) that take a gradient, and uniform labels."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, classes, side, side, side, generator=generator).to(device, dtype)
+    labels = torch.randint(0, classes, (1, side, side, side), generator=generator).to(device)
+    return logits.requires_grad_(), labels
+
+
+def wait(device: str) -> None:
+    """Let the device come to an end."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def milliseconds(step: Callable[[], object], device: str, rounds: int) -> float:
+    """Median time of a step after one that warms up."""
+    step()
+    times = []
+    for _ in range(rounds):
+        wait(device)
+        start = time.perf_counter()
+        step()
+        wait(device)
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def peak_mib(step: Callable[[], object], device: str) -> float | None:
+    """Largest memory that a step holds beyond what was held before it; nothing where the device does not count."""
+    if device != "cuda":
+        return None
+    wait(device)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    wait(device)
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def candidates() -> Iterator[tuple[str, Loss]]:
+    """Our losses and those peers that are installed."""
+    yield "torch cross_entropy", F.cross_entropy
+    for name in OURS:
+        yield name, getattr(losses, name)()
+    try:
+        from monai.losses import DiceLoss as MonaiDice
+    except ImportError:
+        warnings.warn("MONAI is not installed: its rows are left out", stacklevel=1)
+    else:
+        monai = MonaiDice(softmax=True, to_onehot_y=True)
+        yield "MONAI DiceLoss", lambda logits, labels: monai(logits, labels[:, None])
+    try:
+        from segmentation_models_pytorch.losses import DiceLoss as SmpDice
+    except ImportError:
+        warnings.warn("segmentation-models-pytorch is not installed: its rows are left out", stacklevel=1)
+    else:
+        yield "smp DiceLoss", SmpDice("multiclass")
+
+
+def loss_cost(loss: Loss, dtype: str, compiled: bool, options: argparse.Namespace) -> Row:
+    """Milliseconds and MiB of a loss and its gradient."""
+    logits, labels = pair(options.classes, options.side, options.device, DTYPES[dtype])
+    if compiled:
+        torch.compiler.reset()  # what was compiled before counts against a limit, beyond which nothing is compiled
+        loss = torch.compile(loss)
+
+    def step() -> None:
+        logits.grad = None
+        loss(logits, labels).backward()
+
+    return {"ms": milliseconds(step, options.device, options.rounds), "mib": peak_mib(step, options.device)}
+
+
+def loss_parts(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Each loss in each precision, eager and compiled."""
+    for (name, loss), dtype, compiled in itertools.product(candidates(), DTYPES, (False, True)):
+        row = {"part": "loss", "name": name, "dtype": dtype, "way": "compiled" if compiled else "eager"}
+        yield row, functools.partial(loss_cost, loss, dtype, compiled, options)
+
+
+def scoring(options: argparse.Namespace) -> Row:
+    """Time of `update` of the scorer on a whole volume, and whether it waits for the device."""
+    logits, labels = pair(options.classes, options.side, options.device)
+    probs = logits.detach().softmax(1)
+    scorer = metrics.Scorer(options.classes).to(options.device)
+    row: Row = {"ms": milliseconds(lambda: scorer.update(probs, labels), options.device, options.rounds)}
+    if options.device == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            scorer.update(probs, labels)
+            row["waits"] = "no"
+        except RuntimeError as error:
+            row["waits"] = str(error).splitlines()[0]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return row
+
+
+def determinism(options: argparse.Namespace) -> Row:
+    """Whether two passes of DSC++ give the same loss and gradient to the bit."""
+    loss, seen = losses.DicePlusPlusLoss(), []
+    for _ in range(2):
+        logits, labels = pair(options.classes, options.side, options.device)
+        value = loss(logits, labels)
+        seen.append((value.detach(), torch.autograd.grad(value, logits)[0]))
+    return {"same": all(torch.equal(one, other) for one, other in zip(*seen, strict=True))}
+
+
+def measured(options: argparse.Namespace) -> Iterator[Row]:
+    """Every row; of a part that fails its error."""
+    parts = [
+        *loss_parts(options),
+        ({"part": "scorer", "name": "update"}, functools.partial(scoring, options)),
+        ({"part": "determinism", "name": "DicePlusPlusLoss"}, functools.partial(determinism, options)),
+    ]
+    for row, run in parts:
+        try:
+            yield {**row, **run()}
+        except Exception as error:  # the others go on
+            yield {**row, "error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+
+
+def line(row: Row) -> str:
+    """A row of the printed table."""
+    shown = [row.get(key, "") for key in ("part", "name", "dtype", "way", "ms", "mib", "waits", "same", "error")]
+    return "| " + " | ".join(f"{value:.2f}" if isinstance(value, float) else str(value) for value in shown) + " |"
+
+
+def main() -> None:
+    """Print the table as it grows and keep it in a file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--small", action="store_true", help="4 classes at 24^3, 2 rounds: checks the script")
+    parser.add_argument("--output", type=Path, default=Path("gpu.json"))
+    options = parser.parse_args()
+    options.classes, options.side, options.rounds = (4, 24, 2) if options.small else (14, 128, 20)
+    name = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor() or "CPU"
+    print(f"{name}, torch {torch.__version__}, {options.classes} classes at {options.side}^3")
+    print("| part | name | dtype | way | ms | MiB | waits | same | error |\n|---|---|---|---|---|---|---|---|---|")
+    rows: list[Row] = []
+    for row in measured(options):
+        rows.append(row)
+        print(line(row), flush=True)
+        head = {"device": name, "torch": torch.__version__, "classes": options.classes, "side": options.side}
+        write_text(options.output, json.dumps({**head, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""`benchmarks.gpu` on the CPU: a part that fails leaves the others, and the table stays readable."""
+
+import argparse
+
+from benchmarks import gpu
+
+OPTIONS = argparse.Namespace(device="cpu", classes=3, side=8, rounds=1)
+
+
+def test_a_part_that_fails_is_written_down_and_the_others_go_on(monkeypatch):
+    def broken():
+        raise RuntimeError("no room\non this device")
+
+    parts = [({"part": "loss", "name": "broken"}, broken), ({"part": "loss", "name": "sound"}, lambda: {"ms": 1.0})]
+    monkeypatch.setattr(gpu, "loss_parts", lambda options: iter(parts))
+    rows = list(gpu.measured(OPTIONS))
+    assert rows[0] == {"part": "loss", "name": "broken", "error": "RuntimeError: no room"}
+    assert rows[1] == {"part": "loss", "name": "sound", "ms": 1.0}
+    assert [row["part"] for row in rows] == ["loss", "loss", "scorer", "determinism"]
+    assert rows[3]["same"] is True
+    assert gpu.line(rows[1]) == "| loss | sound |  |  | 1.00 |  |  |  |  |"
