@@ -29,6 +29,7 @@ from .phantom import Phantom
 from .promise12 import PROMISE12
 from .stare import STARE
 from .transforms import Augment2D, Augment3D
+from .volume_folder import VolumeFolder
 from .volumes import VolumeData
 from .wmh2017 import WMH2017
 from .writers import is_series, is_written, write_map, write_mask, write_probabilities, write_segmentation
@@ -68,6 +69,7 @@ __all__ = [
     "SegmentationData",
     "Uniform",
     "VolumeData",
+    "VolumeFolder",
     "is_series",
     "is_written",
     "write_map",

@@ -1,17 +1,14 @@
 """The user's own images."""
 
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from . import readers
 from .case import Case, DataInfo
 from .errors import DataError
 from .images import ImageData
-from .masks import IGNORE, Binary, Colour, Index, MaskCoding, PerClass
-from .patterns import Listing, expression
-from .splits import OWN_FOLDERS
+from .masks import Colour, MaskCoding
+from .pairs import Pairing, check_masks, grey_coding, index_coding
+from .patterns import Listing
 
 
 class ImageFolder(ImageData):
@@ -41,7 +38,7 @@ class ImageFolder(ImageData):
         channels: Channels of the images: 1 grey, 3 colour.
         group: Regular expression on the image's path below the root whose first group says what must stay in one
             subset, as a patient number.
-        exclude: Pattern of image files below the root to leave out, as "images/*_overlay.png".
+        exclude: Pattern of image files below the root to leave out, as "images/*_overlay.png", or a list of such.
         **kwargs: Arguments of `ImageData` and `SegmentationData`.
 
     Example:
@@ -85,119 +82,28 @@ class ImageFolder(ImageData):
         colours: list[list[int]] | None = None,
         channels: int = 3,
         group: str | None = None,
-        exclude: str | None = None,
+        exclude: list[str] | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.images, self.group, self.exclude = images, group, exclude
-        if isinstance(masks, str) and masks.startswith("[") and masks.endswith("]"):
-            raise DataError(f"masks={masks}: quote each pattern of a list, as ['a/{{name}}.png','b/{{name}}.png'].")
-        self.masks = [masks] if isinstance(masks, str) else masks
+        self.pairing = Pairing(images, masks, exclude, group)
         self.class_names = tuple(classes or ("background", "foreground"))
         self.in_channels = channels
         self.coding = _coding(coding, len(self.class_names), threshold, invert, values, ignore, colours)
         if coding == "index" and values is not None:
             self.label_values = values
-        for pattern in self.masks:
-            if "{name}" not in pattern and "{folder}" not in pattern:
-                raise DataError(f"masks={pattern!r}: must hold {{name}}, which stands for the image's name.")
 
     def find_cases(self) -> list[Case]:
         """Images that match the pattern, each with its masks; images without go to `unlabelled`, masks to `orphans`."""
-        root = self.existing_root()
-        listing = Listing(root, readers.IMAGE_ENDINGS)
-        cases: list[Case] = []
-        owners: dict[Path, Path] = {}
-        self.unlabelled = []
-        for image, words in self.named_images(listing):
-            inside = image.relative_to(root)
-            raters = [[path for path in listing.of(pattern, words) if path != image] for pattern in self.masks]
-            if not all(raters):
-                self.unlabelled.append(image)
-                continue
-            for masks in raters:
-                self._check_masks(image, masks)
-            for path in (path for masks in raters for path in masks):
-                if path in owners:
-                    raise DataError(self._claimed(path, owners[path], image))
-                owners[path] = image
-            cases.append(self._case(image, inside, words, raters))
-        self.unlabelled = [path for path in self.unlabelled if path not in owners]  # a mask that the images match
-        taken = {*owners, *(case.images[0] for case in cases), *self.unlabelled}
-        self.orphans = [path for pattern in self.masks for path, _ in listing.find(pattern) if path not in taken]
-        return cases
+        found = self.pairing.find(Listing(self.existing_root(), readers.IMAGE_ENDINGS))
+        self.unlabelled, self.orphans = found.unlabelled, found.orphans
+        for case in found.cases:
+            check_masks(case, self.coding, self.num_classes)
+        return found.cases
 
     def mask_pattern(self) -> str:
         """The patterns."""
-        return f" by masks={', '.join(self.masks)}"
-
-    def _images(self, listing: Listing) -> list[tuple[Path, dict[str, str]]]:
-        """Images with the words of their pattern, without those to exclude."""
-        found = listing.find(self.images)
-        if self.exclude:
-            left_out = expression(self.exclude)
-            found = [pair for pair in found if not left_out.fullmatch(pair[0].relative_to(listing.root).as_posix())]
-        return found
-
-    def masks_of(self, listing: Listing, words: Mapping[str, str]) -> list[Path]:
-        """All mask files of an image of this name and folder."""
-        return [path for pattern in self.masks for path in listing.of(pattern, words)]
-
-    def named_images(self, listing: Listing) -> list[tuple[Path, dict[str, str]]]:
-        """Images with name and folder where the pattern does not say.
-
-        The name is the file's without ending or, where no mask goes by that, what the one `*` in the pattern's file
-        name stands for.
-        """
-        named = []
-        for image, words in self._images(listing):
-            folder = image.relative_to(listing.root).parent.as_posix()
-            named.append((image, {"name": image.stem, "folder": folder} | words))
-        parent, _, last = self.images.rpartition("/")
-        if "{name}" in self.images or last.count("*") != 1:
-            return named
-        if any(listing.of(pattern, words) for _, words in named for pattern in self.masks):
-            return named
-        starred = dict(listing.find(f"{parent}/{last.replace('*', '{name}')}".lstrip("/")))
-        return [(image, words | {"name": starred[image]["name"]}) for image, words in named]
-
-    def _case(self, image: Path, inside: Path, words: dict[str, str], raters: Sequence[Sequence[Path]]) -> Case:
-        parent = str(Path(self.images).parent)
-        if "{folder}" in self.images:
-            name = "__".join((*words["folder"].split("/"), words["name"]))
-        elif "*" in parent or "{name}" in parent:
-            name = "__".join(inside.with_suffix("").parts)
-        else:
-            name = words["name"] if "{name}" in self.images else image.stem
-        masks = tuple(path for masks in raters for path in masks)
-        counts = tuple(len(masks) for masks in raters) if len(raters) > 1 else ()
-        subset = next((OWN_FOLDERS[p.lower()] for p in inside.parts[:-1] if p.lower() in OWN_FOLDERS), "")
-        return Case(name, (image,), masks, self._group(inside), subset, raters=counts)
-
-    def _claimed(self, mask: Path, first: Path, second: Path) -> str:
-        if first.with_suffix("") == second.with_suffix(""):
-            cure = "Remove one of the two, or exclude it"
-        elif first.stem == second.stem:
-            cure = "Put {folder} for the folder that tells them apart into images and masks, as x/{folder}/{name}.*"
-        else:
-            cure = "Write what follows the name into masks, as {name}_*.png"
-        return f"{mask}: is a mask of {first} and of {second} by masks={self.masks}. {cure}."
-
-    def _check_masks(self, image: Path, masks: Sequence[Path]) -> None:
-        if isinstance(self.coding, PerClass) and len(masks) != self.num_classes - 1:
-            raise DataError(
-                f"{image}: {len(masks)} masks for {self.num_classes - 1} classes. Give a file for each class."
-            )
-        if isinstance(self.coding, Index | Colour) and len(masks) > 1:
-            raise DataError(f"{image}: {len(masks)} masks, as {masks[1].name}. Make the pattern match one.")
-
-    def _group(self, inside: Path) -> str:
-        if self.group is None:
-            return ""
-        match = re.search(self.group, inside.as_posix())
-        if match is None or not match.groups():
-            raise DataError(f"{inside}: group={self.group!r} finds no group in it. Correct the expression.")
-        return match.group(1)
+        return f" by masks={', '.join(self.pairing.masks)}"
 
 
 def _coding(
@@ -209,18 +115,10 @@ def _coding(
     ignore: list[int] | None,
     colours: list[list[int]] | None,
 ) -> MaskCoding:
-    cut, given = (127.0, False) if threshold is None else (threshold, True)
-    if kind == "binary" and num_classes == 2:
-        return Binary(cut, invert, given, None)
-    if kind == "files":
-        return PerClass(cut, given, None)
-    if kind == "index":
-        known = values if values is not None else list(range(num_classes))
-        if len(known) == num_classes == len(set(known)) and not set(known) & set(ignore or ()):
-            mapping = dict.fromkeys(ignore or (), IGNORE) | {value: number for number, value in enumerate(known)}
-            return Index(
-                num_classes, mapping, "Set --data.values and --data.classes, or --data.ignore for what is none."
-            )
+    grey = grey_coding(kind, num_classes, threshold, 127.0, invert)
+    found = grey or index_coding(kind, num_classes, values, ignore or ())
+    if found is not None:
+        return found
     if kind == "colour" and colours and len(colours) == num_classes and all(len(c) == 3 for c in colours):
         return Colour(tuple((c[0], c[1], c[2]) for c in colours))
     raise DataError(

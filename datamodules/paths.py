@@ -55,9 +55,13 @@ def files(folder: Path, endings: Iterable[str]) -> list[Path]:
     """
     endings = tuple(endings)
     found = [p for p in folder.iterdir() if p.name.lower().endswith(endings) and is_visible(p) and not p.is_dir()]
-    headers = {p.with_suffix("") for p in found if p.suffix.lower() == ".hdr"}
-    kept = [p for p in found if p.suffix.lower() != ".img" or p.with_suffix("") not in headers]
-    return sorted(kept, key=lambda path: natural(path.name))
+    return [folder / name for name in sorted(headed([path.name for path in found]), key=natural)]
+
+
+def headed(names: Sequence[str]) -> list[str]:
+    """The names of a folder's files without those of voxels (`a.img`) that a header (`a.hdr`) stands for."""
+    headers = {name[:-4] for name in names if name.lower().endswith(".hdr")}
+    return [name for name in names if not (name.lower().endswith(".img") and name[:-4] in headers)]
 
 
 def folders(root: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from .readers import is_visible, natural
+from .paths import headed, is_visible, natural
 
 _TOKEN = re.compile(r"(\{name\}|\{folder\}|\*\*/|\*\*|\*|\?|\[[^\]]+\])")
 _WILD = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
@@ -67,13 +67,20 @@ class Listing:
             elif entry.name.lower().endswith(endings):
                 names.append(entry.name)
         if names:
-            self.names[inside] = sorted(names)
+            self.names[inside] = sorted(headed(names))
+
+    def paths(self) -> list[Path]:
+        """All files, folder by folder."""
+        return [self.root / folder / name for folder, names in self.names.items() for name in names]
 
     def find(self, pattern: str) -> list[tuple[Path, dict[str, str]]]:
         """Files that match, in natural order, each with what `{name}` and `{folder}` stand for."""
         rule = expression(pattern)
         inside = [f"{folder}{name}" for folder, names in self.names.items() for name in names]
         found = [(path, match.groupdict()) for path in inside if (match := rule.fullmatch(path))]
+        for path, groups in found:
+            if path.lower().endswith(".nii.gz") and groups.get("name", "").lower().endswith(".nii"):
+                groups["name"] = groups["name"][:-4]  # one ending, of which a pattern `{name}.*` would take half
         return [(self.root / path, groups) for path, groups in sorted(found, key=lambda item: natural(item[0]))]
 
     def of(self, pattern: str, values: Mapping[str, str]) -> list[Path]:

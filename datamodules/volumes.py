@@ -17,7 +17,7 @@ from .checks import LabelReader
 from .errors import DataError
 from .fingerprint import Fingerprint, from_plain, measure
 from .geometry import Geometry, Resize, Step, Window, padded
-from .masks import IGNORE, Index, one_channel
+from .masks import IGNORE, Binary, Index, PerClass, one_channel
 from .new_cases import channel_cases, find_volumes, single_cases
 from .patches import PatchSampling, Target, Uniform, cut
 from .preparation import NORMALISATIONS, Preparation, PreparedVolume, RawVolume
@@ -50,7 +50,11 @@ class VolumeReader:
     """
 
     def __init__(
-        self, coding: Index, channels: Sequence[int] | None, in_channels: int, ignore_affine: bool = False
+        self,
+        coding: Index | Binary | PerClass,
+        channels: Sequence[int] | None,
+        in_channels: int,
+        ignore_affine: bool = False,
     ) -> None:
         self.coding, self.channels, self.in_channels = coding, channels, in_channels
         self.ignore_affine = ignore_affine
@@ -133,7 +137,8 @@ class VolumeReader:
         return volume
 
     def _flat(self, path: Path, volume: readers.Volume) -> np.ndarray:
-        return one_channel(volume.array, volume.array.shape[:3], self.coding.num_classes, path)
+        classes = self.coding.num_classes if isinstance(self.coding, Index) else 1  # of which channels may be one each
+        return one_channel(volume.array, volume.array.shape[:3], classes, path)
 
     def _labels(self, case: Case, masks: Sequence[readers.Volume]) -> np.ndarray | None:
         """One label map of the masks of a case, ignored outside the field of view."""
@@ -345,7 +350,7 @@ class VolumeData(SegmentationData):
         torch.Size([2, 1, 4, 8, 8])
     """
 
-    coding: Index = Index(2)
+    coding: Index | Binary | PerClass = Index(2)
     spatial_dims = 3
     in_channels = 1
     channels: Sequence[int] | None = None

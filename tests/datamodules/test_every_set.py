@@ -31,6 +31,7 @@ ARGUMENTS = {
     "MRBrainS18": ("mrbrains18", {"patch_size": [8, 16, 16]}, 7),
     "PROMISE12": ("promise12", {"patch_size": [8, 16, 16]}, 6),
     "WMH2017": ("wmh2017", {"patch_size": [8, 16, 16]}, 8),
+    "VolumeFolder": ("volume_folder", {"patch_size": [8, 16, 16]}, 6),
     "NNUNetRaw": ("nnunet_raw", {"patch_size": [8, 16, 16]}, 6),
 }
 

@@ -5,10 +5,10 @@ import shlex
 import numpy as np
 import pytest
 
-from datamodules import ImageFolder
+from datamodules import ImageFolder, VolumeFolder
 from datamodules.inspection import inspect_folder
 from lightning_app.data_command import main
-from tests.data.common import save_image
+from tests.data.common import blob, generator, save_image, save_volume
 from tests.data.drive.make import make as make_drive
 
 SHAPE = (24, 32)
@@ -83,3 +83,115 @@ def test_folders_of_classes_are_no_raters(tmp_path):
     for shift, name in enumerate(("masks/one", "masks/two")):
         _series(tmp_path, name, [255 * np.roll(TRUTH, 12 * shift, 0) for _ in range(3)])
     assert not dict(inspect_folder(tmp_path).options)["masks"].startswith("[")
+
+
+def _verified(found):
+    """Whether `data verify` has nothing to say under the proposed options."""
+    return main(["verify", found.data, *shlex.split(found.arguments("--"))]) == 0
+
+
+VOLUMES = {
+    "two folders": ("scans/{}.nii.gz", "labels/{}.nii.gz"),
+    "side by side": ("{}.nii.gz", "{}_seg-manual.nii.gz"),
+    "a folder a case": ("{}/ct.nii.gz", "{}/segmentation.nii.gz"),
+    "BIDS": ("raw/sub-{0}/ct/sub-{0}_ct.nii.gz", "raw/derivatives/labels/sub-{0}/ct/sub-{0}_ct_seg-manual.nii.gz"),
+    "the Decathlon's without json": ("imagesTr/{}.nii.gz", "labelsTr/{}.nii.gz"),
+}
+
+
+@pytest.mark.parametrize("layout", VOLUMES)
+def test_volumes_find_their_masks_and_the_stored_values_are_proposed(tmp_path, layout):
+    image, mask = VOLUMES[layout]
+    rng = generator()
+    truths = [blob((9, 8, 7), rng) for _ in range(3)]
+    for number, truth in enumerate(truths):
+        save_volume(tmp_path / image.format(number), rng.normal(0, 1, truth.shape).astype(np.float32))
+        save_volume(tmp_path / mask.format(number), 255 * truth.astype(np.uint8))
+    found = inspect_folder(tmp_path)
+    assert found.data == "VolumeFolder"
+    assert dict(found.options)["values"] == "[0,255]"
+    assert _verified(found)
+    options = {name: value for name, value in found.options if name in ("root", "images", "masks")}
+    data = VolumeFolder(**options, values=[0, 255])
+    assert data.label_values == [0, 255]
+    read = [data.label_reader().labels(case) for case in data.checked_cases()]
+    assert all(np.array_equal(labels, truth) for labels, truth in zip(read, truths, strict=True))
+
+
+def test_a_volume_file_a_class_is_proposed_and_read_so(tmp_path):
+    rng = generator()
+    for number in range(3):
+        save_volume(tmp_path / f"s{number}/ct.nii.gz", rng.normal(0, 1, (6, 5, 4)).astype(np.float32))
+        for place, organ in enumerate(("liver", "spleen")):
+            truth = np.zeros((6, 5, 4), np.uint8)
+            truth[1 + 2 * place] = 1
+            save_volume(tmp_path / f"s{number}/segmentations/{organ}.nii.gz", truth)
+    found = inspect_folder(tmp_path)
+    options = dict(found.options)
+    assert (options["coding"], options["classes"]) == ("files", "[background,liver,spleen]")
+    assert _verified(found)
+    data = VolumeFolder(
+        root=str(tmp_path),
+        images=options["images"],
+        masks=options["masks"],
+        classes=["background", "liver", "spleen"],
+        coding="files",
+    )
+    labels = data.label_reader().labels(data.checked_cases()[0])
+    assert labels[:, 0, 0].tolist() == [0, 1, 0, 2, 0, 0]
+
+
+def test_the_same_several_masks_of_every_image_are_classes_in_natural_order(tmp_path):
+    noise = np.random.default_rng(0)
+    _series(tmp_path, "images", [noise.integers(0, 255, SHAPE) for _ in range(3)])
+    for number in (1, 2, 10):
+        _series(tmp_path, "masks", [255 * np.roll(TRUTH, number, 0) for _ in range(3)], f"{{}}_class{number}.png")
+    found = inspect_folder(tmp_path)
+    assert dict(found.options)["classes"] == "[background,class1,class2,class10]"
+    assert _verified(found)
+
+
+def test_numbers_of_objects_are_joined_and_not_taken_for_classes(tmp_path):
+    noise = np.random.default_rng(0)
+    _series(tmp_path, "images", [noise.integers(0, 255, SHAPE) for _ in range(3)])
+    masks = [np.zeros(SHAPE, np.uint8) for _ in range(3)]
+    for count, mask in enumerate(masks, start=2):
+        for number in range(count):
+            mask[4 * number + 1 : 4 * number + 4, 2:9] = number + 1
+    _series(tmp_path, "masks", masks)
+    found = inspect_folder(tmp_path)
+    assert "coding" not in dict(found.options)
+    assert float(dict(found.options)["threshold"]) == 0
+    assert _verified(found)
+
+
+def test_images_without_a_mask_are_named_and_left_out(tmp_path):
+    noise = np.random.default_rng(0)
+    _series(tmp_path, "images", [noise.integers(0, 255, SHAPE) for _ in range(6)])
+    _series(tmp_path, "masks", [255 * np.roll(TRUTH, n, 0) for n in range(4)])
+    found = inspect_folder(tmp_path)
+    assert "2 of 6 have no mask, as images/4.png" in found.hints
+    assert dict(found.options)["exclude"] == "['images/4.png','images/5.png']"
+    assert _verified(found)
+
+
+def test_nothing_is_proposed_of_masks_or_volumes_that_cannot_be_read(tmp_path):
+    _series(tmp_path / "a", "images", [TRUTH] * 2)
+    (tmp_path / "a/masks").mkdir()
+    for number in range(2):
+        (tmp_path / f"a/masks/{number}.png").write_bytes(b"no picture")
+    colours = np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for number in range(2):
+        save_volume(tmp_path / f"b/imagesTr/{number}.nii.gz", colours)
+        save_volume(tmp_path / f"b/labelsTr/{number}.nii.gz", np.eye(4, dtype=np.uint8)[..., None])
+    for folder, told in (("a", "none of the 2 masks"), ("b", "2 of 2 volumes that were looked at cannot be read")):
+        found = inspect_folder(tmp_path / folder)
+        assert (found.data, found.options) == ("", [])
+        assert told in " ".join(found.hints)
+
+
+def test_folders_of_data_sets_are_listed_and_not_taken_for_one(tmp_path, capsys):
+    make_drive(tmp_path / "drive")
+    (tmp_path / "Dataset001_A/imagesTr").mkdir(parents=True)
+    assert main(["inspect", str(tmp_path)]) == 1
+    assert "2: Dataset001_A, drive" in capsys.readouterr().out

@@ -1,0 +1,140 @@
+"""Patterns under which images find their masks, guessed from the names of folders and files."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from .pairs import Pairing
+from .patterns import Listing
+from .readers import stem
+
+_MASK_WORDS = ("mask", "gold", "label", "truth", "seg", "annotation", "manual", "gt", "target")
+_PLAIN = "mask"  # which may also be the field of view, where another folder has a name that says more
+_FOLDERS, _MARKED, _FILES = 400, 16, 4000  # folders, folders of masks, and files of a folder that are looked at
+
+
+class Guess(NamedTuple):
+    """Patterns of images and masks.
+
+    Args:
+        images: Pattern of the images.
+        masks: Pattern of their masks.
+        hits: Images that find a mask.
+        missed: Images that find none.
+    """
+
+    images: str
+    masks: str
+    hits: int
+    missed: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether no more images go without a mask than with one."""
+        return self.hits >= self.missed
+
+
+def best_guess(listing: Listing) -> Guess | None:
+    """The patterns that fit, under which most images find a mask that is no other's; else those that do for some."""
+    best: tuple[tuple[bool, int, bool, bool, int, int], Guess] | None = None
+    for images, masks in _candidates(listing):
+        found = listing.find(images)
+        taken = set[Path]()
+        hits = 0
+        for image, words in found:
+            own = [path for path in listing.of(masks, {"folder": "", "name": ""} | words) if path != image]
+            if own and not taken & set(own):
+                hits += 1
+                taken |= set(own)
+        guess = Guess(images, masks, hits, sum(image not in taken for image, _ in found) - hits)
+        says_more = any(word in masks.lower() for word in _MASK_WORDS if word != _PLAIN)
+        plain = says_more, "{name}" in masks
+        key = (guess.fits, hits, *plain, -len(taken), -len(images + masks))
+        if hits and (best is None or key > best[0]):
+            best = key, guess
+    return None if best is None else _without_one_folder(best[1], listing)
+
+
+def _without_one_folder(guess: Guess, listing: Listing) -> Guess:
+    """The guess with the folder's name in place of `{folder}`, where that is always the same."""
+    places = {words.get("folder", "") for image, words in Pairing(guess.images, guess.masks).named_images(listing)}
+    if len(places) != 1:
+        return guess
+    place = places.pop()
+    return guess._replace(**{name: getattr(guess, name).replace("{folder}", place) for name in ("images", "masks")})
+
+
+def is_mask(word: str) -> bool:
+    """Whether a part of a name says that it is a mask."""
+    return any(part in word.lower() for part in _MASK_WORDS)
+
+
+def _candidates(listing: Listing) -> Iterator[tuple[str, str]]:
+    folders = [folder.rstrip("/") for folder in list(listing.names)[:_FOLDERS]]
+    common = set.intersection(*(set(folder.split("/")) for folder in folders)) if folders else set()
+    marked = {f for f in folders if any(is_mask(part) for part in f.split("/") if part not in common)}
+    seen: dict[tuple[str, str], None] = {}
+    for mask in sorted(marked)[:_MARKED]:
+        for image in [folder for folder in folders if folder not in marked][:40]:
+            seen |= dict.fromkeys(_folder_pairs(image, mask))
+    for folder in folders[:8]:
+        names = listing.names[f"{folder}/" if folder else ""]
+        seen |= dict.fromkeys(_name_pairs(folder, [stem(Path(name)) for name in names[:_FILES]]))
+    yield from {**seen, **dict.fromkeys(_case_folders(listing, folders))}
+
+
+def _folder_pairs(image: str, mask: str) -> Iterator[tuple[str, str]]:
+    """Patterns for two folders that differ in one part of their path, or wholly."""
+    for a, b in _heads(image, mask):
+        for first, second in (("{name}", "{name}"), ("{name}", "{name}_*"), ("{name}", "*_{name}")):
+            yield f"{a}/{first}.*", f"{b}/{second}.*"
+        if "{folder}" in a:
+            yield f"{a}/{{name}}.*", f"{b}/*.*"
+        for word in ("img", "image", "im"):
+            for other in ("mask", "label", "seg", "gt"):
+                yield f"{a}/{word}_{{name}}.*", f"{b}/{other}_{{name}}.*"
+
+
+def _heads(image: str, mask: str) -> list[tuple[str, str]]:
+    """The two folders, and, where their paths end or begin alike, patterns that stand for their like."""
+    one, two = image.split("/"), mask.split("/")
+    heads = [(image, mask)]
+    shared = 0
+    while shared < min(len(one), len(two)) - 1 and one[-1 - shared] == two[-1 - shared]:
+        shared += 1
+    if shared:
+        heads.append(("/".join([*one[:-shared], "{folder}"]), "/".join([*two[:-shared], "{folder}"])))
+    if len(one) == len(two) > 1 and one[:-1] == two[:-1]:
+        heads.append((f"{{folder}}/{one[-1]}", f"{{folder}}/{two[-1]}"))
+    return heads
+
+
+def _name_pairs(folder: str, stems: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Patterns for images and masks that lie side by side, told apart by what their names end or begin with."""
+    heads = [f"{folder}/" if folder else "", *(["{folder}/"] if folder else [])]
+    tails = {stem[place:] for stem in stems for place in range(1, len(stem)) if stem[place] in "_-"}
+    starts = {stem[: stem.index("_") + 1] for stem in stems if "_" in stem}
+    for head in heads:
+        for tail in sorted(filter(is_mask, tails), key=lambda tail: (len(tail), tail))[:60]:
+            yield f"{head}{{name}}.*", f"{head}{{name}}{tail}.*"
+            for other in sorted(tail for tail in tails if not is_mask(tail))[:20]:
+                yield f"{head}{{name}}{other}.*", f"{head}{{name}}{tail}.*"
+        for start in sorted(filter(is_mask, starts)):
+            for other in sorted(start for start in starts if not is_mask(start))[:20]:
+                yield f"{head}{other}{{name}}.*", f"{head}{start}{{name}}.*"
+
+
+def _case_folders(listing: Listing, folders: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Patterns for a folder a case, in each of which the files have the same names."""
+    inside = {folder: set(listing.names[f"{folder}/" if folder else ""]) for folder in folders}
+    common = Counter(name for names in inside.values() for name in names)
+    often = [name for name, count in common.items() if count > 1][:40]
+    masks = [name for name in often if is_mask(name)]
+    below = {PurePosixPath(folder).name for folder in folders if is_mask(PurePosixPath(folder).name)}
+    for image in (name for name in often if name not in masks):
+        for mask in masks or often:
+            if mask != image:
+                yield f"{{folder}}/{image}", f"{{folder}}/{mask}"
+        for folder in sorted(below)[:_MARKED]:
+            yield f"{{folder}}/{image}", f"{{folder}}/{folder}/*.*"

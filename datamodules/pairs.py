@@ -1,0 +1,177 @@
+"""Images and the masks that go with them by name, for folders that are laid out in their owner's own way."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import readers
+from .case import Case
+from .errors import DataError
+from .masks import IGNORE, Binary, Colour, Index, MaskCoding, PerClass
+from .patterns import Listing, expression
+from .splits import OWN_FOLDERS
+
+Words = dict[str, str]
+
+
+@dataclass
+class Paired:
+    """What the files below a folder make.
+
+    Args:
+        cases: Images with their masks.
+        unlabelled: Images without.
+        orphans: Masks without an image.
+    """
+
+    cases: list[Case] = field(default_factory=list)
+    unlabelled: list[Path] = field(default_factory=list)
+    orphans: list[Path] = field(default_factory=list)
+
+
+class Pairing:
+    """How images and masks go together.
+
+    Args:
+        images: Pattern of the images below the root.
+        masks: Patterns of the masks of an image, one a rater.
+        exclude: Patterns of images to leave out.
+        group: Regular expression on an image's path below the root whose first group must stay in one subset.
+
+    Raises:
+        DataError: If a pattern of masks holds neither `{name}` nor `{folder}`, or is a list that lost its quotes.
+    """
+
+    def __init__(
+        self,
+        images: str,
+        masks: Sequence[str] | str,
+        exclude: Sequence[str] | str | None = None,
+        group: str | None = None,
+    ) -> None:
+        if isinstance(masks, str) and masks.startswith("[") and masks.endswith("]"):
+            raise DataError(f"masks={masks}: quote each pattern of a list, as ['a/{{name}}.png','b/{{name}}.png'].")
+        self.images, self.group = images, group
+        self.exclude = [exclude] if isinstance(exclude, str) else list(exclude or ())
+        self.masks = [masks] if isinstance(masks, str) else list(masks)
+        for pattern in self.masks:
+            if "{name}" not in pattern and "{folder}" not in pattern:
+                raise DataError(f"masks={pattern!r}: must hold {{name}}, which stands for the image's name.")
+
+    def find(self, listing: Listing) -> Paired:
+        """All images with their masks.
+
+        Raises:
+            DataError: If a mask goes with two images, or the expression for the group finds none.
+        """
+        found, owners = Paired(), dict[Path, Path]()
+        for image, words in self.named_images(listing):
+            raters = [[path for path in listing.of(pattern, words) if path != image] for pattern in self.masks]
+            if not all(raters):
+                found.unlabelled.append(image)
+                continue
+            for path in (path for masks in raters for path in masks):
+                if path in owners:
+                    raise DataError(self._claimed(path, owners[path], image))
+                owners[path] = image
+            found.cases.append(self._case(image, image.relative_to(listing.root), words, raters))
+        found.unlabelled = [path for path in found.unlabelled if path not in owners]  # a mask that the images match
+        taken = {*owners, *(case.images[0] for case in found.cases), *found.unlabelled}
+        found.orphans = [path for pattern in self.masks for path, _ in listing.find(pattern) if path not in taken]
+        return found
+
+    def named_images(self, listing: Listing) -> list[tuple[Path, Words]]:
+        """Images with name and folder where the pattern does not say.
+
+        The name is the file's without ending or, where no mask goes by that, what the one `*` in the pattern's file
+        name stands for.
+        """
+        named = []
+        for image, words in self._images(listing):
+            folder = image.relative_to(listing.root).parent.as_posix()
+            named.append((image, {"name": readers.stem(image), "folder": folder} | words))
+        parent, _, last = self.images.rpartition("/")
+        if "{name}" in self.images or last.count("*") != 1:
+            return named
+        if any(listing.of(pattern, words) for _, words in named for pattern in self.masks):
+            return named
+        starred = dict(listing.find(f"{parent}/{last.replace('*', '{name}')}".lstrip("/")))
+        return [(image, words | {"name": starred[image]["name"]}) for image, words in named]
+
+    def _images(self, listing: Listing) -> list[tuple[Path, Words]]:
+        """Images with the words of their pattern, without those to exclude."""
+        rules = [expression(pattern) for pattern in self.exclude]
+        inside = ((pair, pair[0].relative_to(listing.root).as_posix()) for pair in listing.find(self.images))
+        return [pair for pair, path in inside if not any(rule.fullmatch(path) for rule in rules)]
+
+    def _case(self, image: Path, inside: Path, words: Mapping[str, str], raters: Sequence[Sequence[Path]]) -> Case:
+        parent, stem = str(Path(self.images).parent), readers.stem(image)
+        if "{folder}" in self.images:
+            name = "__".join((*words["folder"].split("/"), words["name"]))
+        elif "*" in parent or "{name}" in parent:
+            name = "__".join((*inside.parent.parts, stem))
+        else:
+            name = words["name"] if "{name}" in self.images else stem
+        masks = tuple(path for masks in raters for path in masks)
+        counts = tuple(len(masks) for masks in raters) if len(raters) > 1 else ()
+        subset = next((OWN_FOLDERS[p.lower()] for p in inside.parts[:-1] if p.lower() in OWN_FOLDERS), "")
+        return Case(name, (image,), masks, self._group(inside), subset, raters=counts)
+
+    def _claimed(self, mask: Path, first: Path, second: Path) -> str:
+        if first.with_name(readers.stem(first)) == second.with_name(readers.stem(second)):
+            cure = "Remove one of the two, or exclude it"
+        elif readers.stem(first) == readers.stem(second):
+            cure = "Put {folder} for the folder that tells them apart into images and masks, as x/{folder}/{name}.*"
+        else:
+            cure = "Write what follows the name into masks, as {name}_*.png"
+        return f"{mask}: is a mask of {first} and of {second} by masks={self.masks}. {cure}."
+
+    def _group(self, inside: Path) -> str:
+        if self.group is None:
+            return ""
+        match = re.search(self.group, inside.as_posix())
+        if match is None or not match.groups():
+            raise DataError(f"{inside}: group={self.group!r} finds no group in it. Correct the expression.")
+        return match.group(1)
+
+
+def check_masks(case: Case, coding: MaskCoding, num_classes: int) -> None:
+    """Check that a case has as many mask files as the coding reads.
+
+    Raises:
+        DataError: If not.
+    """
+    image = case.images[0]
+    for masks in _by_rater(case):
+        if isinstance(coding, PerClass) and len(masks) != num_classes - 1:
+            raise DataError(f"{image}: {len(masks)} masks for {num_classes - 1} classes. Give a file for each class.")
+        if isinstance(coding, Index | Colour) and len(masks) > 1:
+            raise DataError(f"{image}: {len(masks)} masks, as {masks[1].name}. Make the pattern match one.")
+
+
+def _by_rater(case: Case) -> Iterator[tuple[Path, ...]]:
+    start = 0
+    for count in case.raters or (len(case.masks),):
+        yield case.masks[start : start + count]
+        start += count
+
+
+def grey_coding(
+    kind: str, num_classes: int, threshold: float | None, default: float, invert: bool = False
+) -> Binary | PerClass | None:
+    """Coding of masks cut at a threshold, "binary" or "files"; None where another kind is asked for."""
+    cut, given = (default, False) if threshold is None else (threshold, True)
+    if kind == "binary" and num_classes == 2:
+        return Binary(cut, invert, given, None)
+    return PerClass(cut, given, None) if kind == "files" else None
+
+
+def index_coding(kind: str, num_classes: int, values: Sequence[int] | None, ignore: Sequence[int]) -> Index | None:
+    """Coding "index"; None where another kind is asked for, or the values do not fit the classes."""
+    known = values if values is not None else list(range(num_classes))
+    fits = len(known) == num_classes == len(set(known)) and not set(known) & set(ignore)
+    if kind != "index" or not fits:
+        return None
+    mapping = dict.fromkeys(ignore, IGNORE) | {value: number for number, value in enumerate(known)}
+    return Index(num_classes, mapping, "Set --data.values and --data.classes, or --data.ignore for what is none.")

@@ -1,0 +1,207 @@
+"""Options that suit the masks of somebody's folder, from what some of them hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+
+from . import readers
+from .case import Case
+from .errors import DataError
+from .masks import IGNORE
+from .values import counted, listed, suits
+
+_MAX_COLOURS = 16
+_MAX_CLASSES = 32
+_PIXELS = 1 << 20  # of a mask that are looked at for colours
+
+
+@dataclass
+class Proposal:
+    """What to tell of masks, and the options that read them.
+
+    Args:
+        facts: Rows (fact, found).
+        options: Options as (name, value).
+        hints: What to know beside.
+        readable: Whether any mask could be read.
+    """
+
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    options: list[tuple[str, str]] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+    readable: bool = True
+
+
+def names(count: int) -> str:
+    """Names for so many classes, background first."""
+    return f"[{','.join(['background', *(f'class{number}' for number in range(1, count))])}]"
+
+
+def file_classes(cases: Sequence[Case]) -> list[str]:
+    """Names of classes where every case has the same several mask files but for its own name; else none.
+
+    Names without a letter number lesions or nuclei, not classes.
+    """
+    kinds = [_differing([readers.stem(mask) for mask in case.masks]) for case in cases]
+    if not kinds or len(kinds[0]) < 2 or any(kind != kinds[0] for kind in kinds):
+        return []
+    classes = [kind.strip("_- .") for kind in kinds[0]]
+    return classes if all(any(map(str.isalpha, name)) for name in classes) else []
+
+
+def _differing(stems: Sequence[str]) -> list[str]:
+    """What tells the names apart, from the last separator that they share on."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*stems, strict=False))
+    shared = sum(1 for _ in alike)
+    start = max(stems[0].rfind(mark, 0, shared) + 1 for mark in "_- .") if stems else 0
+    return [stem[start:] for stem in stems]
+
+
+def of_images(cases: Sequence[Case], masks: Sequence[Path]) -> Proposal:
+    """Options of `ImageFolder` for its cases, of whose masks some are looked at."""
+    proposal = Proposal()
+    grey, colours = _read(masks, proposal)
+    if not grey:
+        return Proposal(hints=proposal.hints, readable=False)
+    several = max(len(case.masks) // max(1, len(case.raters)) for case in cases)
+    if not _by_colour(colours, proposal):
+        _by_value(grey, file_classes(cases) if several > 1 else [], several, proposal)
+    return proposal
+
+
+def _read(masks: Sequence[Path], proposal: Proposal) -> tuple[list[np.ndarray], np.ndarray]:
+    """Grey values of the masks, and the colours that occur in them."""
+    grey, colours = [], np.zeros((0, 3), np.int64)
+    for path in masks:
+        try:
+            if len(colours) <= _MAX_COLOURS:
+                colours = np.unique(np.concatenate([colours, _colours(readers.read_mask(path, "colour"))]), axis=0)
+            grey.append(readers.read_mask(path, "grey"))
+        except DataError as error:
+            proposal.hints.append(str(error))
+    return grey, colours
+
+
+def _colours(array: np.ndarray) -> np.ndarray:
+    """Colours `(N, 3)` of a mask that has any, of a large one on a grid of its pixels; else none."""
+    step = max(1, int(np.sqrt(array[..., 0].size / _PIXELS)))
+    red, green, blue = (array[::step, ::step, channel].ravel() for channel in range(3))
+    if array.dtype != np.uint8 or (np.array_equal(red, green) and np.array_equal(red, blue)):
+        return np.zeros((0, 3), np.int64)
+    packed = counted(red.astype(np.int32) << 16 | green.astype(np.int32) << 8 | blue)[0]
+    return np.stack([packed >> shift & 255 for shift in (16, 8, 0)], axis=1)
+
+
+def _by_colour(colours: np.ndarray, proposal: Proposal) -> bool:
+    """Whether the masks tell more than two classes by colour."""
+    if not (colours != colours[:, :1]).any() or len(colours) > _MAX_COLOURS:
+        return False
+    rows = colours.astype(int).tolist()
+    proposal.facts.append(("colours in masks", str(rows)))
+    if len(rows) < 3:
+        return False
+    proposal.options += [("coding", "colour"), ("colours", str(rows).replace(" ", "")), ("classes", names(len(rows)))]
+    return True
+
+
+def _by_value(grey: Sequence[np.ndarray], classes: Sequence[str], several: int, proposal: Proposal) -> None:
+    values, counts = counted(np.concatenate([array.ravel() for array in grey]))
+    proposal.facts.append(("values in masks", listed(values)))
+    options = suits(values, counts)
+    coding = dict(options).get("coding")
+    if classes and coding is None:
+        options += [("coding", "files"), ("classes", f"[background,{','.join(classes)}]")]
+        proposal.hints.append("a mask file a class; where two overlap, the later counts")
+    elif several > 1:
+        options = [option for option in options if option[0] == "threshold"] or _joined(values)
+        proposal.hints.append(
+            "masks of one image are united; for one a class set --data.coding files and --data.classes"
+        )
+    elif coding == "index" and _are_objects(grey):
+        options = _joined(values)
+        proposal.hints.append(
+            "each value of a mask is one connected object, so they are joined into one class; were they classes, set "
+            "--data.coding index, --data.values and --data.classes"
+        )
+    elif coding == "index":
+        proposal.hints.append(f"were the values numbers of objects, --data.threshold {values[0]:g} would join them")
+    elif len(values) > 2 and not options:
+        proposal.hints.append(
+            "values between come from soft or JPEG edges; what is above the threshold, 127, is object"
+        )
+    proposal.options += options
+    if coding is None and several == 1:
+        _bright(grey, values, proposal)
+    if IGNORE in values.tolist() and coding == "index" and len(values) > 2:
+        proposal.hints.append("where 255 does not count, take it out of values and classes and set --data.ignore [255]")
+
+
+def _joined(values: np.ndarray) -> list[tuple[str, str]]:
+    """Threshold above which all values but the smallest are."""
+    return [] if len(values) == 2 and values[0] <= 127 < values[1] else [("threshold", f"{values[0]:g}")]
+
+
+def _are_objects(grey: Sequence[np.ndarray]) -> bool:
+    """Whether the values number objects: each is one piece, and there are as many as a mask happens to have."""
+    from scipy import ndimage
+
+    held = []
+    for array in grey:
+        values = counted(array)[0]
+        held.append(set(values[values > 0].tolist()))
+        for value in list(held[-1])[:_MAX_CLASSES]:
+            if ndimage.label(array == value, np.ones((3, 3)))[1] > 1:
+                return False
+    return max(map(len, held)) > 2 and (len(set(map(frozenset, held))) > 1 or grey[0].dtype.itemsize > 1)
+
+
+def _bright(grey: Sequence[np.ndarray], values: np.ndarray, proposal: Proposal) -> None:
+    """Propose to invert masks of a bright ground, or say that it may be one."""
+    bright = [array > (float(values[0]) + float(values[-1])) / 2 for array in grey]
+    if len(values) < 2 or np.median([mask.mean() for mask in bright]) <= 0.6:
+        return
+    edges = [np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean() for mask in bright]
+    if len(values) == 2 and np.median(edges) > 0.9:
+        proposal.options.append(("invert", "true"))
+        proposal.hints.append("the ground of the masks is bright and the object dark; if not, leave invert out")
+    else:
+        proposal.hints.append("most of the typical mask is bright; where the object is dark, set --data.invert true")
+
+
+def of_volumes(cases: Sequence[Case], masks: Sequence[Path]) -> Proposal:
+    """Options of `VolumeFolder` for its cases, of whose masks some are looked at."""
+    proposal, held = Proposal(), []
+    for path in masks:
+        try:
+            held.append(counted(readers.read_volume(path, labels=True).array))
+        except DataError as error:
+            proposal.hints.append(str(error))
+    if not held:
+        return Proposal(hints=proposal.hints, readable=False)
+    values = np.unique(np.concatenate([values for values, _ in held]))
+    proposal.facts.append(("values in masks", listed(values)))
+    classes = file_classes(cases) if max(len(case.masks) for case in cases) > 1 else []
+    whole = bool(np.isfinite(values).all()) and np.array_equal(values, np.rint(values))
+    if classes:
+        proposal.options += [("coding", "files"), ("classes", f"[background,{','.join(classes)}]")]
+        proposal.hints.append("a mask file a class; where two overlap, the later counts")
+    elif not whole or len(values) > _MAX_CLASSES or max(len(case.masks) for case in cases) > 1:
+        middle = (float(values[0]) + float(values[-1])) / 2 if not whole else float(values[0])
+        proposal.options += [("coding", "binary"), ("threshold", f"{middle:.4g}")]
+        proposal.hints.append("above the threshold is object; look whether that is meant")
+    else:
+        _whole_numbers(values, proposal)
+    return proposal
+
+
+def _whole_numbers(values: np.ndarray, proposal: Proposal) -> None:
+    numbers = [int(value) for value in values]
+    if numbers != list(range(len(numbers))):
+        proposal.options.append(("values", str(numbers).replace(" ", "")))
+    if numbers != [0, 1]:
+        proposal.options.append(("classes", names(len(numbers))))
+    if IGNORE in numbers and len(numbers) > 2:
+        proposal.hints.append("where 255 does not count, take it out of values and classes and set --data.ignore [255]")
