@@ -49,6 +49,7 @@ OF_VERB = {
         OBJECTS,
         ("--test_data NAME", "test on another data set (stare, kvasir_seg, ph2); results in test_NAME"),
         ("--corrupt KIND:LEVEL", "damage the images: noise, blur, contrast, resolution, bias_field; 1 to 5"),
+        ("--threshold argmax", "or calibrated, the cuts that calibrate found, or a cut a class, as [0.5,0.3]"),
     ),
     "predict": (
         ("--data.predict_root FOLDER", "folder of new images; the test cases where left out"),

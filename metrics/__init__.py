@@ -23,7 +23,7 @@ from .evaluate import add_objects, evaluate_case, rows_from_sums, score_case, su
 from .intervals import bootstrap_interval, difference_interval, frequency_band, jackknife_interval
 from .margins import MarginCounts, count_margins
 from .objects import Matching, ObjectRule, lesion_wise_dice, match_objects, object_score, object_sums
-from .overlap import DiceScore, GeneralizedDiceScore, JaccardIndex, Precision, Recall
+from .overlap import DiceScore, GeneralizedDiceScore, JaccardIndex, Precision, Recall, threshold_labels
 from .pooled import pooled_intervals
 from .presets import preset
 from .scorer import Scorer
@@ -105,4 +105,5 @@ __all__ = [
     "stack_sums",
     "statistics",
     "sum_case",
+    "threshold_labels",
 ]

@@ -20,6 +20,7 @@ from .binning import (
 from .calibration import soft_bins
 from .checks import check_shapes, label_problems, raise_problems, valid_voxels, value_problems
 from .objects import ObjectRule, object_sums
+from .overlap import label_confusion, threshold_labels
 from .regions import All, Region, get_region, in_mm, region_cells
 from .scores import lowest_scores
 from .sums import CaseSums
@@ -128,6 +129,7 @@ def score_case(
     validate: bool = True,
     valid: Tensor | None = None,
     objects: ObjectRule | None = None,
+    cuts: Sequence[float] | None = None,
 ) -> CaseSums:
     """The sums of a case with all that the catalogue's rows read.
 
@@ -141,6 +143,8 @@ def score_case(
         validate: Check the values.
         valid: (*S) bool, the voxels that count; all if None.
         objects: Find objects by this rule and match them (`metrics.objects`).
+        cuts: K cuts (`metrics.threshold_labels`), whose mask overlap, surfaces and objects are of; of the class of
+            largest probability if None. Calibration is of the probabilities in either case.
 
     Raises:
         ValueError: As for `sum_case`.
@@ -152,20 +156,23 @@ def score_case(
         ['all.classwise', 'all.foreground', 'all.top_label', 'all.true']
     """
     sums = sum_case(probs, target, spacing=spacing, ignore_index=ignore_index, validate=validate, valid=valid)
-    if not surface and true_probs is None and objects is None:
+    if not surface and true_probs is None and objects is None and cuts is None:
         return sums
     counted = valid_voxels(target, len(probs), ignore_index)
     counted = counted if valid is None else valid.bool() if counted is None else counted & valid.bool()
+    mask = predict_labels(probs) if cuts is None else threshold_labels(probs, cuts)
     bins, beside = dict(sums.bins), dict(sums.beside)
+    if cuts is not None:
+        sums = replace(sums, confusion=label_confusion(mask, target, len(probs), counted))
     if surface:
-        beside |= _surfaces(probs, target, spacing, counted)
+        beside |= _surfaces(mask, target, len(probs), spacing, counted)
     if true_probs is not None:
         bins["all.true"] = soft_bins(probs, true_probs, "top_label", CASE_BINS, counted)
         ignored = None if counted is None else torch.where(counted, 0, 255)[None]
         lowest = lowest_scores(true_probs[None], ignored)
         beside |= {f"{name}_lowest": sums.nll.new_tensor([value]) for name, value in lowest.items()}
     sums = replace(sums, bins=bins, beside=beside)
-    return sums if objects is None else add_objects(sums, predict_labels(probs), target, probs, objects, counted)
+    return sums if objects is None else add_objects(sums, mask, target, probs, objects, counted)
 
 
 def add_objects(
@@ -184,12 +191,12 @@ def add_objects(
 
 
 def _surfaces(
-    probs: Tensor, target: Tensor, spacing: Sequence[float] | None, valid: Tensor | None
+    mask: Tensor, target: Tensor, classes: int, spacing: Sequence[float] | None, valid: Tensor | None
 ) -> dict[str, Tensor]:
     """Surface distances by key, (K,): the mean over the foreground classes first, then each of them."""
     from .surface import surface_rows  # scipy, a second
 
-    rows = surface_rows(predict_labels(probs), target, len(probs), spacing, valid)
+    rows = surface_rows(mask, target, classes, spacing, valid)
     return {
         key: torch.tensor([rows[-1][key], *(row[key] for row in rows[:-1])], dtype=torch.float64) for key in rows[0]
     }

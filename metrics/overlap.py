@@ -39,6 +39,41 @@ def confusion_matrix(probs: Tensor, target: Tensor, keep: Tensor | None = None) 
     return counts[:-1].reshape(classes, classes)
 
 
+def threshold_labels(probs: Tensor, cuts: Sequence[float]) -> Tensor:
+    """Labels (*S) of probabilities (K, *S) by a cut a foreground class: background where no class reaches its own.
+
+    Where several do, the one furthest above, as a multiple of its cut, wins.
+
+    Args:
+        probs: (K, *S).
+        cuts: K numbers; that of the background is not used.
+
+    Raises:
+        ValueError: For another number of cuts.
+
+    Example:
+        >>> threshold_labels(torch.tensor([[0.7, 0.9], [0.3, 0.1]]), [0.5, 0.25]).tolist()
+        [1, 0]
+    """
+    if len(cuts) != len(probs):
+        raise ValueError(f"cuts={list(cuts)} must be {len(probs)}, one a class")
+    least = torch.tensor(cuts[1:], dtype=probs.dtype, device=probs.device).clamp_min(1e-6)
+    ratio, label = (probs[1:] / least.view(-1, *[1] * (probs.dim() - 1))).max(0)
+    return torch.where(ratio >= 1, label + 1, 0)
+
+
+def label_confusion(prediction: Tensor, target: Tensor, num_classes: int, keep: Tensor | None = None) -> Tensor:
+    """Counts (K, K) int64 of label maps (*S): true label in rows, predicted in columns; `keep` as for probabilities.
+
+    Example:
+        >>> label_confusion(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2).tolist()
+        [[1, 1], [0, 1]]
+    """
+    index = target.long() * num_classes + prediction.long()
+    index = index.reshape(-1) if keep is None else index[keep]
+    return torch.bincount(index, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
 def overlap_from_confusion(confusion: Tensor, measure: Measure, absent: Absent = "skip") -> Tensor:
     """Overlap of each class, (..., K) float64, from counts (..., K, K).
 

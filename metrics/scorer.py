@@ -38,6 +38,8 @@ class Scorer(Metric):
         objects: Find objects by this rule and match them.
         ignore_index: Label of voxels that never count, or None.
         validate: Check the values.
+        cuts: K cuts that make the mask whose overlap, surfaces and objects are measured; the largest probability makes
+            it if None.
         **state: As for `torchmetrics.Metric`.
 
     Raises:
@@ -62,6 +64,7 @@ class Scorer(Metric):
         objects: ObjectRule | None = None,
         ignore_index: int | None = 255,
         validate: bool = True,
+        cuts: Sequence[float] | None = None,
         **state: Unpack[StateOptions],
     ) -> None:
         super().__init__(**state)
@@ -69,6 +72,7 @@ class Scorer(Metric):
             raise ValueError(f"class_names={list(class_names)} must name {num_classes} classes, background among them")
         self.num_classes, self.class_names = num_classes, None if class_names is None else list(class_names)
         self.surface, self.objects, self.ignore_index, self.validate = surface, objects, ignore_index, validate
+        self.cuts = cuts
         self.numbers = catalogue.of_average("case")
         self.records: list[tuple[str, CaseSums]] = []
         self._all: CaseSums | None = None
@@ -121,7 +125,7 @@ class Scorer(Metric):
 
     def options(self) -> dict[str, Any]:
         """What `score_case` is told, for a process that scores a case on its own."""
-        names = ("surface", "objects", "ignore_index", "validate")
+        names = ("surface", "objects", "ignore_index", "validate", "cuts")
         return {name: getattr(self, name) for name in names}
 
     def add(self, sums: CaseSums, name: str | None = None) -> None:

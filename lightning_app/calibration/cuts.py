@@ -1,11 +1,11 @@
-"""Cuts of foreground probabilities: those of the best Dice, and the labels that cuts make."""
+"""Cuts of foreground probabilities: those of the best Dice, and those that a command asks for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
 
 import models
+from lightning_app.errors import UserError
 from models import Calibrator, Case
 
 THRESHOLDS = 1000  # steps of the threshold curves
@@ -39,11 +39,25 @@ def best_thresholds(calibrator: Calibrator, cases: Iterable[Case]) -> list[float
     return torch.where(known, best, 0.5).tolist()
 
 
-def threshold_labels(probs: Tensor, thresholds: list[float]) -> Tensor:
-    """Labels `(*S)` of probabilities `(K, *S)` by a cut a foreground class: background where no class reaches its own.
+def asked_cuts(
+    threshold: str | Sequence[float], found: list[float] | None, classes: Sequence[str]
+) -> list[float] | None:
+    """The cuts of `--threshold`, one a class; None where the largest probability makes the mask.
 
-    Where several do, the one furthest above, as a multiple of its cut, wins.
+    Args:
+        threshold: `argmax`, `calibrated`, `risk`, whose cuts lie on another axis, or a cut of each foreground class.
+        found: The cuts that `calibrate` kept with the checkpoint.
+        classes: Names of the classes, background first.
+
+    Raises:
+        UserError: If `calibrated` cuts are asked of a checkpoint without, or their number is not that of the classes.
     """
-    cuts = torch.tensor(thresholds[1:], dtype=probs.dtype, device=probs.device).clamp_min(1e-6)
-    ratio, label = (probs[1:] / cuts.view(-1, *[1] * (probs.dim() - 1))).max(0)
-    return torch.where(ratio >= 1, label + 1, 0)
+    if threshold in ("argmax", "risk"):
+        return None
+    if threshold == "calibrated":
+        if found is None:
+            raise UserError("--threshold calibrated: the checkpoint holds no cuts; run calibrate on it first")
+        return found
+    if len(threshold) != len(classes) - 1:
+        raise UserError(f"--threshold {threshold} must give a cut for each of {', '.join(classes[1:])}")
+    return [0.5, *map(float, threshold)]

@@ -15,8 +15,6 @@ import torch
 
 import metrics
 from datamodules import DataError
-from datamodules.masks import IGNORE
-from lightning_app.calibration.cuts import threshold_labels
 from lightning_app.errors import UserError
 from lightning_app.maps.folder import Folder
 from lightning_app.maps.pairing import Pair
@@ -109,19 +107,10 @@ def score_case(numbered: tuple[int, Pair], folder: Folder, parts: Path, measure:
 
 
 def _sums(problem: Problem, names: Sequence[str], spacing: Sequence[float], measure: Measure) -> metrics.CaseSums:
-    """The sums of a problem; overlap and surfaces of the mask that the cuts make, where there are cuts."""
-    classes, cuts, probs, target = len(names), measure.cuts, problem.probs, problem.target
-    surface, objects = (False, None) if cuts else (measure.surface, measure.objects)
-    found = metrics.Scorer(classes, names, surface, objects, validate=False).score(probs, target, spacing)
-    if not cuts:
-        return found
-    labels = threshold_labels(probs, [0.5, *cuts])
-    mask = torch.stack([labels == k for k in range(classes)]).float()
-    of_mask = metrics.Scorer(classes, names, measure.surface, validate=False).score(mask, target, spacing)
-    found = replace(found, confusion=of_mask.confusion, beside=of_mask.beside)
-    if measure.objects is None:
-        return found
-    return metrics.add_objects(found, labels, target, probs, measure.objects, target != IGNORE)
+    """The sums of a problem; overlap, surfaces and objects of the mask that the cuts make, where there are cuts."""
+    cuts = (0.5, *measure.cuts) if measure.cuts else None
+    scorer = metrics.Scorer(len(names), names, measure.surface, measure.objects, validate=False, cuts=cuts)
+    return scorer.score(problem.probs, problem.target, spacing)
 
 
 def _stamp(pair: Pair, settings: str) -> str:

@@ -15,7 +15,21 @@ from lightning_app.training.run_folder import STAGES
 from metrics.catalogue import POOLED, bounds_of
 
 SYMBOLS = {"gamma": "γ", "margin": "m", "alpha": "α", "delta": "δ", "sigma": "σ", "learning_rate": "lr"}
-ORDER = ("loss", "γ", "m", "α", "δ", "σ", "net", "patch_size", "size", "lr", "batch_size")  # then other settings
+POST_HOC = "after training"
+ORDER = (
+    "loss",
+    POST_HOC,
+    "γ",
+    "m",
+    "α",
+    "δ",
+    "σ",
+    "net",
+    "patch_size",
+    "size",
+    "lr",
+    "batch_size",
+)  # then other settings
 MAX_DRAWN = 12  # methods in one picture
 
 
@@ -74,7 +88,8 @@ class Comparison:
         self._scores = {id(run): run.cases(self.stage) for run in self.runs}
         self._pooled = {id(run): run.pooled(self.stage) for run in self.runs}
         self.notes = set_apart(self.runs, self._scores)
-        self.factors = {id(run): factors for run, factors in zip(self.runs, _factors(self.runs), strict=True)}
+        found = _factors(self.runs, self.stage)
+        self.factors = {id(run): factors for run, factors in zip(self.runs, found, strict=True)}
         self.data = sorted({run.data for run in self.runs})
         self.notes += mixtures(self.runs, self.stage, self.method)
         self.methods = list(dict.fromkeys(self.method(run) for run in sorted(self.runs, key=self._order)))
@@ -175,7 +190,7 @@ class Comparison:
 def label_of(factors: Mapping[str, str | float], *without: str) -> str:
     """The words of some factors: loss and network by their names, the others as `name=value`."""
     kept = {name: value for name, value in factors.items() if name not in without}
-    return " ".join(str(v) if name in ("loss", "net") else f"{name}={v}" for name, v in kept.items())
+    return " ".join(str(v) if name in ("loss", "net", POST_HOC) else f"{name}={v}" for name, v in kept.items())
 
 
 def _spread(means: np.ndarray) -> float:
@@ -183,11 +198,15 @@ def _spread(means: np.ndarray) -> float:
     return float(means.std(ddof=1)) if len(means) > 1 else float("nan")
 
 
-def _factors(runs: Sequence[Run]) -> list[dict[str, str | float]]:
-    """For each run what tells its method from the others: loss and its arguments, network, further settings."""
+def _factors(runs: Sequence[Run], stage: str) -> list[dict[str, str | float]]:
+    """For each run what tells its method from the others: loss and its arguments, network, further settings.
+
+    What was done after training is always told.
+    """
     found = [
         {
             "loss": run.loss,
+            **_post_hoc(run, stage),
             **varying(run.loss_arguments, [other.loss_arguments for other in runs if other.loss == run.loss]),
             **_network(run, runs),
             **_others(run, [other for other in runs if other.data == run.data]),
@@ -198,10 +217,18 @@ def _factors(runs: Sequence[Run]) -> list[dict[str, str | float]]:
     return [{name: factors[name] for name in kept if name in factors} for factors in found]
 
 
+def _post_hoc(run: Run, stage: str) -> dict[str, str | float]:
+    """What was done to the network's probabilities, as `+ temperature + cut`."""
+    done = run.folder.post_hoc(stage)
+    parts = [str(done.get("calibrator", "")), "cut" if done.get("cuts") else ""]
+    told = " ".join(f"+ {part}" for part in parts if part)
+    return {POST_HOC: told} if told else {}
+
+
 def _telling(factors: Sequence[dict[str, str | float]], data: Sequence[str]) -> list[str]:
     """Names without which two methods would be one: of settings that vary together, the first stands for all."""
     names = dict.fromkeys(name for own in factors for name in own)
-    kept = ["loss"]
+    kept = ["loss", POST_HOC]
     places = 0
     for name in sorted(names, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER)):
         wanted = dict.fromkeys([*kept, name])

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 import metrics
+from lightning_app.calibration.cuts import asked_cuts
 from lightning_app.files import write_atomic, write_csv
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.scoring import ScoringPool
@@ -30,19 +31,25 @@ class CaseEvaluation(StageCallback):
         surface: Measure surface distances (HD95, ASSD, NSD) too, in mm; slower.
         objects: Find objects by this rule and match them too.
         workers: Processes that score cases beside the inference; 0 scores in the main one.
+        threshold: What makes the masks of `test`: `argmax`, `calibrated`, or a cut of each foreground class.
 
     Raises:
         ValueError: If the number of workers is below 0.
     """
 
     def __init__(
-        self, run: RunFolder, surface: bool = False, objects: metrics.ObjectRule | None = None, workers: int = 0
+        self,
+        run: RunFolder,
+        surface: bool = False,
+        objects: metrics.ObjectRule | None = None,
+        workers: int = 0,
+        threshold: str | list[float] = "argmax",
     ) -> None:
         if workers < 0:
             raise ValueError(f"--score_workers {workers}: a number of processes, 0 to score in the main one")
         self.run = run
         self.surface, self.objects = surface, objects
-        self.workers = workers
+        self.workers, self.threshold = workers, threshold
         self.cases: list[ScoredCase] = []
         self.bins: Mapping[str, metrics.Bins] = {}
 
@@ -52,6 +59,9 @@ class CaseEvaluation(StageCallback):
             return
         stage.scorer.surface = self.surface and stage.evaluates
         stage.scorer.objects = self.objects if stage.evaluates else None
+        if stage.name == "test":
+            found = getattr(stage.module, "thresholds", None)  # other modules than ours have none
+            stage.scorer.cuts = asked_cuts(self.threshold, found, stage.class_names)
         if stage.evaluates:
             stage.module.scoring = ScoringPool(self.workers) if self.workers else None
 
@@ -66,6 +76,7 @@ class CaseEvaluation(StageCallback):
         self.cases = sorted(gather(stage.scorer.records), key=lambda case: case[0])
         if stage.trainer.is_global_zero and self.cases:
             write_stage(self.run.stage(stage.name), self.cases, self.bins, stage.class_names)
+            self.run.note_post_hoc(stage.name, _post_hoc(stage))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave no process behind."""
@@ -82,6 +93,12 @@ class CaseEvaluation(StageCallback):
         if pool is not None:
             pool.close()
             pl_module.scoring = None
+
+
+def _post_hoc(stage: Stage) -> dict[str, Any]:
+    """What was done to the network's probabilities before they were scored: calibrator, cuts of the masks."""
+    method = getattr(stage.module, "calibrator_method", "") if stage.name == "test" else ""
+    return {name: value for name, value in (("calibrator", method), ("cuts", stage.scorer.cuts)) if value}
 
 
 def write_stage(

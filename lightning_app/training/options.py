@@ -87,8 +87,8 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
         "--threshold",
         type=Literal["argmax", "calibrated", "risk"] | list[float],
         default="argmax",
-        help="How predict makes labels: the largest probability, the cuts that calibrate found (calibrated: "
-        "best Dice; risk: --method risk), or a cut a class.",
+        help="How predict and test make masks: the largest probability, the cuts that calibrate found (calibrated: "
+        "best Dice; predict alone risk: --method risk), or a cut a class.",
     )
     parser.add_argument(
         "--output",
@@ -118,12 +118,26 @@ def check_options(verb: str | None, config: Any) -> None:
     for name in ("test_data", "corrupt"):
         if config.get(name) and verb not in ("fit", "test"):
             raise UserError(f"--{name} {config[name]} goes with test and fit: {verb} uses the run's own cases")
+    _check_threshold(verb, config)
     if verb not in {None, "fit"} and not config.get("ckpt_path"):
         newest = RunFolder.newest(config.runs_dir)
         run = f"the newest run is --ckpt_path {newest}" if newest else f"there is no run in {config.runs_dir}/"
         raise UserError(
             f"{verb} needs --ckpt_path, its network is untrained without: a checkpoint, a run folder, or best or last "
             f"of the newest run; {run}"
+        )
+
+
+def _check_threshold(verb: str | None, config: Any) -> None:
+    """Refuse cuts where nothing would be cut by them."""
+    threshold = config.get("threshold", "argmax")
+    if threshold == "argmax" or verb == "predict":
+        return
+    if verb != "test":
+        raise UserError(f"--threshold {threshold} goes with predict and test, not with {verb}")
+    if threshold == "risk":
+        raise UserError(
+            "--threshold risk: predict writes its masks; test holds the promise against the cases by itself"
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+import metrics
 from datamodules import (
     DataError,
     Geometry,
@@ -24,7 +25,7 @@ from datamodules import (
     write_segmentation,
 )
 from datamodules.case import Case
-from lightning_app.calibration.cuts import threshold_labels
+from lightning_app.calibration.cuts import asked_cuts
 from lightning_app.calibration.risk import UNDER_SHIFT, cuts_of, promised_labels, promised_sets
 from lightning_app.errors import UserError
 from lightning_app.files import PART, append_csv, read_csv, write_csv, write_text
@@ -90,7 +91,8 @@ class PredictionWriter(StageCallback):
         """Settle folder and cuts and tell the module which cases are done."""
         if stage.name != "predict":
             return
-        self.cuts, self.promised = self._find_cuts(stage), self._find_promised(stage)
+        self.cuts = asked_cuts(self.threshold, stage.module.thresholds, stage.class_names)
+        self.promised = self._find_promised(stage)
         self.fingerprint = self._fingerprint(stage.trainer.ckpt_path)
         root = getattr(stage.datamodule, "predict_root", None)
         self.folder = Path(self.output) if self.output else self._own_folder(root)
@@ -132,7 +134,7 @@ class PredictionWriter(StageCallback):
     def _labels(self, probs: Tensor) -> Tensor:
         if self.promised is not None:
             return promised_labels(probs, self.promised)
-        return probs.argmax(dim=0) if self.cuts is None else threshold_labels(probs, self.cuts)
+        return probs.argmax(dim=0) if self.cuts is None else metrics.threshold_labels(probs, self.cuts)
 
     def _write_segmentation(self, case: str, mask: np.ndarray, geometry: Geometry, classes: Sequence[str]) -> None:
         """Write a DICOM segmentation too, unless the headers of the series lack what it needs."""
@@ -178,18 +180,6 @@ class PredictionWriter(StageCallback):
         if self.claim is not None:
             self.claim.close()
             self.claim = None
-
-    def _find_cuts(self, stage: Stage) -> list[float] | None:
-        if self.threshold in ("argmax", "risk"):
-            return None
-        if self.threshold == "calibrated":
-            if stage.module.thresholds is None:
-                raise UserError("--threshold calibrated: the checkpoint holds no cuts; run calibrate on it first")
-            return stage.module.thresholds
-        classes = stage.class_names[1:]
-        if len(self.threshold) != len(classes):
-            raise UserError(f"--threshold {self.threshold} must give a cut for each of {', '.join(classes)}")
-        return [0.5, *map(float, self.threshold)]
 
     def _find_promised(self, stage: Stage) -> list[int | None] | None:
         if self.threshold != "risk":

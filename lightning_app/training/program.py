@@ -167,7 +167,8 @@ class TrainingCLI(LightningCLI):
             if self._option("objects")
             else None
         )
-        evaluation = CaseEvaluation(run, bool(self._option("surface")), objects, self._option("score_workers") or 0)
+        surface, workers, cuts = (self._option(name) for name in ("surface", "score_workers", "threshold"))
+        evaluation = CaseEvaluation(run, bool(surface), objects, workers or 0, cuts)
         self.record = RunRecord(run, seed, hyperparameters(self.kept_config), self.subcommand or "fit")
         ours: list[Callback] = [
             self.record,
@@ -182,7 +183,7 @@ class TrainingCLI(LightningCLI):
             PredictionWriter(
                 run,
                 output=self._option("output"),
-                threshold=self._option("threshold"),
+                threshold=cuts,
                 settings={part: self.kept_config[part] for part in ("model", "data")},
             ),
             ModelCheckpoint(

@@ -174,6 +174,15 @@ class RunFolder:
         """Folder of what one evaluation wrote; `stage` is `val` or `test`."""
         return self.path / (self.tested if stage == "test" else stage)
 
+    def note_post_hoc(self, stage: str, done: dict[str, Any]) -> None:
+        """Keep with the state what was done after training to what a stage scored: `calibrator`, `cuts`; or nothing."""
+        known = self.read_state().get("post_hoc", {})
+        self.write_state(post_hoc={**known, self.stage(stage).name: done})
+
+    def post_hoc(self, stage: str) -> dict[str, Any]:
+        """What `note_post_hoc` kept."""
+        return dict(self.read_state().get("post_hoc", {}).get(self.stage(stage).name) or {})
+
     def refuse_old_names(self, stage: str, names: Iterable[str]) -> None:
         """Refuse results of before the catalogue: some of their names stand for other numbers now.
 

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import losses
@@ -12,7 +13,7 @@ import metrics
 import models
 from datamodules import Phantom
 from lightning_app.calibrate import CalibratingTrainer, calibrator_arguments, validation_cases
-from lightning_app.calibration.cuts import best_thresholds, threshold_labels
+from lightning_app.calibration.cuts import best_thresholds
 from lightning_app.calibration.registry import build, restore
 from lightning_app.calibration.risk import (
     Wish,
@@ -26,6 +27,8 @@ from lightning_app.calibration.risk import (
 )
 from lightning_app.calibration.risk import told as promise_told
 from lightning_app.cli import main
+from lightning_app.report.compare import Comparison
+from lightning_app.report.read import find_runs
 from lightning_app.training.module import SegmentationModule
 from tests.lightning_app.small import SMALL
 
@@ -152,7 +155,7 @@ class TestThresholds:
         case = models.Case(torch.stack((1 - probs, probs))[None], torch.tensor([[1, 1, 1, 0, 0]]))
         cuts = best_thresholds(models.TemperatureScaling(2), self.Cases([case]))
         assert 0.305 < cuts[1] < 0.355
-        assert torch.equal(threshold_labels(case.probs[0], cuts), case.target[0])
+        assert torch.equal(metrics.threshold_labels(case.probs[0], cuts), case.target[0])
 
     def test_ignored_voxels_and_absent_classes(self):
         probs = torch.tensor([0.905, 0.805, 0.105])
@@ -163,7 +166,7 @@ class TestThresholds:
 
     def test_class_furthest_above_its_cut_wins(self):
         probs = torch.tensor([[0.5, 0.1, 0.8], [0.3, 0.5, 0.1], [0.2, 0.4, 0.1]])
-        assert threshold_labels(probs, [0.5, 0.25, 0.15]).tolist() == [2, 2, 0]
+        assert metrics.threshold_labels(probs, [0.5, 0.25, 0.15]).tolist() == [2, 2, 0]
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +177,20 @@ def path(tmp_path_factory):
     main(["calibrate", *SMALL, f"--ckpt_path={folder}", "--method=temperature"])
     main(["test", *SMALL, f"--ckpt_path={folder}"])
     return folder
+
+
+def _summary(path):
+    with (path / "test" / "summary.csv").open(newline="") as file:
+        return {(row["metric"], row["class"]): float(row["mean"]) for row in csv.DictReader(file) if row["mean"]}
+
+
+def _test_masks(path):
+    """Case -> true mask, as the run's data have them."""
+    init = yaml.safe_load((path / "config.yaml").read_text())["data"]["init_args"]
+    data = Phantom(**init)
+    data.prepare_data()
+    data.setup("test")
+    return {batch["case"][0]: batch["original_mask"][0].numpy() for batch in data.test_dataloader()}
 
 
 class TestCommandLine:
@@ -198,8 +215,35 @@ class TestCommandLine:
         mask = np.asarray(Image.open(path / "predictions" / "test" / "masks" / f"{stem.stem}.png"))
         decided = (foreground - cuts[1]).abs().numpy() > 1 / 65535  # the file's last level may lie across the cut
         assert decided.mean() > 0.99
-        labels = threshold_labels(torch.stack([1 - foreground, foreground]), cuts).numpy()
+        labels = metrics.threshold_labels(torch.stack([1 - foreground, foreground]), cuts).numpy()
         assert np.array_equal(mask[decided], labels[decided])
+
+    def test_scores_the_masks_that_predict_writes_with_the_same_cuts(self, path, capsys):
+        """Dice of the files of `predict`, counted with numpy, is that of `test`; calibration stays as it was."""
+        before = _summary(path)
+        main(["predict", *SMALL, f"--ckpt_path={path}", "--threshold=[0.2]", f"--output={path / 'low'}"])
+        main(["test", *SMALL, f"--ckpt_path={path}", "--threshold=[0.2]"])
+        dice = []
+        for case, truth in _test_masks(path).items():
+            mask = np.asarray(Image.open(path / "low" / "masks" / f"{case}.png"))
+            dice.append(2 * (mask * truth).sum() / (mask.sum() + truth.sum()))
+        after = _summary(path)
+        assert after["dice", "all"] == pytest.approx(np.mean(dice), abs=1e-9)
+        assert after["ece", "all"] == before["ece", "all"]
+        assert Comparison(find_runs([path]), "test").methods == ["DSC++ + temperature + cut"]
+        main(["test", *SMALL, f"--ckpt_path={path}"])
+        assert _summary(path) == before
+        assert Comparison(find_runs([path]), "test").methods == ["DSC++ + temperature"]
+        assert Comparison(find_runs([path]), "val").methods == ["DSC++"]
+
+    @pytest.mark.parametrize(
+        ("verb", "cuts", "why"),
+        [("validate", "[0.2]", "goes with predict"), ("test", "risk", "predict writes")],
+    )
+    def test_cuts_that_cut_nothing_are_refused(self, path, capsys, verb, cuts, why):
+        with pytest.raises(SystemExit):
+            main([verb, *SMALL, f"--ckpt_path={path}", f"--threshold={cuts}"])
+        assert why in capsys.readouterr().err
 
     def test_refuses_to_test_on_the_cases_of_the_fit(self, path, capsys):
         file = path / "checkpoints" / "best.ckpt"

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import metrics
-from lightning_app.calibration.cuts import threshold_labels
 from lightning_app.cli import main
 from lightning_app.maps import evaluate
 from lightning_app.maps.folder import Folder, open_folder
@@ -242,7 +241,7 @@ def test_objects_of_maps_are_those_of_the_mask_that_is_scored(tmp_path):
         scores = {case.name: case.scores for case in run_.cases("test")}
         for name, (probs, labels) in made.items():
             p = torch.from_numpy(probs)
-            mask = p.argmax(0) if cuts is None else threshold_labels(p, cuts)
+            mask = p.argmax(0) if cuts is None else metrics.threshold_labels(p, cuts)
             bins, tally = metrics.object_sums(mask, torch.from_numpy(labels), p, rule)
             assert scores[name]["objects_claimed", "organ1"] == tally[1, 1]
             assert scores[name]["object_f1", "organ1"] == pytest.approx(metrics.object_score(tally, "f1")[1].item())
