@@ -6,150 +6,26 @@ A data set is a subclass of `ImageData` or `VolumeData` (themselves of `Segmenta
 
 import os
 import re
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from . import splits
 from .case import Case, DataInfo
-from .checks import LabelCheck, LabelReader, Labels, class_problem
+from .checks import LabelCheck, LabelReader, Labels, check_names, class_problem, refuse_links
 from .corruption import Corruption
 from .download import Archive, fetch
 from .errors import DataError
-from .patches import PatchSampling
+from .items import CaseDataset, Pipeline, Sample, collate, single_thread
 from .readers import natural
-from .sampling import Draw, EpochSampler, ShardSampler
-from .transforms import Augmentation
+from .sampling import EpochSampler, ShardSampler, rank_and_world
 
-Sample = dict[str, Any]
-MEMORY_LIMIT = 1 << 30
 OWN = "your own disk"
-
-
-class Pipeline(ABC):
-    """Turns a case into tensors; picklable, so that it can move to worker processes."""
-
-    @abstractmethod
-    def train_item(self, case: Case, draw: Draw) -> Sample:
-        """Augmented image (or patch) and mask; a function of the case and the draw alone."""
-
-    @abstractmethod
-    def whole_item(self, case: Case) -> Sample:
-        """The whole case on the network's grid, with `geometry` and, where it has a mask, `original_mask`."""
-
-
-@dataclass
-class TrainingPatches:
-    """What is cut from a case for training.
-
-    Args:
-        size: Shape of a patch, or None for the whole.
-        divisor: Whole cases are padded to multiples of this.
-        sampling: Where patches lie.
-        augmentation: What is done to them, or None.
-        seed: Seed of position and augmentation.
-    """
-
-    size: Sequence[int] | None
-    divisor: int
-    sampling: PatchSampling
-    augmentation: Augmentation | None
-    seed: int
-
-
-class MemoryCache:
-    """Keeps prepared cases in memory until a budget is used up; later ones are prepared anew each time.
-
-    Args:
-        limit: Budget in bytes.
-    """
-
-    def __init__(self, limit: int = MEMORY_LIMIT) -> None:
-        self.limit, self.used = limit, 0
-        self.items: dict[str, Any] = {}
-
-    def get(self, key: str) -> Any:
-        """The item, or None."""
-        return self.items.get(key)
-
-    def put(self, key: str, item: Any, size: int) -> None:
-        """Keep the item if it fits."""
-        if self.used + size <= self.limit:
-            self.items[key] = item
-            self.used += size
-
-
-class CaseDataset(Dataset):
-    """Map-style data set over cases.
-
-    Args:
-        cases: The cases.
-        pipeline: Prepares them.
-        train: Give augmented draws (index by `Draw` or number) instead of whole cases.
-        corruption: Damage to whole cases' images, or None.
-    """
-
-    def __init__(
-        self, cases: Sequence[Case], pipeline: Pipeline, train: bool, corruption: Corruption | None = None
-    ) -> None:
-        self.cases, self.pipeline, self.train, self.corruption = list(cases), pipeline, train, corruption
-
-    def __len__(self) -> int:
-        return len(self.cases)
-
-    def __getitem__(self, key: int | Draw) -> Sample:
-        draw = key if isinstance(key, Draw) else Draw(0, int(key), int(key))
-        case = self.cases[draw.number]
-        if self.train:
-            return self.pipeline.train_item(case, draw)
-        item = self.pipeline.whole_item(case)
-        return item if self.corruption is None else item | {"image": self.corruption(item["image"], case.name)}
-
-
-def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack tensors, list everything else.
-
-    Raises:
-        DataError: If the images of a batch differ in shape.
-    """
-    batch: Sample = {}
-    for key, first in samples[0].items():
-        values = [sample[key] for sample in samples]
-        if not isinstance(first, Tensor):
-            batch[key] = values
-            continue
-        if len({value.shape for value in values}) > 1:
-            shapes = ", ".join(f"{s['case']} {tuple(v.shape)}" for s, v in zip(samples, values, strict=True))
-            raise DataError(f"{key}s of one batch differ in shape: {shapes}. Set size or patch_size, or batch_size 1.")
-        batch[key] = torch.stack(values)
-    return batch
-
-
-def _rank_world() -> tuple[int, int]:
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name that the file system gave is text, which tables and messages can hold."""
-    return not any("\udc80" <= letter <= "\udcff" for letter in name)
-
-
-def _single_thread(worker: int) -> None:
-    import sys
-
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(0)
 
 
 class SegmentationData(LightningDataModule, ABC):
@@ -401,26 +277,10 @@ class SegmentationData(LightningDataModule, ABC):
         if not cases:
             self._refuse_unlabelled(0)
             raise DataError(f"{name}: {self.root_path()} holds no case. {self.advice(self.root_path())}")
-        for case in cases:
-            strange = next((path for path in case.files if not _is_text(str(path))), None)
-            if strange is not None:
-                raise DataError(f"{os.fsencode(strange)!r}: the file's name is no UTF-8. Rename it.")
-        names = [case.name for case in cases]
-        twice = {n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else set()
-        if twice:
-            one, two = [case.files[0] for case in cases if case.name == min(twice)][:2]
-            raise DataError(f"{name}: case {min(twice)!r} was found twice, {one} and {two}. Remove one of the two.")
+        check_names(cases, name)
         if not self.follow_links:
-            self._refuse_links(cases)
+            refuse_links(cases, self.root_path())
         return cases
-
-    def _refuse_links(self, cases: Sequence[Case]) -> None:
-        root = self.root_path()
-        home = root.resolve()
-        for case in cases:
-            for path in case.files:
-                if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(home):
-                    raise DataError(f"{path}: the link leads out of {root}. Copy the file, or set follow_links true.")
 
     def make_split(self, cases: list[Case]) -> splits.Split:
         """Divide the cases as `split`, `split_sizes`, `fold` and `seed` say.
@@ -433,12 +293,7 @@ class SegmentationData(LightningDataModule, ABC):
             self.split = "official" if own else "grouped"
         split = self._divide(cases)
         splits.check_split(split)
-        leaks = splits.leaking_groups(split)
-        if leaks:
-            message = (
-                f"split={self.split!r} leaks: cases of {len(leaks)} groups (as {leaks[0]!r}) are in several subsets."
-            )
-            warnings.warn(f"{type(self).__name__}: {message} Prefer split=grouped.", stacklevel=2)
+        splits.warn_of_leaks(split, f"{type(self).__name__}: split={self.split!r}")
         return split
 
     def _divide(self, cases: list[Case]) -> splits.Split:
@@ -451,7 +306,7 @@ class SegmentationData(LightningDataModule, ABC):
         if self.split == "paper":
             return splits.named_split(cases, self.paper_names(cases), f"{type(self).__name__} paper split")
         if self.split == "official":
-            return self._official(cases, sizes)
+            return splits.official_split(cases, sizes, self.seed, type(self).__name__)
         if self.split not in ("grouped", "random"):
             raise DataError(f"split={self.split!r}: use own, grouped, random, paper, official or a .csv or .json file.")
         if self.fold is not None:
@@ -461,16 +316,6 @@ class SegmentationData(LightningDataModule, ABC):
     def use_split(self, split: splits.Split) -> None:
         """Use this division of the cases instead of the one that the arguments ask for."""
         self.subsets = split
-
-    def _official(self, cases: Sequence[Case], sizes: Sequence[float]) -> splits.Split:
-        parts: splits.Split = {subset: [c for c in cases if c.subset == subset] for subset in ("val", "test")}
-        rest = [case for case in cases if case.subset not in parts]
-        if not parts["test"] and not parts["val"]:
-            raise DataError(f"{type(self).__name__}: the owner gives no test set. Use split=grouped.")
-        if parts["val"]:
-            return {"train": rest, **parts}
-        share = sizes[1] / (sizes[0] + sizes[1])
-        return {**splits.stable_split(rest, (1 - share, share, 0), self.seed, True), "test": parts["test"]}
 
     def split_table(self) -> list[dict[str, str]]:
         """Rows `case, subset` of the split in use (after `setup`)."""
@@ -514,20 +359,20 @@ class SegmentationData(LightningDataModule, ABC):
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=_single_thread,
+            worker_init_fn=single_thread,
             drop_last=drop_last,
         )
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, augmented batches, seeded by (seed, epoch, position)."""
         dataset = self.dataset("train")
-        rank, world = _rank_world()
+        rank, world = rank_and_world()
         sampler = EpochSampler(len(dataset), self.seed, self.draws_per_epoch(len(dataset)), rank, world)
         return self._loader(dataset, sampler, self.batch_size, drop_last=len(sampler) >= self.batch_size)
 
     def _whole_loader(self, subset: str) -> DataLoader:
         dataset = self.dataset(subset)
-        return self._loader(dataset, ShardSampler(len(dataset), *_rank_world()), 1, drop_last=False)
+        return self._loader(dataset, ShardSampler(len(dataset), *rank_and_world()), 1, drop_last=False)
 
     def val_dataloader(self) -> DataLoader:
         """Whole validation cases, one at a time, none twice over all processes."""

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -121,6 +122,38 @@ class LabelCheck:
             write_atomic(self.path, lambda part: part.write_text(facts, encoding="utf-8"))
         except OSError as error:
             log.warning("%s: what was checked is not kept (%s)", self.path, error)
+
+
+def check_names(cases: Sequence[Case], data: str) -> None:
+    """Check that every file's name is text and every case's name its own.
+
+    Args:
+        cases: The cases.
+        data: Name of the data set, for the message.
+
+    Raises:
+        DataError: If a file's name is no UTF-8, or two cases have one name.
+    """
+    for path in (path for case in cases for path in case.files):
+        if any("\udc80" <= letter <= "\udcff" for letter in str(path)):
+            raise DataError(f"{os.fsencode(path)!r}: the file's name is no UTF-8. Rename it.")
+    names = Counter(case.name for case in cases)
+    twice = [name for name, number in names.items() if number > 1]
+    if twice:
+        one, two = [case.files[0] for case in cases if case.name == min(twice)][:2]
+        raise DataError(f"{data}: case {min(twice)!r} was found twice, {one} and {two}. Remove one of the two.")
+
+
+def refuse_links(cases: Sequence[Case], root: Path) -> None:
+    """Refuse a file that is a link to something outside the root folder.
+
+    Raises:
+        DataError: If there is one.
+    """
+    home = root.resolve()
+    for path in (path for case in cases for path in case.files):
+        if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(home):
+            raise DataError(f"{path}: the link leads out of {root}. Copy the file, or set follow_links true.")
 
 
 def class_problem(

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from . import readers
-from .base import MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
+from .base import SegmentationData
 from .case import Case
 from .checks import LabelReader
 from .errors import DataError
 from .geometry import Geometry, Resize, Window, centred, padded, resize_labels
+from .items import MemoryCache, Pipeline, Sample, TrainingPatches
 from .masks import IGNORE, Binary, MaskCoding, majority, one_channel, soft_labels
 from .new_cases import find_files, single_cases
 from .patches import PatchSampling, Target, Uniform

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import readers
-from .base import Pipeline, TrainingPatches
 from .case import Case, DataInfo
 from .checks import LabelReader
 from .errors import DataError
 from .images import ImagePipeline
+from .items import Pipeline, TrainingPatches
 from .masks import Index
 from .nnunet_json import read_dataset_json
 from .patches import Uniform

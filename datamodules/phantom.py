@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .base import MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
+from .base import SegmentationData
 from .case import Case, DataInfo
 from .errors import DataError
 from .geometry import Geometry
+from .items import MemoryCache, Pipeline, Sample, TrainingPatches
 from .patches import PatchSampling, Target, Uniform
 from .sampling import Draw
 from .splits import SUBSETS, Split

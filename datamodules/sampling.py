@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from torch import distributed
 from torch.utils.data import Sampler
 
 
@@ -23,6 +24,13 @@ class Draw(NamedTuple):
     def rng(self, seed: int) -> np.random.Generator:
         """Random generator of this draw; independent of worker, process and batch size."""
         return np.random.default_rng([seed, self.epoch, self.position])
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Number of this process and how many there are."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
 
 
 class EpochSampler(Sampler[Draw]):

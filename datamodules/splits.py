@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import logging
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -242,6 +243,28 @@ def named_split(cases: Sequence[Case], names: Mapping[str, Sequence[str]], origi
     return {subset: [by_name[name] for name in names.get(subset, ())] for subset in SUBSETS}
 
 
+def official_split(cases: Sequence[Case], sizes: Sequence[float], seed: int, data: str) -> Split:
+    """The owner's test and validation cases; without the latter, some of the rest by the sizes' proportion.
+
+    Args:
+        cases: The cases, which know the owner's subset.
+        sizes: Shares or counts of training, validation and test cases.
+        seed: Seed of the validation cases.
+        data: Name of the data set, for the message.
+
+    Raises:
+        DataError: If the owner gives neither.
+    """
+    parts: Split = {subset: [case for case in cases if case.subset == subset] for subset in ("val", "test")}
+    rest = [case for case in cases if case.subset not in parts]
+    if not parts["test"] and not parts["val"]:
+        raise DataError(f"{data}: the owner gives no test set. Use split=grouped.")
+    if parts["val"]:
+        return {"train": rest, **parts}
+    share = sizes[1] / (sizes[0] + sizes[1])
+    return {**stable_split(rest, (1 - share, share, 0), seed, True), "test": parts["test"]}
+
+
 def check_split(split: Split) -> None:
     """Refuse a split in which a case, or one of its files, is in two subsets.
 
@@ -266,3 +289,14 @@ def leaking_groups(split: Split) -> list[str]:
         for case in cases:
             where.setdefault(case.group or case.name, set()).add(subset)
     return [group for group, subsets in where.items() if len(subsets) > 1]
+
+
+def warn_of_leaks(split: Split, what: str) -> None:
+    """Warn where groups are divided, so that a score would be too good."""
+    leaks = leaking_groups(split)
+    if leaks:
+        warnings.warn(
+            f"{what} leaks: cases of {len(leaks)} groups (as {leaks[0]!r}) are in several subsets. "
+            "Prefer split=grouped.",
+            stacklevel=2,
+        )

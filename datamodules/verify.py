@@ -12,7 +12,7 @@ from .case import Case
 from .checks import Labels, count_labels
 from .errors import DataError
 from .images import ImageData, ImagePipeline
-from .volumes import VolumeReader
+from .volume_reader import VolumeReader
 
 _UNLIKE = 1.05
 

@@ -1,170 +1,30 @@
-"""Base of the 3D data sets: read, prepare once, cut patches for training, whole volumes or slices for evaluation."""
+"""Base of the 3D data sets: prepare once, cut patches for training, whole volumes or slices for evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from . import readers
-from .base import CaseDataset, MemoryCache, Pipeline, Sample, SegmentationData, TrainingPatches
+from .base import SegmentationData
 from .cache import VolumeCache, default_cache, entry_key
 from .case import Case
 from .checks import LabelReader
 from .errors import DataError
 from .fingerprint import Fingerprint, from_plain, measure
 from .geometry import Geometry, Resize, Step, Window, padded
-from .masks import IGNORE, Binary, Index, PerClass, one_channel
+from .items import CaseDataset, MemoryCache, Pipeline, Sample, TrainingPatches
+from .masks import IGNORE, Binary, Index, PerClass
 from .new_cases import channel_cases, find_volumes, single_cases
 from .patches import PatchSampling, Target, Uniform, cut
-from .preparation import NORMALISATIONS, Preparation, PreparedVolume, RawVolume
+from .preparation import NORMALISATIONS, Preparation, PreparedVolume
 from .sampling import Draw
 from .transforms import Augment2D, Augment3D, Augmentation
-
-
-class Examined(NamedTuple):
-    """A case as stored, and what the headers of its files tell.
-
-    Args:
-        raw: Image and labels.
-        misplaced: Files whose grid in space is not the first image's, one sentence each.
-        remarks: What is odd about headers that can be read.
-    """
-
-    raw: RawVolume
-    misplaced: list[str]
-    remarks: list[str]
-
-
-class VolumeReader:
-    """Reads the files of a case and checks that they agree.
-
-    Args:
-        coding: Rule for the masks.
-        channels: Which channels of a 4D file to take, or None for all.
-        in_channels: Number of channels that must come out.
-        ignore_affine: Take files of a case voxel by voxel, wherever their headers place them.
-    """
-
-    def __init__(
-        self,
-        coding: Index | Binary | PerClass,
-        channels: Sequence[int] | None,
-        in_channels: int,
-        ignore_affine: bool = False,
-    ) -> None:
-        self.coding, self.channels, self.in_channels = coding, channels, in_channels
-        self.ignore_affine = ignore_affine
-
-    def __repr__(self) -> str:
-        return f"VolumeReader({self.coding}, {self.channels}, {self.in_channels}, {self.ignore_affine})"
-
-    def read(self, case: Case) -> RawVolume:
-        """The case as stored.
-
-        Raises:
-            DataError: If a file is broken, or shapes or channels do not fit.
-        """
-        return self.examine(case).raw
-
-    def examine(self, case: Case) -> Examined:
-        """The case as stored and what its headers tell, each file read once.
-
-        Raises:
-            DataError: If a file is broken, or shapes or channels do not fit.
-        """
-        images = [readers.read_volume(path) for path in case.images]
-        image = self._stacked(case, [volume.array for volume in images])
-        shape = image.shape[1:]
-        tissue = None if case.tissue is None else self._flat(case.tissue, self._mask(case.tissue, shape)) > 0.5
-        masks = [self._mask(path, shape, case.images[0]) for path in case.masks]
-        labels = self._labels(case, masks)
-        volumes = (*images, *masks)
-        return Examined(
-            RawVolume(image, labels, images[0].affine, images[0].spacing, tissue, case.images[0]),
-            self._misplaced(case, shape, [volume.affine for volume in volumes]),
-            [volume.remark for volume in volumes if volume.remark],
-        )
-
-    def _stacked(self, case: Case, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """Channels `(C, *S)` of the files of a case."""
-        arrays = [np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None] for array in arrays]
-        for path, array in zip(case.images, arrays, strict=True):
-            if array.shape[1:] != arrays[0].shape[1:]:
-                shape = arrays[0].shape[1:]
-                raise DataError(f"{path}: shape {array.shape[1:]}, other channels have {shape}. Register them.")
-        image = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        if self.channels is not None and len(image) > max(self.channels):
-            image = image[list(self.channels)]
-        if len(image) != self.in_channels:
-            raise DataError(f"{case.images[0]}: {len(image)} channels, {self.in_channels} expected. Check channels.")
-        return image
-
-    def read_mask(self, case: Case, shape: Sequence[int]) -> np.ndarray | None:
-        """Labels on the stored grid, or None.
-
-        Raises:
-            DataError: If the mask's shape is not the image's, or a label is out of range.
-        """
-        return self._labels(case, [self._mask(path, shape, case.images[0]) for path in case.masks])
-
-    def labels(self, case: Case) -> np.ndarray | None:
-        """Labels on the stored grid without reading the image, or None.
-
-        Raises:
-            DataError: As `read_mask`, and if a file's grid in space is not the image's.
-        """
-        if not case.masks:
-            return None
-        headers = [readers.volume_header(path) for path in case.images]
-        shape = headers[0][0][:3]
-        masks = [self._mask(path, shape, case.images[0]) for path in case.masks]
-        affines = [*(affine for _, affine in headers), *(mask.affine for mask in masks)]
-        problems = self._misplaced(case, shape, affines)
-        if problems:
-            raise DataError(problems[0])
-        return self._labels(case, masks)
-
-    def _mask(self, path: Path, shape: Sequence[int], like: Path | None = None) -> readers.Volume:
-        volume = readers.read_volume(path, labels=True, like=like)
-        if volume.array.shape[:3] != tuple(shape):
-            raise DataError(
-                f"{path}: shape {volume.array.shape} for an image of {tuple(shape)}. Use the matching mask."
-            )
-        return volume
-
-    def _flat(self, path: Path, volume: readers.Volume) -> np.ndarray:
-        classes = self.coding.num_classes if isinstance(self.coding, Index) else 1  # of which channels may be one each
-        return one_channel(volume.array, volume.array.shape[:3], classes, path)
-
-    def _labels(self, case: Case, masks: Sequence[readers.Volume]) -> np.ndarray | None:
-        """One label map of the masks of a case, ignored outside the field of view."""
-        if not masks:
-            return None
-        labels = self.coding.decode([self._flat(*pair) for pair in zip(case.masks, masks, strict=True)], case.masks)
-        if case.valid is not None:
-            labels[self._flat(case.valid, self._mask(case.valid, labels.shape)) < 0.5] = IGNORE
-        return labels
-
-    def _misplaced(self, case: Case, shape: Sequence[int], affines: Sequence[np.ndarray]) -> list[str]:
-        """Files of a case whose grid in space is not the first image's, given the grids of images, then of masks."""
-        if self.ignore_affine:
-            return []
-        first = affines[0]
-        size = np.linalg.norm(first[:3, :3], axis=0).min()
-        extent = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*shape, 1]
-        problems = []
-        for path, affine in zip((*case.images, *case.masks), affines, strict=True):
-            difference = float(np.abs(extent @ (affine - first).T).max())
-            if difference > 0.5 * size:
-                problems.append(
-                    f"{path}: lies up to {difference:.3g} mm off the image {case.images[0].name} in space. Resample it "
-                    "on the image, or set ignore_affine true if voxels match."
-                )
-        return problems
+from .volume_reader import VolumeReader
 
 
 class VolumePipeline(Pipeline):

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from lightning_app.shipped import HOME
@@ -33,6 +34,13 @@ def of_the_machine(error: BaseException) -> str:
     if "DataLoader worker" in message and "Killed" in message:
         return "a loader worker was killed, mostly for want of memory: give fewer --data.num_workers or a smaller batch"
     return ""
+
+
+def no_option(name: str, known: Collection[str]) -> str:
+    """What to say of an option that there is not, beside those that there are."""
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.75)
+    meant = f"did you mean {' or '.join(near)}?" if near else ""
+    return f"there is no option {name}; {meant or 'fit --help lists what most people set, --help all the rest'}"
 
 
 def in_words(message: str) -> str:

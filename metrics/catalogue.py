@@ -11,98 +11,19 @@ against "label is k" in the same region.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from . import errors
-from .binning import CASE_BINS, Bins, View, rebin
+from .binning import CASE_BINS, Bins, rebin
+from .number import NUM_BINS, POOLED, Direction, Number, Unit
 from .objects import ObjectScore, object_score
 from .overlap import Measure, overlap_from_confusion
 from .smooth import smooth_calibration_error
 from .sums import CaseSums
-
-NUM_BINS = 15
-POOLED = "_pooled"
-Direction = Literal["higher", "lower", "closer to 0", ""]
-Unit = Literal["case", "pooled"]
-
-
-@dataclass(frozen=True)
-class Number:
-    """A row of the catalogue.
-
-    Args:
-        key: Its name, everywhere.
-        title: Its name in tables and figures.
-        better: Which side is better; empty for a yardstick.
-        function: Called as ``function(sums, row)``: values (..., 1), or (..., K) with the case as a whole first and the
-            foreground classes behind it; NaN where undefined. It serves one case, many stacked, and all of them merged.
-        meaning: What it is, in a sentence.
-        view: Which probability is held against which event, of `metrics.ReliabilityBins`; "true" holds the largest p
-            against its true probability, "object" the mean p of a claimed object against "is it one"; empty if no bins
-            are read.
-        region: Where, of `metrics.regions`; empty if no bins are read.
-        average: Unit of averaging: "case", the mean over cases, or "pooled", all voxels together.
-        adds_up: Whether it exists for the voxels of all cases together too, as `<key>_pooled`.
-        main: Whether it stands in main tables.
-        by_class: Whether loggers get a line a class too.
-        bounds: Least and largest value that it can take; intervals are cut there.
-        num_bins: Equal bins that it is computed from, a divisor of 300.
-        tally: Which tally of the sums it reads; empty for none.
-
-    Example:
-        >>> from metrics import Scorer
-        >>> def accuracy(sums, row):
-        ...     return sums.confusion.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) / sums.voxels.unsqueeze(-1)
-        >>> add(Number("accuracy", "Accuracy", "higher", accuracy, "share of right labels"))
-        >>> scorer = Scorer(num_classes=2)
-        >>> scorer.update(torch.tensor([[[0.75, 0.75], [0.25, 0.25]]]), torch.tensor([[0, 1]]))
-        >>> float(scorer.compute()["accuracy"])
-        0.5
-        >>> remove("accuracy")
-    """
-
-    key: str
-    title: str
-    better: Direction
-    function: Callable[[CaseSums, "Number"], Tensor]
-    meaning: str = ""
-    view: View | Literal["true", "object", ""] = ""
-    region: str = ""
-    average: Unit = "case"
-    adds_up: bool = True
-    main: bool = False
-    by_class: bool = False
-    bounds: tuple[float, float] = (-math.inf, math.inf)
-    num_bins: int = NUM_BINS
-    tally: str = ""
-
-    def known(self, sums: CaseSums) -> bool:
-        """Whether these sums hold what the number is computed from."""
-        if self.view:
-            return f"{self.region}.{self.view}" in sums.bins
-        if self.tally:
-            return self.tally in sums.tallies
-        if self.function in (nll, brier):  # hard masks have neither
-            return "all.classwise" in sums.bins
-        return self.function is not beside or self.key in sums.beside
-
-    def value(self, sums: CaseSums) -> Tensor:
-        """The number, (..., 1) or (..., K) float64: the case as a whole first, then each foreground class."""
-        return self.function(sums, self)
-
-    @property
-    def arrow(self) -> str:
-        """Which side is better, as a sign."""
-        return {"higher": "↑", "lower": "↓", "closer to 0": "→0", "": ""}[self.better]
-
-    def pooled(self) -> "Number":
-        """The row of the same number over all voxels together."""
-        return replace(self, key=self.key + POOLED, title=f"{self.title}, pooled", average="pooled", main=False)
 
 
 def overlap(measure: Measure) -> Callable[[CaseSums, Number], Tensor]:
@@ -215,6 +136,11 @@ def beside(sums: CaseSums, row: Number) -> Tensor:
     return sums.beside[row.key]
 
 
+def _measured(key: str, title: str, better: Direction, meaning: str, main: bool = False) -> Number:
+    """A row of what was measured beside the pass."""
+    return Number(key, title, better, beside, meaning, adds_up=False, main=main, reads=f"beside.{key}")
+
+
 ECE, ACE, MCE = (
     calibration(partial(error, num_bins=NUM_BINS))
     for error in (
@@ -236,14 +162,17 @@ OBJECT_ROWS: tuple[tuple[str, str, Direction, ObjectScore, str], ...] = (
     ("objects_claimed", "claimed objects", "", "claimed", "connected components of the prediction"),
     ("objects_matched", "matched objects", "", "matched", "one to one, by the best IoU"),
 )
+PROBABILITIES = "bins.all.classwise"  # which hard masks have not
 TRUTH_DEFINED = "favours flattened probabilities: its voxels are chosen by the label"
 ROWS = (
     Number("dice", "Dice", "higher", overlap("dice"), "2 TP / (2 TP + FP + FN)", main=True, by_class=True),
     Number("iou", "IoU", "higher", overlap("iou"), "TP / (TP + FP + FN)"),
     Number("precision", "Precision", "higher", overlap("precision"), "TP / (TP + FP)"),
     Number("recall", "Recall", "higher", overlap("recall"), "TP / (TP + FN)"),
-    Number("nll", "NLL", "lower", nll, "mean of -log p_y, in nats", main=True),
-    Number("brier", "Brier", "lower", brier, "mean of sum_k (p_k - [y = k])^2, 0 to 2", main=True),
+    Number("nll", "NLL", "lower", nll, "mean of -log p_y, in nats", main=True, reads=PROBABILITIES),
+    Number(
+        "brier", "Brier", "lower", brier, "mean of sum_k (p_k - [y = k])^2, 0 to 2", main=True, reads=PROBABILITIES
+    ),
     Number("ece", "ECE", "lower", ECE, "|confidence - accuracy| over 15 bins, weighted", "top_label", "all", main=True),
     Number("ace", "ACE", "lower", ACE, "the same, non-empty bins alike", "top_label", "all"),
     Number("mce", "MCE", "lower", MCE, "the largest over the bins", "top_label", "all"),
@@ -273,13 +202,13 @@ ROWS = (
         "ece_true", "true ECE", "lower", ECE, "against known probabilities (Phantom): no sampling noise",
         "true", "all", main=True,
     ),
-    Number("nll_lowest", "NLL, lowest reachable", "", beside, "entropy of known probabilities", adds_up=False),
-    Number("brier_lowest", "Brier, lowest reachable", "", beside, "of known probabilities", adds_up=False),
-    Number("hd95", "HD95 (mm)", "lower", beside, "95 % Hausdorff distance", adds_up=False, main=True),
-    Number("assd", "ASSD (mm)", "lower", beside, "average symmetric surface distance", adds_up=False),
-    Number("nsd", "NSD", "higher", beside, "surface within tolerance (Nikolov 2018)", adds_up=False, main=True),
+    _measured("nll_lowest", "NLL, lowest reachable", "", "entropy of known probabilities"),
+    _measured("brier_lowest", "Brier, lowest reachable", "", "of known probabilities"),
+    _measured("hd95", "HD95 (mm)", "lower", "95 % Hausdorff distance", main=True),
+    _measured("assd", "ASSD (mm)", "lower", "average symmetric surface distance"),
+    _measured("nsd", "NSD", "higher", "surface within tolerance (Nikolov 2018)", main=True),
     *(
-        Number(key, title, better, objects(score), meaning, tally="objects")
+        Number(key, title, better, objects(score), meaning, reads="tallies.objects")
         for key, title, better, score, meaning in OBJECT_ROWS
     ),
     Number(

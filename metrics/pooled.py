@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .binning import Bins
-from .catalogue import Number
 from .intervals import jackknife_interval
+from .number import Number
 from .sums import CaseSums, stack_sums
 
 

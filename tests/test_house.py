@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HOUSES = ("lightning_app", "losses", "metrics", "models", "datamodules", "calibrated_segmentation")
+MOST_LINES = 400
 
 
 def room(parts: list[str]) -> str:
@@ -50,6 +51,12 @@ def drawn() -> dict[str, set[str]]:
 
 def test_contributing_draws_the_house_as_it_stands():
     assert drawn() == dict(arrows())
+
+
+def test_every_file_can_be_read_in_a_sitting():
+    paths = [path for room in (*HOUSES, "benchmarks") for path in (ROOT / room).rglob("*.py")]
+    lines = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count("\n") for path in paths}
+    assert {name: number for name, number in lines.items() if number > MOST_LINES} == {}
 
 
 def test_the_libraries_know_nothing_of_each_other_or_of_the_program():

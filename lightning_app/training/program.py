@@ -1,6 +1,5 @@
 """The training program: LightningCLI with a run folder, W&B settings and our callbacks."""
 
-import difflib
 import os
 import re
 import shlex
@@ -54,6 +53,7 @@ from lightning_app.training.tracking import (
     recipe_of,
     run_labels,
 )
+from lightning_app.wording import no_option
 from metrics import ObjectRule
 
 UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (--[^\s=]+)")
@@ -115,20 +115,10 @@ class TrainingCLI(LightningCLI):
                 self.config = parser.parse_args(args)
             except ArgumentError as error:
                 if found := UNKNOWN.search(str(error)):
-                    raise UserError(self._unknown_option(found[1])) from error
+                    parsers = self._subcommand_parsers.values() if self._subcommand_parsers else [self.parser]
+                    known = {option for parser in parsers for option in parser._option_string_actions}
+                    raise UserError(no_option(found[1], known | set(SHORT))) from error
                 raise
-
-    def _unknown_option(self, name: str) -> str:
-        """What to say of an option that there is not."""
-        parsers = self._subcommand_parsers.values() if self._subcommand_parsers else [self.parser]
-        known = sorted({option for parser in parsers for option in parser._option_string_actions})
-        near = difflib.get_close_matches(name, [*known, *SHORT], n=3, cutoff=0.75)
-        meant = (
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else "fit --help lists what most people set, --help all the rest"
-        )
-        return f"there is no option {name}; {meant}"
 
     def _parse_ckpt_path(self) -> None:
         """Take no settings from a checkpoint, as Lightning does: those of a run are in its `config.yaml`."""

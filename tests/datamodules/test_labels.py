@@ -10,7 +10,7 @@ from PIL import Image
 from datamodules import DataError, Decathlon, ImageFolder, NNUNetRaw
 from datamodules.case import Case
 from datamodules.masks import IGNORE, Binary, Index, PerClass, one_channel
-from datamodules.volumes import VolumeReader
+from datamodules.volume_reader import VolumeReader
 from tests.data.common import save_image, save_palette, save_volume
 
 SHAPE = (48, 40)
