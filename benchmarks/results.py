@@ -1,0 +1,190 @@
+"""The tables and figures of result pages, made again from run folders.
+
+    python -m benchmarks.results docs/results/dscpp.md --runs_dir runs
+
+A page says in comments what stands where, and everything between such a comment and the next `<!-- end -->` is written
+by this program:
+
+    <!-- facts drive drive_after -->                  runs, cases, seeds, commits, versions, hours of training
+    <!-- summary drive drive_after: dice nll -->      means with intervals and marks, of these numbers
+    <!-- against DSC++ drive drive_after: dice -->    paired differences of that method less each other
+    <!-- rates rates/rates.csv drive -->              learning rates tried on validation cases, and which were chosen
+    <!-- figure NAME figures/drive.svg drive -->      a picture of the report, as `report --figures` names it
+
+Names are folders in `--runs_dir`. Holm's correction is over all that a table claims.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from lightning_app.errors import UserError
+from lightning_app.files import read_csv, write_text
+from lightning_app.report.build import sections
+from lightning_app.report.compare import Comparison
+from lightning_app.report.mixtures import code_of
+from lightning_app.report.page import file_name
+from lightning_app.report.read import find_runs
+from lightning_app.report.tables import cell_text, number, title_of
+from lightning_app.report.verdicts import Claim, Judged, Marks, judge
+
+BLOCK = re.compile(r"(<!-- (facts|summary|against|rates|figure) ([^>]*?) -->\n).*?(<!-- end -->)", re.S)
+
+
+@cache
+def compared(folders: tuple[Path, ...]) -> Comparison:
+    """The runs of some folders."""
+    return Comparison(find_runs(folders))
+
+
+class Page:
+    """What stands in the blocks of a page.
+
+    Args:
+        path: The page.
+        runs_dir: Where the folders of runs lie.
+    """
+
+    def __init__(self, path: Path, runs_dir: Path) -> None:
+        self.path, self.runs_dir = path, runs_dir
+
+    def written(self) -> str:
+        """The page with every block made anew.
+
+        Raises:
+            UserError: If it has no block.
+        """
+        kinds: dict[str, Callable[[str], str]] = {
+            "facts": self.facts, "summary": self.summary, "against": self.against, "rates": self.rates,
+            "figure": self.figure,
+        }  # fmt: skip
+        text, count = BLOCK.subn(
+            lambda found: f"{found[1]}\n{kinds[found[2]](found[3]).strip()}\n\n{found[4]}",
+            self.path.read_text(encoding="utf-8"),
+        )
+        if not count:
+            raise UserError(f"{self.path}: no block such as <!-- summary FOLDER: dice nll --> ... <!-- end -->")
+        return text
+
+    def comparison(self, names: Sequence[str]) -> Comparison:
+        """The runs of some folders of `runs_dir`."""
+        return compared(tuple(self.runs_dir / name for name in names))
+
+    def facts(self, text: str) -> str:
+        """A sentence on what was run."""
+        comparison = self.comparison(text.split())
+        runs = comparison.runs
+        cases = ", ".join(f"{data} {max(_counts(comparison, data))}" for data in comparison.data)
+        codes = "; ".join(dict.fromkeys(code_of(run, comparison.stage) for run in runs))
+        versions = dict.fromkeys(f"{n} {v}" for run in runs for n, v in (run.state.get("versions") or {}).items())
+        trained = {run.name.partition("+")[0]: float(run.state.get("wall_seconds") or 0) for run in runs}
+        seconds = list(trained.values())
+        return (
+            f"{len(trained)} trained networks, {len(runs)} evaluations; {comparison.stage} cases: {cases}; seeds "
+            f"{', '.join(map(str, sorted({run.seed for run in runs})))}; commit {codes}; {', '.join(versions)}. "
+            f"{sum(seconds) / 3600:.1f} hours of training in all, median {np.median(seconds):.0f} s a network."
+        )
+
+    def summary(self, text: str) -> str:
+        """Means with intervals and marks, a row a method."""
+        comparison, metrics = self._asked(text)
+        marks = Marks(comparison, metrics)
+        heads = ["method", "data", "cases", "seeds", *map(title_of, metrics)]
+        rows = []
+        for data in comparison.data:
+            found = {metric: marks.of(data, metric) for metric in metrics}
+            for method in comparison.methods:
+                cells = {metric: comparison.cell(data, method, metric) for metric in metrics}
+                known = next((cell for cell in cells.values() if cell), None)
+                if known is not None:
+                    texts = (cell_text(cell, found[metric].get(method, "")) for metric, cell in cells.items())
+                    rows.append([method, data, str(known.cases), str(known.seeds), *texts])
+        return _table(heads, rows)
+
+    def against(self, text: str) -> str:
+        """Paired differences of a method less each other one."""
+        method, _, rest = text.partition(" ")
+        comparison, metrics = self._asked(rest)
+        if method not in comparison.methods:
+            raise UserError(f"against {method}: there are {', '.join(comparison.methods)}")
+        others = [other for other in comparison.methods if other != method]
+        pairs = [(data, other) for data in comparison.data for other in others]
+        claims = {pair: [Claim(pair[0], metric, "all", method, pair[1]) for metric in metrics] for pair in pairs}
+        judged = judge(comparison, [claim for own in claims.values() for claim in own])
+        rows = [
+            [f"{method} less {other}", data, *(_difference(judged.get(claim)) for claim in own)]
+            for (data, other), own in claims.items()
+            if any(claim in judged for claim in own)
+        ]
+        return _table(["difference", "data", *map(title_of, metrics)], rows)
+
+    def rates(self, text: str) -> str:
+        """Every learning rate that was tried: Dice and NLL of the validation cases; the chosen one in bold."""
+        path, *data = text.split()
+        rows = [row for row in read_csv(self.runs_dir / path) if not data or row["data"] in data]
+        rates = sorted({float(row["lr"]) for row in rows})
+        lines = []
+        for name, loss in dict.fromkeys((row["data"], row["loss"]) for row in rows):
+            own = {float(row["lr"]): row for row in rows if (row["data"], row["loss"]) == (name, loss)}
+            lines.append([name, loss, *(_rate(own.get(rate)) for rate in rates)])
+        return _table(["data", "loss", *(f"{rate:g}: Dice, NLL" for rate in rates)], lines)
+
+    def figure(self, text: str) -> str:
+        """A picture of the report, written beside the page."""
+        name, target, *folders = text.split()
+        pictures = {file_name(p.title): p for part in sections(self.comparison(folders)) for p in part.pictures}
+        if name not in pictures:
+            raise UserError(f"figure {name}: there are {', '.join(pictures)}")
+        write_text(self.path.parent / target, pictures[name].data.decode("utf-8"))
+        return f"![{pictures[name].title}]({target})"
+
+    def _asked(self, text: str) -> tuple[Comparison, list[str]]:
+        names, _, metrics = text.partition(":")
+        return self.comparison(names.split()), metrics.split()
+
+
+def _counts(comparison: Comparison, data: str) -> list[int]:
+    return [len(comparison.values(data, method, "dice")) for method in comparison.methods]
+
+
+def _difference(judged: Judged | None) -> str:
+    """Difference, interval, verdict; only the corrected p-value where there is a test."""
+    if judged is None:
+        return ""
+    found, (low, high) = judged.evidence, judged.evidence.interval
+    p = "< 0.0001" if judged.p_value < 1e-4 else f"{judged.p_value:.4f}"
+    return f"{found.difference:+.4f} [{low:+.4f}, {high:+.4f}], p {p}: {judged.verdict}"
+
+
+def _rate(row: dict[str, str] | None) -> str:
+    if row is None:
+        return ""
+    shown = f"{number(float(row['val_dice']))}, {number(float(row['val_nll']))}"
+    return f"**{shown}**" if row["chosen"] == "yes" else shown
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Write the pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", nargs="+", type=Path, help="Markdown files")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where the folders of runs lie")
+    options = parser.parse_args(args)
+    for path in options.pages:
+        print(write_text(path, Page(path, options.runs_dir).written()))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(str(error))

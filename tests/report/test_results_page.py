@@ -1,0 +1,94 @@
+"""Result pages: what `benchmarks.results` writes into them, held against the runs and the page's statistics."""
+
+import re
+
+import numpy as np
+import pytest
+
+import metrics
+from benchmarks.results import main
+from lightning_app.errors import UserError
+from lightning_app.report.compare import Comparison
+from lightning_app.report.read import find_runs
+from tests.report.fakes import make_run
+
+PAGE = """# Words that stay
+
+<!-- facts drive -->
+old
+<!-- end -->
+between
+<!-- summary drive: dice nll -->
+<!-- end -->
+<!-- against DSC++ drive: dice nll -->
+<!-- end -->
+<!-- rates rates.csv -->
+<!-- end -->
+<!-- figure overview figures/overview.svg drive -->
+<!-- end -->
+"""
+RATES = "data,loss,lr,val_dice,val_nll,chosen,run\nx,A,0.1,0.5,0.25,no,a\nx,A,0.01,0.75,0.125,yes,b\n"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    for loss, sharpness in (("DicePlusPlusLoss", 1.0), ("DiceLoss", 4.0)):
+        for seed in (0, 1):
+            make_run(folder / "runs" / "drive" / f"{loss}-{seed}", loss, seed=seed, sharpness=sharpness)
+    (folder / "runs" / "rates.csv").write_text(RATES)
+    (folder / "page.md").write_text(PAGE)
+    main([str(folder / "page.md"), "--runs_dir", str(folder / "runs")])
+    return folder / "page.md"
+
+
+def test_means_and_differences_are_those_of_the_cases(page):
+    text = page.read_text()
+    by_loss = {}
+    for run in find_runs([page.parent / "runs" / "drive"]):
+        scores = {case.name: case.scores["nll", "all"] for case in run.cases("test")}
+        by_loss.setdefault(run.loss, []).append([scores[name] for name in sorted(scores)])
+    for loss, values in by_loss.items():
+        assert re.search(rf"\| {re.escape(loss)} \| \w+ \| 8 \| 2 \| [^|]*\| {np.mean(values):.4f} ± ", text)
+    difference = np.mean(by_loss["DSC++"]) - np.mean(by_loss["DSC"])
+    low, high = metrics.difference_interval(np.array(by_loss["DSC++"]), np.array(by_loss["DSC"]))
+    assert f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]" in text
+    assert re.search(r"DSC\+\+ less DSC .*: better \|", text)
+
+
+def test_facts_rates_and_pictures(page):
+    text = page.read_text()
+    assert "4 trained networks, 4 evaluations; test cases: Phantom 8; seeds 0, 1; commit 0123abc; torch 2.15" in text
+    assert f"{4 * 12.5 / 3600:.1f} hours of training in all, median 12 s a network" in text
+    assert "| x | A | **0.7500, 0.1250** | 0.5000, 0.2500 |" in text
+    assert "![" in text
+    assert (page.parent / "figures" / "overview.svg").read_text().startswith("<?xml")
+
+
+def test_words_stay_and_a_second_pass_changes_nothing(page):
+    text = page.read_text()
+    assert text.startswith("# Words that stay\n")
+    assert "\nbetween\n" in text
+    assert "old" not in text
+    main([str(page), "--runs_dir", str(page.parent / "runs")])
+    assert page.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [("against DSD++ drive: dice", "there are DSC"), ("figure nothing x.svg drive", "overview"), ("", "no block")],
+)
+def test_what_is_not_there_is_refused_and_the_page_stays(page, tmp_path, block, why):
+    path = tmp_path / "page.md"
+    path.write_text(f"<!-- {block} -->\nold\n<!-- end -->\n")
+    with pytest.raises(UserError, match=re.escape(why)):
+        main([str(path), "--runs_dir", str(page.parent / "runs")])
+    assert "old" in path.read_text()
+
+
+def test_calibrated_runs_are_methods_of_their_own(tmp_path):
+    run = make_run(tmp_path / "a", "DiceLoss")
+    folder = find_runs([run])[0].folder
+    folder.note_post_hoc("test", {"calibrator": "temperature", "cuts": [0.5, 0.3]})
+    comparison = Comparison(find_runs([run, make_run(tmp_path / "b", "DiceLoss")]))
+    assert comparison.methods == ["DSC", "DSC + temperature + cut"]
