@@ -44,7 +44,7 @@ def candidates(logits: Tensor, labels: Tensor) -> dict[str, Callable[[], Tensor]
     ours = {
         name: getattr(losses, name)()
         for name in losses.__all__
-        if name not in ("WeightedSumLoss", "DeepSupervisionLoss")
+        if name not in ("WeightedSumLoss", "DeepSupervisionLoss", "MultiLabelLoss")
     }
     ours["DicePlusPlusLoss(gamma=1.5)"] = losses.DicePlusPlusLoss(gamma=1.5)
     ours["DicePlusPlusLoss(gamma=3)"] = losses.DicePlusPlusLoss(gamma=3)

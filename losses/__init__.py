@@ -37,7 +37,7 @@ from .unified_focal import (
     UnifiedFocalLoss,
     UnifiedFocalPlusPlusLoss,
 )
-from .wrappers import DeepSupervisionLoss, WeightedSumLoss
+from .wrappers import DeepSupervisionLoss, MultiLabelLoss, WeightedSumLoss
 
 __all__ = [
     "AsymmetricFocalLoss",
@@ -65,6 +65,7 @@ __all__ = [
     "LabelSmoothingLoss",
     "MarginDiceLoss",
     "MarginLabelSmoothingLoss",
+    "MultiLabelLoss",
     "NeighborAwareCalibrationLoss",
     "OverlapLoss",
     "SampleDependentFocalLoss",

@@ -1,4 +1,4 @@
-"""Sums of losses, any by name and weight; one loss on each output of a network; and losses of other libraries."""
+"""Sums of losses, any by name and weight; one loss on each output or region; and losses of other libraries."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .adaptive import AdaptiveMultiplierLoss
 from .base import SegmentationLoss
 from .engine import IGNORED
 
@@ -86,6 +87,63 @@ class DeepSupervisionLoss(nn.Module):
         return torch.stack(parts).sum()
 
 
+class MultiLabelLoss(nn.Module):
+    """Mean of a two-class loss over regions that may overlap, each the sigmoid of a channel of its own.
+
+    Each region is the two-class problem that it would be alone: a foreground logit against a background logit of 0, its
+    own labels, and the same loss, gradient and conventions for absent classes.
+
+    Args:
+        loss: Loss of one region, of this package or any other that takes one channel of logits.
+
+    Raises:
+        ValueError: If the loss keeps a state by class, which regions cannot share.
+
+    Example:
+        >>> import torch, losses
+        >>> logits, whole = torch.linspace(-2, 2, 32).view(1, 2, 4, 4), torch.ones(1, 4, 4).long()
+        >>> core = torch.eye(4).long()[None]
+        >>> loss = losses.MultiLabelLoss(losses.DicePlusPlusLoss())
+        >>> loss(logits, torch.stack([whole, core], 1))
+        tensor(0.6355)
+        >>> alone = [losses.DicePlusPlusLoss()(logits[:, k, None], labels) for k, labels in enumerate((whole, core))]
+        >>> sum(alone) / 2
+        tensor(0.6355)
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        if kept := [part for part in loss.modules() if isinstance(part, AdaptiveMultiplierLoss)]:
+            name = type(kept[0]).__name__
+            raise ValueError(f"{name} adapts multipliers to classes, regions have none: take a loss without a state")
+        self.loss = loss
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the mean for ``(B, R, *S)`` logits and labels of 0, 1 and what is ignored, ``(B, R, *S)``.
+
+        Raises:
+            ValueError: If logits and labels differ in shape, or the labels are soft.
+        """
+        pairs = self._pairs(logits, target)
+        return torch.stack([call(self.loss, *pair) for pair in pairs]).mean()
+
+    def components(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Compute the parts of a compound loss by name, each the mean over the regions; none of others."""
+        if not hasattr(self.loss, "components"):
+            return {}
+        parts: list[dict[str, Tensor]] = [self.loss.components(*pair) for pair in self._pairs(logits, target)]  # type: ignore[operator]
+        return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+
+    @staticmethod
+    def _pairs(logits: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
+        if target.shape != logits.shape or target.is_floating_point():
+            raise ValueError(
+                f"target must hold integer labels of each region, {tuple(logits.shape)}, got {target.dtype} "
+                f"{tuple(target.shape)}"
+            )
+        return [(logits[:, k, None], target[:, k]) for k in range(logits.shape[1])]
+
+
 def call(loss: nn.Module, logits: Any, target: Tensor) -> Tensor:
     """Value of a loss from anywhere; one that is not ours gets its labels as its library wants them.
 
@@ -95,7 +153,7 @@ def call(loss: nn.Module, logits: Any, target: Tensor) -> Tensor:
     Raises:
         ValueError: If the loss can not leave out voxels that do not count, wants probabilities, or refuses the shapes.
     """
-    if isinstance(loss, SegmentationLoss | WeightedSumLoss | DeepSupervisionLoss):
+    if isinstance(loss, SegmentationLoss | WeightedSumLoss | DeepSupervisionLoss | MultiLabelLoss):
         return loss(logits, target)
     name = f"{type(loss).__module__}.{type(loss).__name__}"
     labels = target if target.is_floating_point() else _ignored_its_way(loss, target.long(), name)

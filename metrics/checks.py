@@ -37,6 +37,23 @@ def check_shapes(probs: Tensor, target: Tensor, num_classes: int) -> None:
         raise ValueError(f"target must hold integer labels, got {target.dtype}")
 
 
+def check_regions(probs: Tensor, target: Tensor, regions: int) -> None:
+    """Compare the shapes of probs (B, R, 2, *S) and target (B, R, *S) of regions that may overlap.
+
+    Raises:
+        ValueError: If the shapes or types do not fit.
+    """
+    if probs.ndim < 4 or tuple(probs.shape[1:3]) != (regions, 2):
+        raise ValueError(
+            f"probs must have the shape (B, {regions}, 2, *S), got {tuple(probs.shape)}: with multilabel=True turn "
+            "sigmoids p (B, R, *S) into torch.stack((1 - p, p), 2)"
+        )
+    expected = (*probs.shape[:2], *probs.shape[3:])
+    if target.shape != expected:
+        raise ValueError(f"target must have the shape {expected}, got {tuple(target.shape)}")
+    check_shapes(probs.flatten(0, 1), target.flatten(0, 1), 2)
+
+
 def value_problems(probs: Tensor) -> Tensor:
     """Which of the first three `MESSAGES` hold for probs (K, *S), as (4,) bool on its device, without a wait for it."""
     tolerance = 1e-3 if probs.dtype in (torch.float32, torch.float64) else 3e-2

@@ -6,6 +6,7 @@ reads the numbers of the catalogue off them as rows of a table. They know nothin
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from .objects import ObjectRule, object_sums
 from .overlap import label_confusion, threshold_labels
 from .regions import All, Region, get_region, in_mm, region_cells
 from .scores import lowest_scores
-from .sums import CaseSums
+from .sums import CaseSums, stack_sums
 from .walk import Walk
 
 VIEWS = ("top_label", "classwise", "foreground")
@@ -130,12 +131,13 @@ def score_case(
     valid: Tensor | None = None,
     objects: ObjectRule | None = None,
     cuts: Sequence[float] | None = None,
+    multilabel: bool = False,
 ) -> CaseSums:
     """The sums of a case with all that the catalogue's rows read.
 
     Args:
-        probs: (K, *S) probabilities.
-        target: (*S) labels.
+        probs: (K, *S) probabilities; of regions (R, 2, *S), that a voxel lies outside of each and inside.
+        target: (*S) labels; of regions (R, *S), 1 inside.
         spacing: Voxel size in mm, for the surface distances and anisotropic bands.
         surface: Measure hd95, assd (mm) and nsd (at a tolerance of twice the smallest voxel side) too.
         true_probs: (K, *S), where they are known: the true calibration error, and the lowest reachable scores.
@@ -145,6 +147,7 @@ def score_case(
         objects: Find objects by this rule and match them (`metrics.objects`).
         cuts: K cuts (`metrics.threshold_labels`), whose mask overlap, surfaces and objects are of; of the class of
             largest probability if None. Calibration is of the probabilities in either case.
+        multilabel: Score regions that may overlap, each as a two-class problem of its own.
 
     Raises:
         ValueError: As for `sum_case`.
@@ -155,6 +158,16 @@ def score_case(
         >>> sorted(key for key in sums.bins if key.startswith("all."))
         ['all.classwise', 'all.foreground', 'all.top_label', 'all.true']
     """
+    if multilabel:
+        one = partial(
+            score_case, spacing=spacing, surface=surface, ignore_index=ignore_index, validate=validate, valid=valid,
+            objects=objects,
+        )  # fmt: skip
+        known = [None] * len(probs) if true_probs is None else true_probs.unbind()
+        own = [None] * len(probs) if cuts is None else [(0.5, cut) for cut in cuts[1:]]
+        each = zip(probs, target, known, own, strict=True)
+        parts = [one(p, y, true_probs=t, cuts=cut) for p, y, t, cut in each]
+        return replace(stack_sums(parts), multilabel=True)
     sums = sum_case(probs, target, spacing=spacing, ignore_index=ignore_index, validate=validate, valid=valid)
     if not surface and true_probs is None and objects is None and cuts is None:
         return sums
@@ -258,13 +271,14 @@ def rows_from_sums(sums: CaseSums, class_names: Sequence[str]) -> list[dict[str,
         >>> [row["class"] for row in rows_from_sums(sums, ["background", "lesion"])]
         ['lesion', 'all']
     """
-    classes = sums.confusion.shape[-1]
+    classes = sums.num_classes
     if len(class_names) != classes:
         raise ValueError(f"class_names={list(class_names)} must name {classes} classes, background among them")
     rows = [row for row in catalogue.of_average("case") if row.known(sums)]
     values = case_values(sums, rows).T.tolist()
-    voxels = sums.confusion.sum(1).tolist()
-    labels = [("all", sum(voxels)), *zip(class_names[1:], voxels[1:], strict=True)]
+    true, total = sums.confusion.sum(-1), int(sums.voxels.max())  # of regions (R, 2) and as many voxels in each
+    inside = true[:, 1] if sums.multilabel else true[1:]
+    labels = [("all", total), *zip(class_names[1:], inside.tolist(), strict=True)]
     found = [
         {"class": name, "voxels": number, **{row.key: value for row, value in zip(rows, column, strict=True)}}
         for (name, number), column in zip(labels, values, strict=True)
@@ -274,7 +288,7 @@ def rows_from_sums(sums: CaseSums, class_names: Sequence[str]) -> list[dict[str,
 
 def case_values(sums: CaseSums, rows: Sequence[catalogue.Number]) -> Tensor:
     """Values (len(rows), K) float64 of one case: as a whole, then each foreground class; NaN where undefined."""
-    table = sums.nll.new_full((len(rows), sums.confusion.shape[-1]), torch.nan)
+    table = sums.nll.new_full((len(rows), sums.num_classes), torch.nan)
     for line, row in zip(table, rows, strict=True):
         if row.known(sums):
             value = row.value(sums)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from .binning import View
@@ -77,8 +78,16 @@ class Number:
         return not part or key in getattr(sums, part)
 
     def value(self, sums: CaseSums) -> Tensor:
-        """The number, (..., 1) or (..., K) float64: the case as a whole first, then each foreground class."""
-        return self.function(sums, self)
+        """The number, (..., 1) or (..., K) float64: the case as a whole first, then each foreground class.
+
+        Of regions that may overlap, (..., 1 + R): the mean over those that have a value, then each region as a whole,
+        which is what its two-class problem alone gives.
+        """
+        values = self.function(sums, self)
+        if not sums.multilabel:
+            return values
+        regions = values[..., 0]
+        return torch.cat([regions.nanmean(-1, keepdim=True), regions], -1)
 
     @property
     def arrow(self) -> str:

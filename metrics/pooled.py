@@ -52,12 +52,13 @@ def weigh(stacked: CaseSums, weights: Tensor) -> CaseSums:
     """
     bins = _Weighted(stacked.bins, weights)
     tallies = {key: _add_up(weights, tally) for key, tally in stacked.tallies.items()}
-    return CaseSums(bins, _add_up(weights, stacked.confusion), _add_up(weights, stacked.nll), tallies=tallies)
+    confusion, nll = (_add_up(weights, field) for field in (stacked.confusion, stacked.nll))
+    return CaseSums(bins, confusion, nll, tallies=tallies, multilabel=stacked.multilabel)
 
 
 def pooled_values(cases: Sequence[CaseSums], rows: Sequence[Number]) -> Callable[[NDArray[np.float64]], NDArray]:
     """A function from weights of the cases (R, n) to the rows' numbers (R, len(rows), K); NaN where undefined."""
-    stacked, classes = stack_sums(cases), cases[0].confusion.shape[-1]
+    stacked, classes = stack_sums(cases), cases[0].num_classes
 
     def values(weights: NDArray[np.float64]) -> NDArray:
         sums = weigh(stacked, torch.as_tensor(weights, dtype=torch.float64))
@@ -91,7 +92,7 @@ def pooled_intervals(
         >>> bool(low[0, 0] <= 0.0833 <= high[0, 0])
         True
     """
-    low, high = (np.full((len(rows), runs[0][0].confusion.shape[-1]), np.nan) for _ in range(2))
+    low, high = (np.full((len(rows), runs[0][0].num_classes), np.nan) for _ in range(2))
     for num_bins in {row.num_bins for row in rows}:  # no more bins than a number needs: they are summed n times
         places = [place for place, row in enumerate(rows) if row.num_bins == num_bins]
         coarse = [[sums.coarse(num_bins) for sums in cases] for cases in runs]

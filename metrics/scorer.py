@@ -12,7 +12,7 @@ from . import catalogue
 from .axis import AXIS_BINS
 from .base import StateOptions
 from .binning import CASE_BINS, Bins, empty_bins, view_channels
-from .checks import check_shapes
+from .checks import check_regions, check_shapes
 from .evaluate import OBJECTS, REGIONS, VIEWS, case_values, score_case
 from .objects import TALLY, ObjectRule
 from .sums import CaseSums
@@ -31,6 +31,10 @@ class Scorer(Metric):
     sums to 1e-12); its size does not depend on the number of voxels or cases. Where the cases are named, their own sums
     are kept in `records` too, of this process and with 300 bins: tables, intervals and files are made of them.
 
+    With `multilabel` the classes 1..K-1 are regions that may overlap, each a two-class problem of its own: `update`
+    takes (B, K - 1, 2, *S) and (B, K - 1, *S), a region's numbers are those of its problem alone, and those without a
+    region the means over the regions.
+
     Args:
         num_classes: Number of classes K, background among them.
         class_names: K names, background first; without them there are no lines of classes.
@@ -40,6 +44,7 @@ class Scorer(Metric):
         validate: Check the values.
         cuts: K cuts that make the mask whose overlap, surfaces and objects are measured; the largest probability makes
             it if None.
+        multilabel: Score regions that may overlap.
         **state: As for `torchmetrics.Metric`.
 
     Raises:
@@ -51,6 +56,11 @@ class Scorer(Metric):
         >>> scorer.update(sure, torch.tensor([[0, 1]]))
         >>> round(float(scorer.compute()["ece"]), 4)
         0.25
+        >>> scorer = Scorer(num_classes=3, class_names=["background", "whole", "core"], multilabel=True)
+        >>> inside = torch.tensor([[[0.75, 0.75], [0.25, 0.25]]])
+        >>> scorer.update(torch.stack([1 - inside, inside], 2), torch.tensor([[[1, 1], [0, 1]]]))
+        >>> {key: float(value) for key, value in scorer.compute().items() if key.startswith("dice/")}
+        {'dice/whole': 1.0, 'dice/core': 0.0}
     """
 
     is_differentiable = False
@@ -65,6 +75,7 @@ class Scorer(Metric):
         ignore_index: int | None = 255,
         validate: bool = True,
         cuts: Sequence[float] | None = None,
+        multilabel: bool = False,
         **state: Unpack[StateOptions],
     ) -> None:
         super().__init__(**state)
@@ -73,6 +84,7 @@ class Scorer(Metric):
         self.num_classes, self.class_names = num_classes, None if class_names is None else list(class_names)
         self.surface, self.objects, self.ignore_index, self.validate = surface, objects, ignore_index, validate
         self.cuts = cuts
+        self.multilabel = multilabel
         self.numbers = catalogue.of_average("case")
         self.records: list[tuple[str, CaseSums]] = []
         self._all: CaseSums | None = None
@@ -86,14 +98,15 @@ class Scorer(Metric):
         self._state("case_sum", torch.zeros(shape, dtype=torch.float64))
         self._state("cases", torch.zeros(shape, dtype=torch.int64))
         self._state("measured", torch.zeros(len(self.numbers), dtype=torch.int64))
-        self._state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64))
-        self._state("nll", torch.zeros(1 + num_classes, dtype=torch.float64))
-        self._state("objects_tally", torch.zeros(num_classes, len(TALLY), dtype=torch.float64))
+        regions, classes = ((num_classes - 1,), 2) if multilabel else ((), num_classes)
+        self._state("confusion", torch.zeros(*regions, classes, classes, dtype=torch.int64))
+        self._state("nll", torch.zeros(*regions, 1 + classes, dtype=torch.float64))
+        self._state("objects_tally", torch.zeros(*regions, classes, len(TALLY), dtype=torch.float64))
         for key in KEYS:
-            channels = view_channels(num_classes, key.partition(".")[2])
+            channels = view_channels(classes, key.partition(".")[2])
             number = AXIS_BINS if key.startswith("all.") and key not in SOMETIMES else CASE_BINS
             for name, field in zip(Bins._fields, empty_bins(channels, number), strict=True):
-                self._state(_name(key, name), field)
+                self._state(_name(key, name), field.expand(*regions, *field.shape).clone())
 
     def _state(self, name: str, default: Tensor) -> None:
         self.add_state(name, default, dist_reduce_fx="sum")
@@ -107,7 +120,10 @@ class Scorer(Metric):
         names: Sequence[str] | None = None,
     ) -> None:
         """Score the cases of a batch, all of one voxel size; named ones are kept."""
-        check_shapes(probs, target, self.num_classes)
+        if self.multilabel:
+            check_regions(probs, target, self.num_classes - 1)
+        else:
+            check_shapes(probs, target, self.num_classes)
         for index in range(len(probs)):
             known = None if true_probs is None else true_probs[index]
             sums = self.score(probs[index], target[index], spacing, known)
@@ -120,12 +136,12 @@ class Scorer(Metric):
         spacing: Sequence[float] | None = None,
         true_probs: Tensor | None = None,
     ) -> CaseSums:
-        """The sums of one case, (K, *S) and (*S), which `add` takes; the state stays as it is."""
+        """The sums of one case, a batch's item, which `add` takes; the state stays as it is."""
         return score_case(probs.detach(), target, spacing, true_probs=true_probs, **self.options())
 
     def options(self) -> dict[str, Any]:
         """What `score_case` is told, for a process that scores a case on its own."""
-        names = ("surface", "objects", "ignore_index", "validate", "cuts")
+        names = ("surface", "objects", "ignore_index", "validate", "cuts", "multilabel")
         return {name: getattr(self, name) for name in names}
 
     def add(self, sums: CaseSums, name: str | None = None) -> None:
@@ -162,7 +178,7 @@ class Scorer(Metric):
         known = {row.key for row, n in zip(self.numbers, self.measured.tolist(), strict=True) if n}
         bins = {key: bins for key, bins in found.items() if key not in SOMETIMES or SOMETIMES[key] in known}
         tallies = {"objects": self.objects_tally} if "object_f1" in known else {}
-        return CaseSums(bins, self.confusion, self.nll, tallies=tallies)
+        return CaseSums(bins, self.confusion, self.nll, tallies=tallies, multilabel=self.multilabel)
 
     def compute(self) -> dict[str, Tensor]:
         """Key, or key and class, to its value, scalars float64; NaN where no case had one."""

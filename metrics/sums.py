@@ -24,6 +24,8 @@ class CaseSums:
         tallies: What was measured beside the pass and adds up, by key, (..., K, n): "objects" of `metrics.objects`.
         odds: (..., 2, K, AXIS_BINS) int32, the voxels of each p_k on the fine axis, and those that are of class k; kept
             where the bins are coarse.
+        multilabel: The last of the leading axes (..., R) is that of regions that may overlap, each a two-class problem
+            with K = 2; the odds alone have the regions as classes 1..R, and nothing of class 0.
 
     Example:
         >>> from metrics import sum_case
@@ -38,6 +40,12 @@ class CaseSums:
     beside: Mapping[str, Tensor] = field(default_factory=dict)
     tallies: Mapping[str, Tensor] = field(default_factory=dict)
     odds: Tensor | None = None
+    multilabel: bool = False
+
+    @property
+    def num_classes(self) -> int:
+        """K; of regions 1 + R, as if none of them were the background."""
+        return 1 + self.confusion.shape[-3] if self.multilabel else self.confusion.shape[-1]
 
     @property
     def voxels(self) -> Tensor:
@@ -48,7 +56,8 @@ class CaseSums:
         """The same with bins of that number, exactly; the fine counts of each class are kept beside them."""
         fine, odds = self.bins.get("all.classwise"), self.odds
         if fine is not None and fine.num_bins == AXIS_BINS:
-            odds = torch.stack([fine.count.int(), fine.correct.int()], -3)
+            counts = [fine.count.int(), fine.correct.int()]
+            odds = torch.stack([of_regions(part) for part in counts] if self.multilabel else counts, -3)
         bins = {key: rebin(bins, num_bins) for key, bins in self.bins.items()}
         return replace(self, bins=bins, odds=odds)
 
@@ -58,7 +67,13 @@ class CaseSums:
         beside = {key: value.cpu() for key, value in self.beside.items()}
         tallies = {key: value.cpu() for key, value in self.tallies.items()}
         odds = None if self.odds is None else self.odds.cpu()
-        return CaseSums(bins, self.confusion.cpu(), self.nll.cpu(), beside, tallies, odds)
+        return CaseSums(bins, self.confusion.cpu(), self.nll.cpu(), beside, tallies, odds, self.multilabel)
+
+
+def of_regions(field: Tensor) -> Tensor:
+    """Class-wise fields (..., R, 2, B) of regions as those of classes (..., 1 + R, B), of which the first is empty."""
+    inside = field[..., 1, :]
+    return torch.cat([torch.zeros_like(inside[..., :1, :]), inside], -2)
 
 
 def merge_sums(cases: Sequence[CaseSums]) -> CaseSums:
@@ -74,7 +89,7 @@ def merge_sums(cases: Sequence[CaseSums]) -> CaseSums:
     bins = {key: merge_bins(*(case.bins[key] for case in cases)) for key in cases[0].bins}
     tallies = {key: torch.stack([case.tallies[key] for case in cases]).sum(0) for key in cases[0].tallies}
     confusion, nll = (torch.stack([getattr(case, name) for case in cases]).sum(0) for name in ("confusion", "nll"))
-    return CaseSums(bins, confusion, nll, tallies=tallies)
+    return CaseSums(bins, confusion, nll, tallies=tallies, multilabel=cases[0].multilabel)
 
 
 def stack_sums(cases: Sequence[CaseSums]) -> CaseSums:
@@ -97,4 +112,5 @@ def stack_sums(cases: Sequence[CaseSums]) -> CaseSums:
     )
     confusion, nll = (torch.stack([getattr(case, name) for case in cases]) for name in ("confusion", "nll"))
     odds = [case.odds for case in cases if case.odds is not None]
-    return CaseSums(bins, confusion, nll, beside, tallies, torch.stack(odds) if len(odds) == len(cases) else None)
+    stacked = torch.stack(odds) if len(odds) == len(cases) else None
+    return CaseSums(bins, confusion, nll, beside, tallies, stacked, cases[0].multilabel)

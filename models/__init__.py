@@ -1,5 +1,6 @@
 """Networks, post-hoc calibrators and tiled inference."""
 
+from .activation import Exclusive, Separate
 from .attention_unet import AttentionUNet
 from .binning import HistogramCalibration, IsotonicCalibration
 from .builders import MONAI, SMP, NNUNet
@@ -41,6 +42,7 @@ __all__ = [
     "DirichletCalibration",
     "Ensemble",
     "EnsembleTemperatureScaling",
+    "Exclusive",
     "FitReport",
     "HighRes3DNet",
     "HistogramCalibration",
@@ -55,6 +57,7 @@ __all__ = [
     "PlainUNet",
     "Prediction",
     "SelectiveScaling",
+    "Separate",
     "SlidingWindow",
     "TemperatureScaling",
     "TestTimeAugmentation",

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .activation import Exclusive
 from .calibrator import Calibrator, log_probabilities
 from .local_temperature import LocalTemperatureScaling
-from .sliding_window import two_class
 
 
 class Exported(nn.Module):
@@ -25,7 +25,7 @@ class Exported(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `(B, K, *S)` and probabilities, K at least 2 in the latter."""
         logits = self.net(image)
-        probs = two_class(logits).softmax(1)
+        probs = Exclusive()(logits)
         return logits, probs if self.calibrator is None else self.calibrator(probs, image)
 
 

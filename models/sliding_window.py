@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .activation import Exclusive
 from .network import choice, positive, region
 from .onnx_runner import tile_starts
 
@@ -20,19 +21,25 @@ Predict = Callable[[Tensor], Tensor]
 class Inference(ABC):
     """Base of the ways to get class probabilities of one whole image from a network.
 
-    `window` is the size of the tiles that the network sees, or None where it sees the image whole.
+    `window` is the size of the tiles that the network sees, or None where it sees the image whole. `activation` makes
+    probabilities of logits: softmax over classes, unless the network's channels are regions that may overlap.
 
     Example:
         >>> import torch
         >>> from models import Inference
         >>> class Upright(Inference):
         ...     def __call__(self, image, predict):
-        ...         return predict(image.transpose(2, 3)).transpose(2, 3).softmax(1)
+        ...         return self.activation(predict(image.transpose(2, 3)).transpose(2, 3))
         >>> Upright()(torch.zeros(1, 1, 6, 8), lambda image: torch.cat([image, image], 1)).shape
         torch.Size([1, 2, 6, 8])
     """
 
     window: tuple[int, ...] | None = None
+    activation: Exclusive = Exclusive()
+
+    def activate_by(self, activation: Exclusive) -> None:
+        """Take what makes probabilities of the network's logits."""
+        self.activation = activation
 
     def pad_as(self, padding: str) -> None:  # noqa: B027, one that never pads has nothing to do
         """Fill what hangs over an image as its data do in training, unless another filling was chosen."""
@@ -62,7 +69,7 @@ class WholeImage(Inference):
     @torch.no_grad()
     def __call__(self, image: Tensor, predict: Predict) -> Tensor:
         """Probabilities of the image; see the base."""
-        return two_class(predict(image).float()).softmax(1)
+        return self.activation(predict(image))
 
 
 class SlidingWindow(Inference):
@@ -171,8 +178,10 @@ class SlidingWindow(Inference):
             for tile, part in zip(tiles, maps, strict=True):
                 _add(region(total[0], tile.start, returned), part, tile.weights)
         assert total is not None  # there is at least one tile
-        probabilities = total if self.average == "probabilities" else _softmax_in_place(total)
-        return region(probabilities, low, size).clamp_(0, 1)  # the weighted sum may round to a hair above 1
+        if self.average == "logits":
+            for slab in total.split(1, dim=2):  # in place: no second copy of a large result is made
+                slab.copy_(self.activation.normalised(slab))
+        return region(total, low, size).clamp_(0, 1)  # the weighted sum may round to a hair above 1
 
     def _maps(self, logits: Tensor, expected: tuple[int, ...]) -> Tensor:
         """What is to be averaged, float32 with at least two classes."""
@@ -181,8 +190,7 @@ class SlidingWindow(Inference):
             if any(n > w or (w - n) % 2 for n, w in zip(size, self.window, strict=True)):
                 raise ValueError(f"the network returned {size} for a window of {self.window}: not its centre")
             raise _Returned(size)
-        logits = two_class(logits.float())
-        return logits.softmax(1) if self.average == "probabilities" else logits
+        return self.activation(logits) if self.average == "probabilities" else self.activation.complete(logits.float())
 
     def _zeros(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """The place where the result is summed."""
@@ -210,11 +218,6 @@ class _Returned(Exception):
     def __init__(self, size: tuple[int, ...]) -> None:
         super().__init__(size)
         self.size = size
-
-
-def two_class(logits: Tensor) -> Tensor:
-    """A single channel as two: background logit 0 and the logit given; more channels unchanged."""
-    return torch.cat((torch.zeros_like(logits), logits), dim=1) if logits.shape[1] == 1 else logits
 
 
 def tile_weights(starts: Sequence[int], tile: int, size: int, blend: str) -> Tensor:
@@ -272,10 +275,3 @@ def _add(total: Tensor, part: Tensor, weights: Sequence[Tensor]) -> None:
     for axis in weights[1:]:
         weight = weight.unsqueeze(-1) * axis.to(part.device)
     total += (part * weight).to(total.device)
-
-
-def _softmax_in_place(logits: Tensor) -> Tensor:
-    """Softmax over channels, slab by slab, so that no second copy of a large result is made."""
-    for slab in logits.split(1, dim=2):
-        slab.copy_(slab.softmax(1))
-    return logits

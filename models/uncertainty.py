@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .activation import Exclusive, two_class
 from .network import positive
-from .sliding_window import Inference, Predict, WholeImage, two_class
+from .sliding_window import Inference, Predict, WholeImage
 
 
 class Prediction(NamedTuple):
@@ -65,7 +66,7 @@ def combine(members: Iterable[Tensor]) -> Prediction:
 
 
 def entropy(probs: Tensor) -> Tensor:
-    """Entropy ``(B, *S)`` in nats of probabilities ``(B, K, *S)``.
+    """Entropy ``(B, *S)`` in nats of probabilities ``(B, K, *S)``; of regions, ``(B, 2 R, *S)``, the sum over them.
 
     Example:
         >>> import torch
@@ -101,6 +102,10 @@ class Averaged(Inference):
     def pad_as(self, padding: str) -> None:
         """As each member's inference does."""
         self.inference.pad_as(padding)
+
+    def activate_by(self, activation: Exclusive) -> None:
+        """As each member's inference does."""
+        self.inference.activate_by(activation)
 
     @abstractmethod
     def members(self, image: Tensor, predict: Predict) -> Iterator[Tensor]:

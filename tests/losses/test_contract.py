@@ -11,7 +11,7 @@ import losses
 from tests.losses.cases import random_pair, value_and_gradient
 
 #: Losses that the user builds from others.
-WRAPPERS = {"DeepSupervisionLoss", "WeightedSumLoss"}
+WRAPPERS = {"DeepSupervisionLoss", "MultiLabelLoss", "WeightedSumLoss"}
 BASIC = sorted(set(losses.__all__) - WRAPPERS)
 #: Variants whose formulas differ from the defaults'.
 VARIANTS = {

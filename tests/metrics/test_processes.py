@@ -22,6 +22,7 @@ def make():
         "surface": metrics.HausdorffDistance95(3),
         "volume": metrics.SoftVolumeBias(3),
         "bins": metrics.ReliabilityBins(3, view="classwise"),
+        "regions": metrics.Scorer(3, ["background", "a", "a or b"], multilabel=True),
     }
     return collection, others
 
@@ -29,10 +30,17 @@ def make():
 def feed(collection, others, cases):
     for probs, target in cases:
         collection.update(probs[None], target[None])
-        for metric in others.values():
-            metric.update(probs[None], target[None])
+        for name, metric in others.items():
+            metric.update(*(regions(probs, target) if name == "regions" else (probs[None], target[None])))
     values = {**collection.compute(), **others["presets"].compute()}
+    values |= {f"regions {name}": value for name, value in others["regions"].compute().items()}
     return values | {name: others[name].compute() for name in ("surface", "volume", "bins")}
+
+
+def regions(probs, target):
+    """The second class, and it or the third, as regions that overlap."""
+    inside = torch.stack([probs[1], probs[1] + probs[2]]).clamp(max=1)
+    return torch.stack([1 - inside, inside], 1)[None], torch.stack([target == 1, target > 0])[None].long()
 
 
 def work(rank, folder, cases):

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from calibrated_segmentation import losses
@@ -63,14 +62,13 @@ class NNUNetLoss(nn.Module):
         regions = target[:, : output.shape[1]].long()
         if self.ignore_label is not None:
             regions = regions.masked_fill(target[:, -1:].bool(), IGNORED)
-        pairs = zip(output.split(1, dim=1), regions.unbind(1), strict=True)
-        return torch.stack([self.loss(logits, labels) for logits, labels in pairs]).mean()
+        return losses.MultiLabelLoss(self.loss)(output, regions)
 
 
 def trainable() -> dict[str, type[nn.Module]]:
     """The losses that need nothing but logits and labels, by name; those that learn between epochs are left out."""
     found = {name: getattr(losses, name) for name in losses.__all__}
-    composed = {losses.WeightedSumLoss, losses.DeepSupervisionLoss}
+    composed = {losses.WeightedSumLoss, losses.DeepSupervisionLoss, losses.MultiLabelLoss}
     return {
         name: kind
         for name, kind in found.items()
