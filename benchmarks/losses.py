@@ -4,11 +4,13 @@ One process, one thread, processor time; all candidates take turns in every roun
 median of the rounds' ratios. Memory is what torch's allocator hands out, in units of the logits; the gradient is 1.
 
     MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TRIM_THRESHOLD_=8000000000 python -m benchmarks.losses --rounds 9
+    ... python -m benchmarks.losses --part slopes    # losses with slopes by hand, beside themselves without
 
 The two variables keep glibc from giving pages back between calls, which slows memory-hungry losses by up to a half.
 """
 
 import argparse
+import copy
 import platform
 import statistics
 import time
@@ -19,7 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import losses
+from losses import SegmentationLoss
+from losses.engine import Terms
 
+WRAPPERS = ("WeightedSumLoss", "DeepSupervisionLoss", "MultiLabelLoss")
 SHAPES = {"2D": (8, 2, 512, 512), "3D": (2, 4, 96, 96, 96)}
 
 
@@ -41,11 +46,7 @@ def candidates(logits: Tensor, labels: Tensor) -> dict[str, Callable[[], Tensor]
 
     small, channel = labels.to(torch.uint8), labels[:, None]
     found: dict[str, Callable[[], Tensor]] = {"torch cross_entropy": lambda: F.cross_entropy(logits, labels)}
-    ours = {
-        name: getattr(losses, name)()
-        for name in losses.__all__
-        if name not in ("WeightedSumLoss", "DeepSupervisionLoss", "MultiLabelLoss")
-    }
+    ours = {name: getattr(losses, name)() for name in losses.__all__ if name not in WRAPPERS}
     ours["DicePlusPlusLoss(gamma=1.5)"] = losses.DicePlusPlusLoss(gamma=1.5)
     ours["DicePlusPlusLoss(gamma=3)"] = losses.DicePlusPlusLoss(gamma=3)
     ours["DicePlusPlusLoss(gamma=0.5)"] = losses.DicePlusPlusLoss(gamma=0.5)
@@ -68,6 +69,43 @@ def candidates(logits: Tensor, labels: Tensor) -> dict[str, Callable[[], Tensor]
     found["torch cross_entropy, smoothed"] = lambda: F.cross_entropy(logits, labels, label_smoothing=0.1)
     found["DSC++ written naively"] = lambda: naive_dsc_plus_plus(logits, labels)
     return found
+
+
+def slopes_by_hand() -> dict[str, tuple[SegmentationLoss, SegmentationLoss]]:
+    """Losses with slopes by hand, each with its twin that leaves them to autograd, in all else the same."""
+    made = {name: getattr(losses, name)() for name in losses.__all__ if name not in WRAPPERS}
+    made["AverageCalibrationLoss(soft)"] = losses.AverageCalibrationLoss("soft")
+    made["MarginLabelSmoothingLoss(squared_hinge)"] = losses.MarginLabelSmoothingLoss(1.0, penalty="squared_hinge")
+    found = {}
+    for name, loss in made.items():
+        fast, twin = loss.fast(), copy.deepcopy(loss)
+        if isinstance(fast, Terms) and fast.own and fast.own.factor:
+            terms = fast._replace(own=fast.own._replace(factor=None))
+            twin.fast = lambda terms=terms: terms
+        elif callable(fast):
+            twin.fast = lambda: None
+        else:
+            continue
+        found[name] = loss, twin
+    return found
+
+
+def measure_slopes(shape: tuple[int, ...], rounds: int) -> list[tuple[str, float]]:
+    """Name of each loss with slopes by hand, and how many times as long it takes without them."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(shape, generator=generator).requires_grad_()
+    labels = torch.randint(0, shape[1], (shape[0], *shape[2:]), generator=generator).to(torch.uint8)
+    rows = []
+    for name, pair in slopes_by_hand().items():
+        times = []
+        for _ in range(rounds + 1):
+            start = time.process_time()
+            pair[0](logits, labels).backward()
+            middle = time.process_time()
+            pair[1](logits, labels).backward()
+            times.append((time.process_time() - middle) / (middle - start))
+        rows.append((name, statistics.median(times[1:])))
+    return rows
 
 
 def peak_bytes(step: Callable[[], object]) -> int:
@@ -111,8 +149,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="rounds after one of warm-up")
     parser.add_argument("--shape", choices=SHAPES, nargs="*", default=list(SHAPES))
+    parser.add_argument("--part", choices=["peers", "slopes"], default="peers")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.part == "slopes":
+        for name in arguments.shape:
+            print(f"\n| {name}, {'x'.join(map(str, SHAPES[name]))} | without slopes by hand |\n|---|---|")
+            for loss, times in measure_slopes(SHAPES[name], arguments.rounds):
+                print(f"| {loss} | {times:.2f} |")
+        return
     import monai
     import segmentation_models_pytorch as smp
 
