@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 
+from datamodules import SegmentationData
 from lightning_app.calibration.cuts import best_thresholds
 from lightning_app.calibration.registry import KEY, Method, build, restore
 from lightning_app.calibration.risk import KEY as RISK
@@ -30,10 +31,13 @@ from models.network import center_crop
 class CalibratingTrainer(Trainer):
     """Lightning's Trainer with the verb `calibrate`."""
 
+    callbacks: list[Callback]
+    fast_dev_run: bool | int
+
     def calibrate(
         self,
         model: LightningModule,
-        datamodule: LightningDataModule,
+        datamodule: SegmentationData,
         ckpt_path: str | None = None,
         method: Method = "temperature",
         options: dict[str, Any] | None = None,
@@ -92,7 +96,7 @@ class CalibratingTrainer(Trainer):
         checkpoint: dict[str, Any],
         path: Path,
         model: LightningModule,
-        datamodule: LightningDataModule,
+        datamodule: SegmentationData,
         allowed: frozenset[str],
         wanted: tuple[Method, dict[str, Any]],
     ) -> FitReport:
@@ -120,15 +124,14 @@ class CalibratingTrainer(Trainer):
         sys.stdout.write(describe(method, calibrator, report, thresholds, collector, str(path)))
         return report
 
-    def _collect(self, collector: LightningModule, datamodule: LightningDataModule) -> None:
+    def _collect(self, collector: LightningModule, datamodule: SegmentationData) -> None:
         """Show a collector the validation cases."""
         # the run's callbacks would take these for predictions of `predict`, and write files
-        given: list[Callback] = self.callbacks  # type: ignore[has-type]
-        self.callbacks = [callback for callback in given if isinstance(callback, ProgressBar)]
+        self.callbacks = [callback for callback in self.callbacks if isinstance(callback, ProgressBar)]
         self.predict(collector, dataloaders=datamodule.val_dataloader(), return_predictions=False)
 
     def _promise(
-        self, checkpoint: dict[str, Any], path: Path, collector: OddsCollector, data: LightningDataModule, wish: Wish
+        self, checkpoint: dict[str, Any], path: Path, collector: OddsCollector, data: SegmentationData, wish: Wish
     ) -> None:
         """Find cuts that keep a risk and keep them in the checkpoint."""
         found = restore(checkpoint)
@@ -138,7 +141,7 @@ class CalibratingTrainer(Trainer):
                 "WARNING   the calibrator was fitted on these cases too: exact only where it keeps the order of p\n"
             )
         self._collect(collector, data)
-        promises = make_promises(collector.odds, tuple(data.class_names), wish)  # type: ignore[attr-defined]
+        promises = make_promises(collector.odds, tuple(data.class_names), wish)
         checkpoint[RISK] = {"promises": to_record(promises), "cases": sorted(collector.names)}
         save_checkpoint(checkpoint, path)
         sys.stdout.write(describe_promises(promises, str(path), "predict --threshold risk applies it, test checks it"))
@@ -191,16 +194,16 @@ class Collector(LightningModule):
 
 
 def calibrator_arguments(
-    method: str, options: dict[str, Any], model: LightningModule, datamodule: LightningDataModule
+    method: str, options: dict[str, Any], model: LightningModule, datamodule: SegmentationData
 ) -> dict[str, Any]:
     """What the calibrator is built with: sized by the data, the exponent from the loss, options on top.
 
     Raises:
         ValueError: If the inverse of DSC++ is asked for a network that was trained with another loss.
     """
-    arguments: dict[str, Any] = {"num_classes": datamodule.num_classes}  # type: ignore[attr-defined]
+    arguments: dict[str, Any] = {"num_classes": datamodule.num_classes}
     if method in ("image_temperature", "local_temperature"):
-        arguments |= {"in_channels": datamodule.in_channels, "spatial_dims": datamodule.spatial_dims}  # type: ignore[attr-defined]
+        arguments |= {"in_channels": datamodule.in_channels, "spatial_dims": datamodule.spatial_dims}
     if method == "dicepp_inverse" and "gamma" not in options:
         gamma = getattr(model.loss, "inverse_gamma", None)
         if gamma is None:
@@ -212,13 +215,13 @@ def calibrator_arguments(
     return arguments | options
 
 
-def validation_cases(datamodule: LightningDataModule, ckpt_path: str) -> frozenset[str]:
+def validation_cases(datamodule: SegmentationData, ckpt_path: str) -> frozenset[str]:
     """Names of the validation cases, after a look that none of them was trained on or is to be tested on.
 
     Raises:
         ValueError: If a case is in another part too, of this split or of the run's `split.csv`.
     """
-    table = datamodule.split_table()  # type: ignore[attr-defined]
+    table = datamodule.split_table()
     parts: dict[str, set[str]] = {}
     for row in table:
         parts.setdefault(row["subset"], set()).add(row["case"])

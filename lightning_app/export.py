@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from datamodules import SegmentationData
 from lightning_app.calibrate import CalibratingTrainer
 from lightning_app.calibration.registry import restore
 from lightning_app.files import write_text
@@ -62,7 +63,7 @@ class ProgramTrainer(CalibratingTrainer):
     def export(
         self,
         model: LightningModule,
-        datamodule: LightningDataModule,
+        datamodule: SegmentationData,
         ckpt_path: str | None = None,
         output: str | None = None,
         size: list[int] | None = None,
@@ -85,7 +86,7 @@ class ProgramTrainer(CalibratingTrainer):
         """
         if not ckpt_path:
             raise ValueError("export needs --ckpt_path: a checkpoint, a run folder, or best or last of the newest run")
-        channels = datamodule.in_channels  # type: ignore[attr-defined]
+        channels = datamodule.in_channels
         shape = spatial_size(model, datamodule, size)
         checkpoint = read_checkpoint(Path(ckpt_path))
         model.on_load_checkpoint(checkpoint)

@@ -8,6 +8,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import losses
@@ -123,10 +124,10 @@ def room_help(room: str) -> str:
     return "\n".join([*lines, "", f"Its options: python -m lightning_app fit {option}.help {example}", ""]).lstrip("\n")
 
 
-def by_family(package: object) -> dict[str, list[str]]:
+def by_family(package: ModuleType) -> dict[str, list[str]]:
     """The losses by the file of their family, named by the file's first words."""
     families: dict[str, list[str]] = {}
-    for name in package.__all__:  # type: ignore[attr-defined]
+    for name in package.__all__:
         kind = getattr(package, name)
         if inspect.isclass(kind) and not inspect.isabstract(kind) and name != "OverlapLoss":
             first = (sys.modules[kind.__module__].__doc__ or "").strip().splitlines()[0]

@@ -169,7 +169,8 @@ class Walk:
     def _add_parts(self, k: int, index: Tensor, residual: Tensor, cell: Tensor, parts: Tensor) -> None:
         """Add the voxels of a block that lie in some region."""
         where = index.index_select(0, parts).add_(cell.index_select(0, parts).int(), alpha=JOINT * EQUAL_BINS)
-        self.parts.add(k, where, residual.index_select(0, parts))  # type: ignore[union-attr]
+        assert self.parts is not None
+        self.parts.add(k, where, residual.index_select(0, parts))
 
     def _find_ties(self, p: Tensor, joint: Tensor, cell: Tensor | None) -> None:
         """Count the voxels whose p_0 is an edge itself: 1 - p_0 lies above it, its mirrored bin below."""

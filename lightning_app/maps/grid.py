@@ -1,6 +1,7 @@
 """Does a map lie on the grid of its label, and on the side that its hard mask says?"""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import permutations, product
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def arrangements(probs: np.ndarray, form: Form) -> list[tuple[str, Callable[[np.
     for order in permutations(range(dims)):
         if order != tuple(range(dims)) and tuple(shape[a] for a in order) == tuple(shape):
             axes = (0, *(a + 1 for a in order))
-            ways.append((f"its axes in the order {order}", lambda p, axes=axes: p.transpose(axes)))  # type: ignore[misc]
+            ways.append((f"its axes in the order {order}", partial(np.transpose, axes=axes)))
     for axis in range(dims):
-        ways.append((f"axis {axis} mirrored", lambda p, axis=axis: np.flip(p, axis + 1)))  # type: ignore[misc]
+        ways.append((f"axis {axis} mirrored", partial(np.flip, axis=axis + 1)))
     return ways

@@ -44,11 +44,10 @@ def draw_cases(
         problem = problems_of(case, folder.form)[number]
         image = _image(pairs[name].image, tuple(problem.target.shape))
         image = problem.probs[1:].sum(0, keepdim=True) if image is None else image
-        batch = {"image": image[None], "mask": problem.target[None], "case": [name]}
-        probs = problem.probs[None].float()
+        target, probs = problem.target, problem.probs[None].float()
         if problem.target.ndim == 3:  # slices lie along the last axis of a file, and along the first of a picture
-            batch = {key: part.transpose(-1, -3) if key != "case" else part for key, part in batch.items()}  # type: ignore[attr-defined]
-            probs = probs.transpose(-1, -3)
+            image, target, probs = (part.transpose(-1, -3) for part in (image, target, probs))
+        batch = {"image": image[None], "mask": target[None], "case": [name]}
         draw_case(thumbnail(batch, probs), rank, "test", figures, loggers, 0)
 
 

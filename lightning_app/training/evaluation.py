@@ -52,6 +52,7 @@ class CaseEvaluation(StageCallback):
         self.workers, self.threshold = workers, threshold
         self.cases: list[ScoredCase] = []
         self.bins: Mapping[str, metrics.Bins] = {}
+        self.pool: ScoringPool | None = None
 
     def on_begin(self, stage: Stage) -> None:
         """Tell the scorer what to measure; inside training only what is quick."""
@@ -63,15 +64,15 @@ class CaseEvaluation(StageCallback):
             found = getattr(stage.module, "thresholds", None)  # other modules than ours have none
             stage.scorer.cuts = asked_cuts(self.threshold, found, stage.class_names)
         if stage.evaluates:
-            stage.module.scoring = ScoringPool(self.workers) if self.workers else None
+            self._begin_pool(stage.module)
 
     def on_scored(self, stage: Stage) -> None:
         """Write `val/` or `test/`, unless this is the validation inside training."""
         if not stage.evaluates:
             return
-        if stage.module.scoring is not None:
-            stage.module.scoring.finish()
-        self._end(stage.module)
+        if self.pool is not None:
+            self.pool.finish()
+        self._end_pool(stage.module)
         self.bins = stage.scorer.over_all().bins
         self.cases = sorted(gather(stage.scorer.records), key=lambda case: case[0])
         if stage.trainer.is_global_zero and self.cases:
@@ -80,7 +81,7 @@ class CaseEvaluation(StageCallback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave no process behind."""
-        self._end(pl_module)
+        self._end_pool(pl_module)
 
     def cases_by_dice(self) -> list[str]:
         """Names of the evaluated cases, worst Dice first."""
@@ -88,11 +89,16 @@ class CaseEvaluation(StageCallback):
         scores = {name: float(dice.value(sums)[0]) for name, sums in self.cases}
         return sorted((case for case in scores if np.isfinite(scores[case])), key=lambda case: scores[case])
 
-    def _end(self, pl_module: Any) -> None:
-        pool = getattr(pl_module, "scoring", None)  # other modules than ours have none
-        if pool is not None:
-            pool.close()
-            pl_module.scoring = None
+    def _begin_pool(self, module: Any) -> None:
+        if self.workers:
+            self.pool = ScoringPool(self.workers)
+            module.score_in(self.pool)
+
+    def _end_pool(self, module: Any) -> None:
+        if self.pool is not None:
+            self.pool.close()
+            self.pool = None
+            module.score_in(None)
 
 
 def _post_hoc(stage: Stage) -> dict[str, Any]:
@@ -169,4 +175,4 @@ def write_bins(
         for field, values, stacked in zip(metrics.Bins._fields, bins, by_case.bins[key], strict=True):
             arrays[f"{key}.{field}"] = values.cpu().numpy()
             arrays[f"{key}.case_{field}"] = stacked.numpy()
-    write_atomic(path, lambda part: np.savez_compressed(part, **arrays))  # type: ignore[arg-type]
+    write_atomic(path, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays))

@@ -1,7 +1,7 @@
 """The training module: a network and a loss as objects, metrics by name, evaluation on the original grid."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import torch
@@ -19,6 +19,7 @@ from lightning_app.training.checkpoint_files import check_finite
 from lightning_app.training.labels import hard_labels
 from lightning_app.training.run_folder import STAGES
 from lightning_app.training.scoring import ScoringPool
+from lightning_app.training.stage import data_of
 from losses.wrappers import call
 from models import Averaged, Inference, Network, adaptive_norm, entropy
 from models.network import center_crop
@@ -71,8 +72,8 @@ class SegmentationModule(LightningModule):
         self.val_loss = MeanMetric(nan_strategy="disable")  # every process takes part, also one without a case
         self.train_dice = metrics.DiceScore(num_classes)
         self.scorers = nn.ModuleDict({s: metrics.Scorer(num_classes, self.class_names) for s in STAGES})
-        self.scoring: ScoringPool | None = None
-        self.finished_cases: frozenset[str] = frozenset()
+        self._pool: ScoringPool | None = None
+        self._finished: frozenset[str] = frozenset()
         self.calibrator: nn.Module | None = None
         self.calibrator_method = ""
         self.calibrator_cases: frozenset[str] = frozenset()
@@ -88,6 +89,14 @@ class SegmentationModule(LightningModule):
         if self.channels_last:
             layout = torch.channels_last_3d if self._spatial_rank() == 3 else torch.channels_last
             self.net.to(memory_format=layout)
+
+    def score_in(self, pool: ScoringPool | None) -> None:
+        """Let processes of this pool score the cases from now on; none: this process does."""
+        self._pool = pool
+
+    def leave_out(self, cases: Collection[str]) -> None:
+        """Predict nothing for these cases, whose files exist."""
+        self._finished = frozenset(cases)
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Logits of the network; the whole list where it has deep supervision.
@@ -132,8 +141,9 @@ class SegmentationModule(LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         with torch.no_grad():
             dice = self.train_dice(to_probabilities(finest.detach()), hard_labels(mask, finest))
-            if self.global_step % COMPONENTS_EVERY == 0 and hasattr(self.loss, "components"):
-                parts = self.loss.components(finest.detach(), mask)  # type: ignore[operator]
+            components = getattr(self.loss, "components", None)
+            if components and self.global_step % COMPONENTS_EVERY == 0:
+                parts = components(finest.detach(), mask)
                 self.log_dict({f"train/loss_{name}": part for name, part in parts.items()}, batch_size=size)
         self.log("train/dice", dice, prog_bar=True, batch_size=size)
         self.train_dice.reset()
@@ -203,7 +213,7 @@ class SegmentationModule(LightningModule):
         Where `inference` averages members, also two maps in nats on that grid: the `entropy` of these probabilities,
         and the `mutual_information` of label and member, which a calibrator leaves as it is.
         """
-        if batch["case"][0] in self.finished_cases:
+        if batch["case"][0] in self._finished:
             return {}
         self._tell_of_padding(batch)
         image, geometry = batch["image"], batch["geometry"][0]
@@ -275,11 +285,11 @@ class SegmentationModule(LightningModule):
     def _score(self, stage: str, probs: Tensor, batch: dict[str, Any], spacing: Sequence[float]) -> None:
         """Score the case on its original grid, here or in a process of its own."""
         scorer, mask, true_probs = self._scorer(stage), batch["original_mask"], batch.get("true_probs")
-        if self.scoring is None:
+        if self._pool is None:
             scorer.update(probs, mask, spacing, true_probs, batch["case"])
         else:
             known = None if true_probs is None else true_probs[0]
-            self.scoring.submit(scorer, batch["case"][0], probs[0], mask[0], spacing, known)
+            self._pool.submit(scorer, batch["case"][0], probs[0], mask[0], spacing, known)
 
     def _calibrated(self, probs: Tensor, image: Tensor) -> Tensor:
         """Probabilities after the calibrator that the checkpoint holds, if it holds one."""
@@ -304,7 +314,7 @@ class SegmentationModule(LightningModule):
 
         On hippocampus a quarter of padding cost 0.07 Dice, a half 0.14 (docs/models.md).
         """
-        patch = getattr(self.trainer.datamodule, "patch_size", None)  # type: ignore[attr-defined]
+        patch = getattr(data_of(self.trainer), "patch_size", None)
         if self._shifted_norm is None or patch is None or tuple(batch["image"].shape[2:]) == tuple(patch):
             return
         share = batch["geometry"][0].padding()
@@ -319,7 +329,9 @@ class SegmentationModule(LightningModule):
             self._shifted_norm = None
 
     def _scorer(self, stage: str) -> metrics.Scorer:
-        return self.scorers[stage]  # type: ignore[return-value]
+        scorer = self.scorers[stage]
+        assert isinstance(scorer, metrics.Scorer)  # as a ModuleDict does not know
+        return scorer
 
     def _log_metrics(self, stage: str, logger: bool) -> None:
         scorer = self._scorer(stage)

@@ -101,7 +101,7 @@ class PredictionWriter(StageCallback):
         if stage.trainer.is_global_zero:
             self._claim(root)
         stage.trainer.strategy.barrier("predictions")
-        stage.module.finished_cases = frozenset(self._done())
+        stage.module.leave_out(self._done())
 
     def on_case(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Write one case."""

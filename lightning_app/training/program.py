@@ -248,7 +248,7 @@ class TrainingCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Evaluate the kept checkpoint, on the test cases too where asked, and say where everything lies."""
-        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if self.trainer.fast_dev_run:
             return
         path = str(self.run_folder.scored)
         stages = []

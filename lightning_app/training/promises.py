@@ -1,13 +1,12 @@
 """Holds the promise that is kept with a checkpoint against the test cases."""
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-
 from lightning_app.calibration.risk import Promises, held_against, write_rows
 from lightning_app.training.evaluation import CaseEvaluation
 from lightning_app.training.run_folder import RunFolder
+from lightning_app.training.stage import Stage, StageCallback
 
 
-class PromiseCheck(Callback):
+class PromiseCheck(StageCallback):
     """Holds the promise kept with the checkpoint against the test cases: prints it and writes `risk.csv`.
 
     Args:
@@ -18,10 +17,10 @@ class PromiseCheck(Callback):
     def __init__(self, run: RunFolder, evaluation: CaseEvaluation) -> None:
         self.run, self.evaluation = run, evaluation
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_finish(self, stage: Stage) -> None:
         """Print and write."""
-        promises: Promises | None = getattr(pl_module, "promises", None)
-        if promises and trainer.is_global_zero:
+        promises: Promises | None = getattr(stage.module, "promises", None)
+        if promises and stage.name == "test" and stage.trainer.is_global_zero:
             odds = [sums.odds for _, sums in self.evaluation.cases if sums.odds is not None]
-            rows = held_against(promises, odds, tuple(pl_module.class_names))  # type: ignore[arg-type]
+            rows = held_against(promises, odds, stage.class_names)
             write_rows(self.run.stage("test"), rows)

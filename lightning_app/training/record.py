@@ -15,6 +15,7 @@ from lightning_app.system.origin import commit, versions
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.split import split_rows
+from lightning_app.training.stage import data_of
 
 SCORED = {"validate": "val", "test": "test"}
 
@@ -57,7 +58,7 @@ class RunRecord(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write which case is in which part of the split, once: it is the law for whatever is done with the run."""
         if trainer.is_global_zero and not self.run.split.is_file():
-            write_csv(self.run.split, split_rows(trainer.datamodule))  # type: ignore[attr-defined]
+            write_csv(self.run.split, split_rows(data_of(trainer)))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop what an interrupted run logged after its last checkpoint."""

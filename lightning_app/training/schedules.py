@@ -74,7 +74,9 @@ class LossSchedule(pl.Callback):
 
 def loss_of(pl_module: pl.LightningModule) -> nn.Module:
     """The loss object of the training module."""
-    return pl_module.loss  # type: ignore[return-value]
+    loss = pl_module.loss
+    assert isinstance(loss, nn.Module)
+    return loss
 
 
 class MultiplierUpdate(pl.Callback):

@@ -33,7 +33,7 @@ class Stage:
     @property
     def datamodule(self) -> Any:
         """The data."""
-        return getattr(self.trainer, "datamodule", None)
+        return data_of(self.trainer)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -44,6 +44,11 @@ class Stage:
     def scorer(self) -> metrics.Scorer:
         """The module's scorer of the stage."""
         return self.module.scorers["test" if self.name == "test" else "val"]
+
+
+def data_of(trainer: Trainer) -> Any:
+    """The data module, which Lightning's trainer has while a verb runs; else none."""
+    return getattr(trainer, "datamodule", None)
 
 
 class StageCallback(Callback):

@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
@@ -62,6 +61,5 @@ def check_stopping(trainer: Trainer) -> None:
     Raises:
         UserError: If there is one.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, EarlyStopping):
-            check_monitor("EarlyStopping", callback.monitor, callback.mode)
+    for callback in trainer.early_stopping_callbacks:
+        check_monitor("EarlyStopping", callback.monitor, callback.mode)

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_app.training.run_folder import RunFolder
+from lightning_app.training.stage import data_of
 
 SHOWN = ("val/loss", "val/dice", "val/ece")
 PARTS = {"train": "training", "val": "validation", "test": "test"}
@@ -38,7 +39,7 @@ class Opening(Callback):
             return
         count = sum(weight.numel() for weight in pl_module.parameters())
         lines = {
-            "Data": describe_data(trainer.datamodule),  # type: ignore[attr-defined]
+            "Data": describe_data(data_of(trainer)),
             "Network": f"{type(pl_module.net).__name__}, {count:,} parameters",
             "Loss": self.loss,
             "Device": describe_device(trainer),
@@ -48,18 +49,18 @@ class Opening(Callback):
         sys.stdout.flush()
 
 
-def describe_data(data: LightningDataModule) -> str:
+def describe_data(data: Any) -> str:
     """Cases a part, their sizes, and the classes with their shares of the voxels, from a few training cases."""
     name, subsets = type(data).__name__, getattr(data, "subsets", None)
     if not subsets:
         return name
     cases = ", ".join(f"{len(subsets[part])} {text}" for part, text in PARTS.items() if subsets.get(part))
-    dataset = data.dataset("train")  # type: ignore[attr-defined]
+    dataset = data.dataset("train")
     masks = [dataset.pipeline.whole_item(case)["original_mask"] for case in dataset.cases[:LOOKED_AT]]
-    sizes = sorted({tuple(mask.shape[-data.spatial_dims :]) for mask in masks})  # type: ignore[attr-defined]
+    sizes = sorted({tuple(mask.shape[-data.spatial_dims :]) for mask in masks})
     shown = " to ".join(" x ".join(map(str, size)) for size in dict.fromkeys((sizes[0], sizes[-1])))
     of = f"of {len(masks)} training masks " if len(dataset) > len(masks) else ""
-    return f"{name}: {cases} cases; {shown}; {of}{_shares(masks, data.class_names)}"  # type: ignore[attr-defined]
+    return f"{name}: {cases} cases; {shown}; {of}{_shares(masks, data.class_names)}"
 
 
 def _shares(masks: Sequence[torch.Tensor], names: Sequence[str]) -> str:

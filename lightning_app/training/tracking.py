@@ -64,8 +64,10 @@ class RunLogger(WandbLogger):
             os.environ.setdefault("WANDB_SILENT", "true")
             self._wandb_init["settings"] = None
             _ = super().experiment
+        run = self._experiment
+        assert run is not None
         for stage in STAGES:
-            self._experiment.define_metric(f"{stage}/*", step_metric="epoch")  # type: ignore[union-attr]
+            run.define_metric(f"{stage}/*", step_metric="epoch")
 
 
 def _bounded(settings: Any) -> Any:

@@ -41,7 +41,13 @@ def figure_of(ax: "Axes | None", size: tuple[float, float] = (4.2, 4.2)) -> "tup
     """The axes that were given and their figure, or new ones."""
     if ax is None:
         return new_figure(size=size)
-    return ax.figure, ax  # type: ignore[return-value]
+    return _figure(ax), ax
+
+
+def _figure(ax: "Axes") -> "Figure":
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # no axes of ours outlive theirs
+    return figure
 
 
 def literal(figure: "Figure") -> "Figure":
@@ -77,12 +83,13 @@ def legend(ax: "Axes", loc: str = "best", beside: "Axes | None" = None) -> None:
     handles, labels = ax.get_legend_handles_labels()
     longest = max(map(len, labels), default=0)
     if len(labels) > MOST_INSIDE or longest > LONGEST_INSIDE:
-        ax, place = beside or ax, {"loc": "upper left", "bbox_to_anchor": (1.02, 1)}
-        width, height = ax.figure.get_size_inches()  # type: ignore[union-attr]
-        ax.figure.set_size_inches(width + 0.6 + 0.075 * longest, height)  # type: ignore[union-attr]
+        ax, place = beside or ax, dict[str, Any]({"loc": "upper left", "bbox_to_anchor": (1.02, 1)})
+        figure = _figure(ax)
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width + 0.6 + 0.075 * longest, height)
     else:
         place = {"loc": loc}
-    ax.legend(handles, labels, fontsize=FONT - 1, frameon=False, **place)  # type: ignore[call-overload]
+    ax.legend(handles, labels, fontsize=FONT - 1, frameon=False, **place)
 
 
 def series_style(index: int) -> dict[str, Any]:
