@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from lightning_app.maps.folder import Folder
 from lightning_app.maps.pairing import Pair
 from lightning_app.maps.problems import Problem, names_of, problems_of
 from lightning_app.maps.sums_file import Scored, read_scored, write_scored
+from lightning_app.system.workers import worker_context
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def score(folder: Folder, parts: Path, measure: Measure, jobs: int) -> Iterator[
     if jobs == 1:
         yield from _progress(map(work, cases), len(cases))
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(jobs, worker_context(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from _progress(_in_order(pool, work, cases, jobs), len(cases))
 
 

@@ -1,6 +1,5 @@
 """Scoring beside the next case's inference, in processes of its own."""
 
-import multiprocessing
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 import metrics
+from lightning_app.system.workers import worker_context
 
 
 class ScoringPool:
@@ -30,8 +30,7 @@ class ScoringPool:
         if workers < 1:
             raise ValueError(f"--score_workers {workers}: at least 1; leave it out to score in the main process")
         self.workers = workers
-        context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-        self.processes = ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,))
+        self.processes = ProcessPoolExecutor(workers, worker_context(), torch.set_num_threads, (1,))
         self.waiting: deque[tuple[metrics.Scorer, str, Future[metrics.CaseSums]]] = deque()
 
     def submit(
