@@ -4,35 +4,54 @@
     python -m benchmarks.gpu --device cpu --small                 # checks the script
 
 A loss is timed forward and backward, in float32 and bfloat16, eager and compiled, beside torch's cross entropy and the
-Dice losses of MONAI and segmentation-models-pytorch where these are installed. Every part stands alone: one that fails
-is written down with its error, and what was measured stays in the file. Not measured yet: evaluation of a whole CT, the
-overhead of a training step, the minutes of the hippocampus recipe. It has been run on the CPU alone, as a check.
+Dice losses of MONAI and segmentation-models-pytorch where these are installed. Then `update` of the scorer, and whether
+it waits for the device; a CT of 512 x 512 x 200, predicted by tiles and scored; a training step of the program beside a
+loop of one's own; determinism; and, where $SEGMENTATION_DATA holds it, the minutes of the hippocampus recipe. Each
+part stands alone: one that fails is written down with its error, and what was measured stays in the file. It has been
+run on the CPU alone, as a check.
 """
 
 import argparse
 import functools
 import itertools
 import json
+import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 import losses
 import metrics
+import models
 from lightning_app.files import write_text
+from lightning_app.training.module import SegmentationModule
 
 Row = dict[str, Any]
 Loss = Callable[[Tensor, Tensor], Tensor]
 OURS = ("CrossEntropyLoss", "FocalLoss", "DiceLoss", "DicePlusPlusLoss", "DiceCrossEntropyLoss", "GeneralizedDiceLoss")
+SHOWN = ("part", "name", "dtype", "way", "ms", "mib", "ratio", "minutes", "waits", "same", "error")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Module(SegmentationModule):
+    """The training module with the optimiser of the loop beside it."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW."""
+        return torch.optim.AdamW(self.net.parameters(), lr=1e-4)
 
 
 def pair(classes: int, side: int, device: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -133,6 +152,80 @@ def scoring(options: argparse.Namespace) -> Row:
     return row
 
 
+def whole_ct(options: argparse.Namespace) -> Row:
+    """Seconds to predict a CT by tiles and to score it, and the peak of both."""
+    torch.manual_seed(0)
+    net = models.UNet(3, 1, options.classes, width=16, depth=4).to(options.device).eval()
+    window = models.SlidingWindow([options.tile] * 3, overlap=0.5, batch_size=2)
+    image = torch.randn(1, 1, *options.ct, device=options.device)
+    labels = torch.randint(0, options.classes, (1, *options.ct), device=options.device)
+    scorer = metrics.Scorer(options.classes).to(options.device)
+    seconds: Row = {}
+
+    def evaluate() -> None:
+        start = time.perf_counter()
+        with torch.no_grad(), torch.autocast(options.device, torch.bfloat16):
+            probs = window(image, net)
+        wait(options.device)
+        predicted = time.perf_counter()
+        scorer.update(probs.to(options.device), labels)
+        wait(options.device)
+        seconds.update(predict_s=predicted - start, score_s=time.perf_counter() - predicted)
+
+    mib = peak_mib(evaluate, options.device)
+    if mib is None:
+        evaluate()
+    return {"ms": 1e3 * sum(seconds.values()), "mib": mib, **seconds}
+
+
+def step_pair(options: argparse.Namespace) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Trainings of some steps of two patches: by the program's module and trainer, and by a loop of one's own."""
+    length, side = options.rounds + 1, options.tile
+    torch.manual_seed(0)
+    image, mask = torch.randn(2, 1, side, side, side), torch.randint(0, 4, (2, side, side, side), dtype=torch.uint8)
+    batches = [{"image": image, "mask": mask, "case": ["a", "b"]}] * length
+    nets = [models.UNet(3, 1, 4, width=16, depth=3) for _ in range(2)]
+    module = Module(nets[0], losses.DicePlusPlusLoss(), class_names=tuple("abcd"), num_classes=4)
+    loss_of, net = losses.DicePlusPlusLoss(), nets[1].to(options.device)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4)
+
+    def program() -> None:
+        trainer = lightning.pytorch.Trainer(
+            accelerator="gpu" if options.device == "cuda" else "cpu", devices=1, max_epochs=1, logger=False,
+            enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False, precision="bf16-mixed",
+        )  # fmt: skip
+        with warnings.catch_warnings(action="ignore"):  # there is no validation here
+            trainer.fit(module, DataLoader(batches, batch_size=None))
+
+    def bare() -> None:
+        for batch in DataLoader(batches, batch_size=None):
+            with torch.autocast(options.device, torch.bfloat16):
+                loss = loss_of(net(batch["image"].to(options.device)), batch["mask"].to(options.device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+    return program, bare
+
+
+def step_cost(options: argparse.Namespace) -> Row:
+    """Milliseconds of a training step by the program, and as a ratio to a loop of one's own, in alternating rounds."""
+    program, bare = step_pair(options)
+    times = [(milliseconds(program, options.device, 1), milliseconds(bare, options.device, 1)) for _ in range(5)]
+    ratio = statistics.median(one / other for one, other in times)
+    return {"ms": statistics.median(one for one, _ in times) / (options.rounds + 1), "ratio": ratio}
+
+
+def recipe(options: argparse.Namespace) -> Row:
+    """Minutes of the hippocampus recipe, training and test; of its first step where the script is only checked."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = ["--trainer.fast_dev_run=1"] if options.small else ["--test_after=true"]
+        command = [sys.executable, "-m", "lightning_app", "fit", "--config", "hippocampus", f"--runs_dir={folder}"]
+        start = time.perf_counter()
+        subprocess.run([*command, *asked], check=True, stdout=subprocess.DEVNULL)
+        return {"minutes": (time.perf_counter() - start) / 60}
+
+
 def determinism(options: argparse.Namespace) -> Row:
     """Whether two passes of DSC++ give the same loss and gradient to the bit."""
     loss, seen = losses.DicePlusPlusLoss(), []
@@ -148,8 +241,12 @@ def measured(options: argparse.Namespace) -> Iterator[Row]:
     parts = [
         *loss_parts(options),
         ({"part": "scorer", "name": "update"}, functools.partial(scoring, options)),
+        ({"part": "CT", "name": "x".join(map(str, options.ct))}, functools.partial(whole_ct, options)),
+        ({"part": "step", "name": f"UNet, {options.tile}^3"}, functools.partial(step_cost, options)),
         ({"part": "determinism", "name": "DicePlusPlusLoss"}, functools.partial(determinism, options)),
     ]
+    if (Path(os.environ.get("SEGMENTATION_DATA", "")) / "decathlon").is_dir():
+        parts.append(({"part": "recipe", "name": "hippocampus"}, functools.partial(recipe, options)))
     for row, run in parts:
         try:
             yield {**row, **run()}
@@ -159,7 +256,7 @@ def measured(options: argparse.Namespace) -> Iterator[Row]:
 
 def line(row: Row) -> str:
     """A row of the printed table."""
-    shown = [row.get(key, "") for key in ("part", "name", "dtype", "way", "ms", "mib", "waits", "same", "error")]
+    shown = [row.get(key, "") for key in SHOWN]
     return "| " + " | ".join(f"{value:.2f}" if isinstance(value, float) else str(value) for value in shown) + " |"
 
 
@@ -167,13 +264,14 @@ def main() -> None:
     """Print the table as it grows and keep it in a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--small", action="store_true", help="4 classes at 24^3, 2 rounds: checks the script")
+    parser.add_argument("--small", action="store_true", help="small sizes, one step of the recipe: checks the script")
     parser.add_argument("--output", type=Path, default=Path("gpu.json"))
     options = parser.parse_args()
     options.classes, options.side, options.rounds = (4, 24, 2) if options.small else (14, 128, 20)
+    options.tile, options.ct = (32, (64, 64, 40)) if options.small else (96, (512, 512, 200))
     name = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor() or "CPU"
     print(f"{name}, torch {torch.__version__}, {options.classes} classes at {options.side}^3")
-    print("| part | name | dtype | way | ms | MiB | waits | same | error |\n|---|---|---|---|---|---|---|---|---|")
+    print("| " + " | ".join(SHOWN) + " |\n" + "|---" * len(SHOWN) + "|")
     rows: list[Row] = []
     for row in measured(options):
         rows.append(row)

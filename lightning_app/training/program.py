@@ -32,6 +32,7 @@ from lightning_app.training.figures import StageFigures, TrainingFigures
 from lightning_app.training.loops import run_everywhere
 from lightning_app.training.module import SegmentationModule
 from lightning_app.training.options import add_options, check_options
+from lightning_app.training.precision import PrecisionCheck
 from lightning_app.training.predictions import PredictionWriter
 from lightning_app.training.processes import is_first_process, tell
 from lightning_app.training.progress import RunProgress
@@ -152,11 +153,8 @@ class TrainingCLI(LightningCLI):
         loggers = given if isinstance(given, list) else [given]
         if self.subcommand == "fit":
             loggers = [*loggers, CurvesLogger(run.curves)]
-        objects = (
-            ObjectRule(self._option("object_iou"), self._option("object_connectivity"))
-            if self._option("objects")
-            else None
-        )
+        rule = ObjectRule(self._option("object_iou"), self._option("object_connectivity"))
+        objects = rule if self._option("objects") else None
         surface, workers, cuts = (self._option(name) for name in ("surface", "score_workers", "threshold"))
         evaluation = CaseEvaluation(run, bool(surface), objects, workers or 0, cuts)
         self.record = RunRecord(run, seed, hyperparameters(self.kept_config), self.subcommand or "fit")
@@ -168,6 +166,7 @@ class TrainingCLI(LightningCLI):
             RunProgress(),
             ProgressPicture(run),
             Opening(run, describe_loss(self.kept_config["model"]["loss"])),
+            PrecisionCheck(),
             CalibrationComparison(run),
             PromiseCheck(run, evaluation),
             PredictionWriter(

@@ -4,7 +4,7 @@ import argparse
 
 from benchmarks import gpu
 
-OPTIONS = argparse.Namespace(device="cpu", classes=3, side=8, rounds=1)
+OPTIONS = argparse.Namespace(device="cpu", classes=3, side=8, rounds=1, tile=32, ct=(40, 32, 32), small=True)
 
 
 def test_a_part_that_fails_is_written_down_and_the_others_go_on(monkeypatch):
@@ -13,9 +13,12 @@ def test_a_part_that_fails_is_written_down_and_the_others_go_on(monkeypatch):
 
     parts = [({"part": "loss", "name": "broken"}, broken), ({"part": "loss", "name": "sound"}, lambda: {"ms": 1.0})]
     monkeypatch.setattr(gpu, "loss_parts", lambda options: iter(parts))
+    monkeypatch.delenv("SEGMENTATION_DATA", raising=False)
     rows = list(gpu.measured(OPTIONS))
     assert rows[0] == {"part": "loss", "name": "broken", "error": "RuntimeError: no room"}
     assert rows[1] == {"part": "loss", "name": "sound", "ms": 1.0}
-    assert [row["part"] for row in rows] == ["loss", "loss", "scorer", "determinism"]
-    assert rows[3]["same"] is True
-    assert gpu.line(rows[1]) == "| loss | sound |  |  | 1.00 |  |  |  |  |"
+    assert [row["part"] for row in rows] == ["loss", "loss", "scorer", "CT", "step", "determinism"]
+    assert [row["error"] for row in rows[1:] if "error" in row] == []
+    assert rows[3]["predict_s"] > 0 < rows[3]["score_s"]
+    assert rows[5]["same"] is True
+    assert gpu.line(rows[1]) == "| loss | sound |  |  | 1.00 |  |  |  |  |  |  |"
