@@ -1,7 +1,6 @@
 """The training verbs' help: what most people set on two screens, losses and networks by family, plain formulas."""
 
 import contextlib
-import importlib
 import inspect
 import io
 import re
@@ -9,7 +8,6 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
 
 import losses
 import models
@@ -17,6 +15,7 @@ from lightning_app.files import read_yaml
 from lightning_app.shipped import CONFIGS
 
 WIDTH = 100
+BATCH = 8  # of datamodules.Phantom; to ask it would take the seconds of importing Lightning
 EVERYWHERE = (
     ("--config NAME", "recipe: hippocampus, drive, dsb2018, phantom, data/<set>, or a YAML file of yours"),
     ("--data datamodules.NAME", "data set; `data list` shows them, `data show NAME` their options, as --data.root"),
@@ -77,11 +76,11 @@ def short_help(verb: str, what: str) -> str:
         verb: The verb.
         what: What it does, in a line.
     """
-    base, phantom = (read_yaml(CONFIGS / f"{name}.yaml") for name in ("default", "phantom"))
+    base = read_yaml(CONFIGS / "default.yaml")
     values = {
         "epochs": base["trainer"]["max_epochs"],
         "lr": base["optimizer"]["init_args"]["lr"],
-        "batch": inspect.signature(data_class(phantom)).parameters["batch_size"].default,
+        "batch": BATCH,
     }
     rows = [*EVERYWHERE, *OF_VERB[verb]]
     lines = [f"usage: python -m lightning_app {verb} [OPTIONS]", "", f"{what[0].upper()}{what[1:]}.", ""]
@@ -96,13 +95,6 @@ def short_help(verb: str, what: str) -> str:
     if verb == "fit":
         lines += ["  python -m lightning_app fit --help losses   each loss in a line; also --help networks"]
     return "\n".join(lines) + "\n"
-
-
-def data_class(config: dict[str, Any]) -> type:
-    """The data set of a configuration."""
-    package, _, name = config["data"]["class_path"].rpartition(".")
-    kind: type = getattr(importlib.import_module(package), name)
-    return kind
 
 
 def room_help(room: str) -> str:

@@ -1,8 +1,11 @@
 """The help that a newcomer meets, and the short names of options."""
 
+import inspect
+
 import pytest
 import yaml
 
+import datamodules
 import losses
 import models
 from lightning_app.arguments import SHORT, expand
@@ -32,6 +35,9 @@ def test_defaults_in_the_help_are_those_of_the_configuration(capsys):
     assert f"--lr {base['optimizer']['init_args']['lr']} " in text
     assert f"--model.loss {base['model']['loss']['class_path']} " in text
     assert f"--devices {base['trainer']['devices']} " in text
+    phantom = yaml.safe_load((CONFIGS / "phantom.yaml").read_text())["data"]["class_path"].rpartition(".")[2]
+    batch = inspect.signature(getattr(datamodules, phantom)).parameters["batch_size"].default
+    assert f"--batch_size {batch} " in text
 
 
 def test_every_loss_and_network_has_a_line_without_raw_formulas(capsys):
