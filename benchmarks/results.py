@@ -8,6 +8,7 @@ by this program:
     <!-- facts drive drive_after -->                  runs, cases, seeds, commits, versions, hours of training
     <!-- summary drive drive_after: dice nll -->      means with intervals and marks, of these numbers
     <!-- against DSC++ drive drive_after: dice -->    paired differences of that method less each other
+    <!-- pairs six: dice nll -->                      data sets on which X++ is better than X; tests that say so
     <!-- rates rates/rates.csv drive -->              learning rates tried on validation cases, and which were chosen
     <!-- figure NAME figures/drive.svg drive -->      a picture of the report, as `report --figures` names it
 
@@ -17,7 +18,7 @@ Names are folders in `--runs_dir`. Holm's correction is over all that a table cl
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -29,17 +30,18 @@ from lightning_app.report.build import sections
 from lightning_app.report.compare import Comparison
 from lightning_app.report.mixtures import code_of
 from lightning_app.report.page import file_name
+from lightning_app.report.pairs import pair_table
 from lightning_app.report.read import find_runs
 from lightning_app.report.tables import cell_text, number, title_of
 from lightning_app.report.verdicts import Claim, Judged, Marks, judge
 
-BLOCK = re.compile(r"(<!-- (facts|summary|against|rates|figure) ([^>]*?) -->\n).*?(<!-- end -->)", re.S)
+BLOCK = re.compile(r"(<!-- (facts|summary|against|pairs|rates|figure) ([^>]*?) -->\n).*?(<!-- end -->)", re.S)
 
 
 @cache
 def compared(folders: tuple[Path, ...]) -> Comparison:
-    """The runs of some folders."""
-    return Comparison(find_runs(folders))
+    """The runs of some folders, on their test cases."""
+    return Comparison(find_runs(folders), "test")
 
 
 class Page:
@@ -59,12 +61,8 @@ class Page:
         Raises:
             UserError: If it has no block.
         """
-        kinds: dict[str, Callable[[str], str]] = {
-            "facts": self.facts, "summary": self.summary, "against": self.against, "rates": self.rates,
-            "figure": self.figure,
-        }  # fmt: skip
         text, count = BLOCK.subn(
-            lambda found: f"{found[1]}\n{kinds[found[2]](found[3]).strip()}\n\n{found[4]}",
+            lambda found: f"{found[1]}\n{getattr(self, found[2])(found[3]).strip()}\n\n{found[4]}",
             self.path.read_text(encoding="utf-8"),
         )
         if not count:
@@ -122,6 +120,14 @@ class Page:
             if any(claim in judged for claim in own)
         ]
         return _table(["difference", "data", *map(title_of, metrics)], rows)
+
+    def pairs(self, text: str) -> str:
+        """Counts of data sets on which a loss with the exponent of DSC++ is better than without."""
+        comparison, metrics = self._asked(text)
+        table = pair_table(comparison, tuple(metrics))
+        if table is None:
+            raise UserError(f"pairs {text}: no loss was run with ++ and without")
+        return _table(table.columns, table.rows)
 
     def rates(self, text: str) -> str:
         """Every learning rate that was tried: Dice and NLL of the validation cases; the chosen one in bold."""
@@ -186,5 +192,5 @@ def main(args: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except UserError as error:
+    except (FileNotFoundError, ValueError) as error:  # no runs, one not tested, a block that cannot be made
         sys.exit(str(error))

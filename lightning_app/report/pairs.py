@@ -14,26 +14,32 @@ SUFFIX = "++"
 
 
 @lru_cache(maxsize=1)
-def judged_pairs(comparison: Comparison) -> dict[Claim, Judged]:
-    """Every pair on every data set by every main number: X++ against X, or all against the first method."""
+def judged_pairs(comparison: Comparison, metrics: tuple[str, ...]) -> dict[Claim, Judged]:
+    """Every pair on every data set by every number: X++ against X, or all against the first method."""
     compared = _pairs(comparison) or [(comparison.leading[0], other) for other in comparison.leading[1:]]
     claims = [
         Claim(data, metric, "all", method, against)
         for data in comparison.data
         for against, method in compared
-        for metric in _metrics(comparison)
+        for metric in metrics
     ]
     return judge(comparison, claims)
 
 
-def _metrics(comparison: Comparison) -> list[str]:
+def _metrics(comparison: Comparison) -> tuple[str, ...]:
     """The main numbers with a better side and a value a case."""
-    return [m for m in main_metrics(comparison) if NUMBERS[m].average == "case" and NUMBERS[m].better]
+    return tuple(m for m in main_metrics(comparison) if NUMBERS[m].average == "case" and NUMBERS[m].better)
 
 
-def pair_table(comparison: Comparison) -> Table | None:
-    """A row for each loss X that was run as X and as X++: counts of data sets where X++ is better."""
-    pairs, metrics, judged = _pairs(comparison), _metrics(comparison), judged_pairs(comparison)
+def pair_table(comparison: Comparison, metrics: tuple[str, ...] = ()) -> Table | None:
+    """A row for each loss X that was run as X and as X++: counts of data sets where X++ is better.
+
+    Args:
+        comparison: The runs.
+        metrics: Numbers with a value a case; by default the main ones.
+    """
+    metrics = metrics or _metrics(comparison)
+    pairs, judged = _pairs(comparison), judged_pairs(comparison, metrics)
     if not pairs or not judged:
         return None
     rows: list[list[str]] = []
@@ -78,7 +84,7 @@ def _count_text(count: dict[str, int]) -> str:
 
 def difference_table(comparison: Comparison) -> Table | None:
     """A row a data set, pair and metric: difference, interval, test, verdict."""
-    judged = judged_pairs(comparison)
+    judged = judged_pairs(comparison, _metrics(comparison))
     if not judged:
         return None
     rows: list[list[str]] = []

@@ -22,6 +22,8 @@ between
 <!-- end -->
 <!-- against DSC++ drive: dice nll -->
 <!-- end -->
+<!-- pairs drive: nll -->
+<!-- end -->
 <!-- rates rates.csv -->
 <!-- end -->
 <!-- figure overview figures/overview.svg drive -->
@@ -60,6 +62,7 @@ def test_facts_rates_and_pictures(page):
     text = page.read_text()
     assert "4 trained networks, 4 evaluations; test cases: Phantom 8; seeds 0, 1; commit 0123abc; torch 2.15" in text
     assert f"{4 * 12.5 / 3600:.1f} hours of training in all, median 12 s a network" in text
+    assert "| DSC to DSC++ | 1 of 1 (1 better, 0 worse) |" in text
     assert "| x | A | **0.7500, 0.1250** | 0.5000, 0.2500 |" in text
     assert "![" in text
     assert (page.parent / "figures" / "overview.svg").read_text().startswith("<?xml")
