@@ -4,8 +4,6 @@ A data set is a subclass of `ImageData` or `VolumeData` (themselves of `Segmenta
 (`find_cases`) and how its masks are coded (`coding`).
 """
 
-import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,19 +14,19 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from . import splits
-from .case import Case, DataInfo
+from .case import Case
 from .checks import LabelCheck, LabelReader, Labels, check_names, class_problem, refuse_links
 from .corruption import Corruption
 from .download import Archive, fetch
 from .errors import DataError
+from .folder import DataFolder
 from .items import CaseDataset, Pipeline, Sample, collate, single_thread
 from .readers import natural
+from .regions import Regions, find_regions
 from .sampling import EpochSampler, ShardSampler, rank_and_world
 
-OWN = "your own disk"
 
-
-class SegmentationData(LightningDataModule, ABC):
+class SegmentationData(DataFolder, LightningDataModule, ABC):
     """Base of all data sets: folder, split, loaders.
 
     Args:
@@ -48,6 +46,10 @@ class SegmentationData(LightningDataModule, ABC):
         download: Fetch the data set where its owner serves it openly.
         follow_links: Allow links that lead out of the root folder.
         absent_classes: Names of classes that no mask need hold; any other such class is an error before training.
+        regions: Regions that may overlap in place of classes, each a name and the class numbers that it unites, as
+            {whole: [1, 2, 3], core: [1, 3]}; the network gets a sigmoid for each.
+        regions_class_order: The class that each region writes into a label map, later ones over earlier ones; by
+            default the one that no later region has.
 
     Example:
         >>> from datamodules import Phantom, SegmentationData
@@ -59,9 +61,6 @@ class SegmentationData(LightningDataModule, ABC):
         {'train': 8, 'val': 2, 'test': 2}
     """
 
-    info: ClassVar[DataInfo]
-    folder: ClassVar[str] = ""
-    other_folders: ClassVar[tuple[str, ...]] = ()
     default_split: ClassVar[str] = "grouped"
     archives: Sequence[Archive] = ()
     paper_sizes: Sequence[int] | None = None
@@ -88,6 +87,8 @@ class SegmentationData(LightningDataModule, ABC):
         download: bool = False,
         follow_links: bool = False,
         absent_classes: list[str] | None = None,
+        regions: dict[str, list[int]] | None = None,
+        regions_class_order: list[int] | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer cases than processes
@@ -102,6 +103,7 @@ class SegmentationData(LightningDataModule, ABC):
         self.augment, self.predict_root = augment, predict_root
         self.download, self.follow_links = download, follow_links
         self.absent_classes = absent_classes or []
+        self.wanted_regions, self.wanted_order = regions, regions_class_order
         self.unlabelled: list[Path] = []
         self.orphans: list[Path] = []
         self.subsets: splits.Split | None = None
@@ -137,66 +139,21 @@ class SegmentationData(LightningDataModule, ABC):
             raise DataError(f"{type(self).__name__}: its owner does not serve it openly. {self.advice(root)}")
         fetch(self.archives, root)
 
-    # Folder
-
-    @classmethod
-    def default_folder(cls) -> str:
-        """Folder name under `$SEGMENTATION_DATA`: the class name in snake case."""
-        return cls.folder or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
-
     @property
     def num_classes(self) -> int:
         """Number of classes, background included."""
         return len(self.class_names)
 
-    def root_path(self) -> Path:
-        """The root folder.
+    @property
+    def regions(self) -> Regions | None:
+        """Regions that are learned in place of the classes, or None.
 
         Raises:
-            DataError: If neither `root` nor `$SEGMENTATION_DATA` is set.
+            DataError: If those asked for are not of these classes.
         """
-        if self.root:
-            return Path(self.root).expanduser()
-        base = os.environ.get("SEGMENTATION_DATA")
-        if not base:
-            name = type(self).__name__
-            raise DataError(f"{name}: no folder given. Set --data.root, or the variable SEGMENTATION_DATA.")
-        folders = [Path(base).expanduser() / name for name in (self.default_folder(), *self.other_folders)]
-        return next((path for path in folders if path.is_dir()), folders[0])
-
-    def advice(self, root: Path) -> str:
-        """Where to get the data set and how to lay it out."""
-        if self.info.source == OWN:
-            return f"It must hold {self.info.layout}; `data inspect {root}` proposes options."
-        return f"Get it from {self.info.source} and unpack it so that {root} holds {self.info.layout}."
-
-    def existing_root(self) -> Path:
-        """The root folder, which must exist.
-
-        Raises:
-            DataError: If it does not.
-        """
-        root = self.root_path()
-        if not root.is_dir():
-            raise DataError(
-                f"{type(self).__name__}: folder {root} does not exist. Set --data.root or SEGMENTATION_DATA "
-                f"(the default is $SEGMENTATION_DATA/{self.default_folder()}). {self.advice(root)}"
-            )
-        return root
-
-    def subfolder(self, *names: str) -> Path:
-        """First of the relative paths that is a folder under the root; also with the root's own name repeated.
-
-        Raises:
-            DataError: If none is.
-        """
-        root = self.existing_root()
-        for name in names:
-            tail = name.partition("/")[2]
-            for path in (root / name, root / tail if tail else root / name):
-                if path.is_dir():
-                    return path
-        raise DataError(f"{type(self).__name__}: {root} holds no folder {names[0]!r}. {self.advice(root)}")
+        if self.wanted_regions is None:
+            return None
+        return find_regions(self.wanted_regions, self.num_classes, self.wanted_order)
 
     # Split
 
@@ -256,7 +213,10 @@ class SegmentationData(LightningDataModule, ABC):
 
     def class_problem(self, found: Sequence[Labels], cases: Sequence[Case]) -> str:
         """Why the masks do not teach the classes; empty where they do."""
-        return class_problem(found, self.class_names, cases, self.absent_classes)
+        names, regions = self.class_names, self.regions
+        if regions is not None:
+            found, names = [regions.counts(labels) for labels in found], ("background", *regions.united)
+        return class_problem(found, names, cases, self.absent_classes)
 
     def _find_new(self) -> None:
         folder = Path(self.predict_root or "").expanduser()

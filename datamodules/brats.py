@@ -17,6 +17,7 @@ _LABELS = {
     "2018": {1: 1, 2: 2, 4: 3},
     "decathlon": {1: 2, 2: 1, 3: 3},
 }
+_REGIONS = {"whole tumour": [1, 2, 3], "tumour core": [1, 3], "enhancing tumour": [3]}
 _DEEPMEDIC = {"flair": "Flair", "t1": "T1", "t1ce": "T1c", "t2": "T2"}
 
 
@@ -27,7 +28,8 @@ class BraTS(VolumeData):
     2018 to 2021, and the Decathlon's Task01. Labels may be stored as float. Patients stay together. With `slices` the
     axial slices are images, as in the papers on 2D networks.
 
-    Classes: 0 background, 1 necrotic and non-enhancing core, 2 oedema, 3 enhancing tumour; or 1 the whole tumour.
+    Classes: 0 background, 1 necrotic and non-enhancing core, 2 oedema, 3 enhancing tumour; or 1 the whole tumour; or
+        the challenge's regions, which overlap: whole tumour (1, 2, 3), tumour core (1, 3), enhancing tumour (3).
     Licence: CC BY-NC-SA 3.0 (2015), terms of the challenge later, CC-BY-SA 4.0 (Decathlon).
     Layout: `<subject>/<subject>_{flair,t1,t1ce,t2,seg}.nii.gz` at any depth;
         `<subject>/{Flair,T1c,...}_subtrMeanDivStd.nii.gz`
@@ -39,6 +41,7 @@ class BraTS(VolumeData):
         modalities: Which of flair, t1, t1ce, t2 are the channels.
         tissue: Name of a tissue mask in each subject's folder (as wm.nii.gz), for normalisation "tissue"; the brain
             mask of the 2015 copies is used where none is named.
+        regions: True for the challenge's regions, or regions of your own as in `SegmentationData`.
         **kwargs: Arguments of `VolumeData` and `SegmentationData`.
 
     Example:
@@ -46,6 +49,8 @@ class BraTS(VolumeData):
         >>> data = BraTS(root="brats", modalities=["flair", "t2"])
         >>> data.class_names
         ('background', 'necrotic and non-enhancing core', 'oedema', 'enhancing tumour')
+        >>> list(BraTS(root="brats", regions=True).regions.united)
+        ['whole tumour', 'tumour core', 'enhancing tumour']
     """
 
     info = DataInfo(
@@ -68,9 +73,14 @@ class BraTS(VolumeData):
     paper_sizes = (235, 35, 65)
 
     def __init__(
-        self, target: str = "classes", modalities: list[str] | None = None, tissue: str | None = None, **kwargs: Any
+        self,
+        target: str = "classes",
+        modalities: list[str] | None = None,
+        tissue: str | None = None,
+        regions: bool | dict[str, list[int]] | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(regions=_REGIONS if regions is True else regions or None, **kwargs)
         if target not in ("classes", "whole"):
             raise DataError(f"target={target!r}: use classes or whole.")
         self.modalities = tuple(modalities or MODALITIES)

@@ -22,6 +22,8 @@ class DatasetJson:
         ending: File ending with its dot, or empty where the file does not say.
         listed: For each case its image files and its label file, where the file lists them, as written there.
         training: Image files of the training cases, where a version 1 file lists them.
+        regions: Where a label is a list of numbers, the classes of each region, and else none.
+        order: The class that each region writes into a label map.
     """
 
     channels: tuple[str, ...]
@@ -30,6 +32,8 @@ class DatasetJson:
     ending: str = ""
     listed: dict[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
     training: tuple[str, ...] = ()
+    regions: dict[str, list[int]] = field(default_factory=dict)
+    order: list[int] = field(default_factory=list)
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -49,7 +53,7 @@ def read_dataset_json(path: Path) -> DatasetJson:
     """Read and check the file.
 
     Raises:
-        DataError: If it is absent, not understood, or defines classes that overlap or share a name.
+        DataError: If it is absent, not understood, or what it says of its labels cannot be.
     """
     if not path.is_file():
         raise DataError(f"{path}: does not exist. Set root to the folder that holds dataset.json, images and labels.")
@@ -57,7 +61,9 @@ def read_dataset_json(path: Path) -> DatasetJson:
         facts = json.loads(path.read_text(encoding="utf-8"))
         channels = facts.get("channel_names") or facts.get("modality") or {}
         ending = str(facts.get("file_ending", ""))
-        names, mapping = read_labels(facts["labels"])
+        united, ignored = read_labels(facts["labels"])
+        names, mapping, regions = (_classes if _is_plain(united) else _regions)(united, ignored)
+        order = [mapping[int(number)] for number in facts.get("regions_class_order") or []] if regions else []
         listed = {str(name): (tuple(map(str, e["images"])), str(e["label"])) for name, e in _cases(facts).items()}
         training = tuple(str(entry["image"]) for entry in facts.get("training", []))
         ordered = tuple(str(channels[key]) for key in sorted(channels, key=int))
@@ -67,7 +73,12 @@ def read_dataset_json(path: Path) -> DatasetJson:
         raise DataError(f"{path}: is not understood ({error!r}). See nnU-Net's dataset_format.md.") from error
     if ending and not ending.startswith("."):
         ending = f".{ending}"
-    return DatasetJson(ordered, names, mapping, ending, listed, training)
+    if len(order) != len(regions):
+        raise DataError(
+            f"{path}: labels that are lists are regions, and regions_class_order must give the label that each of "
+            f"{', '.join(regions)} writes, the first first."
+        )
+    return DatasetJson(ordered, names, mapping, ending, listed, training, regions, order)
 
 
 def _cases(facts: dict[str, Any]) -> dict[str, Any]:
@@ -77,34 +88,71 @@ def _cases(facts: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def read_labels(labels: dict[str, Any]) -> tuple[tuple[str, ...], dict[int, int]]:
-    """Class names and the mapping from stored values to classes.
+def read_labels(labels: dict[str, Any]) -> tuple[dict[str, list[int]], int | None]:
+    """The numbers of each label, background first, then as the file has them; and the ignored number.
 
     Args:
-        labels: Version 2: name to number, or to a list of numbers that are one class; version 1: number to name.
+        labels: Version 2: name to number, or to the list of numbers that a region unites; version 1: number to name.
 
     Raises:
-        DataError: If regions overlap or two classes share a name.
+        DataError: If two labels share a name, or several numbers are ignored.
         ValueError: If there is no background 0.
     """
     if all(str(key).isdigit() and not str(value).isdigit() for key, value in labels.items()):
         pairs = [(str(name), [int(number)]) for number, name in labels.items()]
     else:
         pairs = [(str(name), [int(n) for n in (v if isinstance(v, list) else [v])]) for name, v in labels.items()]
-    ignored = [number for name, numbers in pairs if name == "ignore" for number in numbers]
-    classes = sorted((numbers, name) for name, numbers in pairs if name != "ignore")
-    if not classes or classes[0][0] != [0]:
+    united = dict(pairs)
+    if len(united) < len(pairs):
+        raise DataError(f"labels: two classes share a name in {', '.join(name for name, _ in pairs)}. Rename one.")
+    ignored = united.pop("ignore", [])
+    if len(ignored) > 1:
+        raise DataError(f"labels: ignore is {ignored}. Give it one number.")
+    if not any(numbers == [0] for numbers in united.values()):
         raise ValueError("labels hold no background 0")
-    mapping = dict.fromkeys(ignored, IGNORE)
-    for position, (numbers, name) in enumerate(classes):
-        for number in numbers:
-            if number in mapping:
-                raise DataError(
-                    f"labels: value {number} belongs to {name!r} and to another label. Regions that overlap are not "
-                    "supported: give each value a label of its own."
-                )
-            mapping[number] = position
-    names = tuple(name for _, name in classes)
-    if len(set(names)) < len(names):
-        raise DataError(f"labels: two classes share a name in {', '.join(names)}. Rename one.")
-    return names, mapping
+    ordered = dict(sorted(united.items(), key=lambda item: item[1] != [0]))
+    return ordered, ignored[0] if ignored else None
+
+
+def _is_plain(united: dict[str, list[int]]) -> bool:
+    return all(len(numbers) == 1 for numbers in united.values())
+
+
+def _classes(
+    united: dict[str, list[int]], ignored: int | None
+) -> tuple[tuple[str, ...], dict[int, int], dict[str, list[int]]]:
+    """Class names, stored value to class, and no region, of labels of one number each.
+
+    Raises:
+        DataError: If two have one number.
+    """
+    mapping = {} if ignored is None else {ignored: IGNORE}
+    classes = sorted((numbers[0], name) for name, numbers in united.items())
+    for position, (number, name) in enumerate(classes):
+        if number in mapping:
+            raise DataError(f"labels: value {number} belongs to {name!r} and to another label. Correct one of them.")
+        mapping[number] = position
+    return tuple(name for _, name in classes), mapping, {}
+
+
+def _regions(
+    united: dict[str, list[int]], ignored: int | None
+) -> tuple[tuple[str, ...], dict[int, int], dict[str, list[int]]]:
+    """Class names, stored value to class, and the classes of each region, of labels that unite numbers.
+
+    Each number is a class; a region of one number alone gives it its name.
+
+    Raises:
+        DataError: If a region holds the background or the ignored number.
+    """
+    regions = {name: numbers for name, numbers in united.items() if numbers != [0]}
+    for name, numbers in regions.items():
+        if not numbers or 0 in numbers or ignored in numbers or len(set(numbers)) < len(numbers):
+            raise DataError(f"labels: {name!r} is {numbers}. Give it different numbers, not background nor ignored.")
+    single = {numbers[0]: name for name, numbers in united.items() if len(numbers) == 1}
+    stored = sorted({0, *(number for numbers in regions.values() for number in numbers)})
+    mapping = {number: position for position, number in enumerate(stored)}
+    of_classes = {name: [mapping[number] for number in numbers] for name, numbers in regions.items()}
+    if ignored is not None:
+        mapping[ignored] = IGNORE
+    return tuple(single.get(number, f"label {number}") for number in stored), mapping, of_classes

@@ -20,8 +20,9 @@ from .volumes import VolumeData, VolumePipeline
 class NNUNetRaw(VolumeData):
     """A data set in nnU-Net's raw form, volumes or images: `dataset.json` says channels, labels and file ending.
 
-    Both versions of `dataset.json` are read. A label of several numbers is one class; regions that overlap are refused.
-    The label `ignore` is ignored. Labelled cases of `imagesTs` are the test set. RGB images in one file count as their
+    Both versions of `dataset.json` are read. Where a label is a list of numbers, all are regions, which may overlap and
+    get a sigmoid each, and `regions_class_order` says what they write into a label map, as nnU-Net has it. The label
+    `ignore` is ignored. Labelled cases of `imagesTs` are the test set. RGB images in one file count as their
     three channels. Channels called CT are normalised by the fingerprint, others by z-score, unless `normalisation` says
     otherwise; `spacing fingerprint` resamples as nnU-Net does. `split splits_final.json` takes nnU-Net's folds. The
     classes must be known before training, so `dataset.json` is read at once.
@@ -93,6 +94,8 @@ class NNUNetRaw(VolumeData):
         self.default_normalisation = "zscore" if self.reads_images else self.facts.normalisation
         super().__init__(root=root, patch_size=size, normalisation=normalisation, **kwargs)
         self.in_channels, self.class_names = len(self.facts.channels), self.facts.class_names
+        if self.facts.regions and self.wanted_regions is None:
+            self.wanted_regions, self.wanted_order = self.facts.regions, self.facts.order
         cure = f'Name it in labels of {self.json}, as "ignore" where it does not count, or correct the file.'
         self.coding = Index(self.num_classes, self.facts.mapping, cure)
         self.label_values = self.facts.stored

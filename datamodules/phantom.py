@@ -155,6 +155,8 @@ class Phantom(SegmentationData):
         batch_size: Images or patches in a training batch.
         num_workers: Loader processes.
         seed: Seed of everything that is drawn.
+        regions: Regions that may overlap in place of classes, as in `SegmentationData`; their probabilities are known.
+        regions_class_order: As in `SegmentationData`.
 
     Raises:
         DataError: If an argument is out of range.
@@ -199,8 +201,13 @@ class Phantom(SegmentationData):
         batch_size: int = 8,
         num_workers: int = 0,
         seed: int = 0,
+        regions: dict[str, list[int]] | None = None,
+        regions_class_order: list[int] | None = None,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, patches_per_case=patches_per_case)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, seed=seed, patches_per_case=patches_per_case,
+            regions=regions, regions_class_order=regions_class_order,
+        )  # fmt: skip
         if spatial_dims not in (2, 3):
             raise DataError(f"spatial_dims={spatial_dims}: must be 2 or 3.")
         if num_classes < 2 or num_classes > 255:

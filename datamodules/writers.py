@@ -66,17 +66,18 @@ def write_mask(stem: Path, mask: np.ndarray, geometry: Geometry) -> Path:
     return _picture(Path(f"{stem}.png"), mask, geometry, _PALETTE if mask.dtype == np.uint8 else ())
 
 
-def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry) -> Path:
-    """Write class probabilities `(K, *original_shape)`.
+def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry, regions: bool = False) -> Path:
+    """Write class probabilities `(K, *original_shape)`, or those of regions that may overlap, `(R, *original_shape)`.
 
     Volumes become float32 as `write_mask` has it, in NIfTI `(X, Y, Z, K)`, elsewhere with K channels. Images become a
     16-bit grey PNG in which 65,535 is probability 1: of the foreground for two classes, else one a foreground class,
-    `<stem>_<class>.png`.
+    `<stem>_<class>.png`, or one a region, counted from 1.
 
     Args:
         stem: Target without ending.
         probs: Probabilities.
         geometry: Of the case.
+        regions: They are of regions, none of them background.
 
     Returns:
         The (last) file written.
@@ -94,9 +95,9 @@ def write_probabilities(stem: Path, probs: np.ndarray, geometry: Geometry) -> Pa
     _check(stem, probs.shape[1:], geometry)
     if geometry.kind == "volume":
         return _volume(stem, np.moveaxis(probs, 0, -1).astype(np.float32, copy=False), geometry)
-    levels = _levels(probs)
-    names = {1: f"{stem}.png"} if len(probs) == 2 else {k: f"{stem}_{k}.png" for k in range(1, len(probs))}
-    return [_picture(Path(name), levels[k], geometry) for k, name in names.items()][-1]
+    levels = _levels(probs if regions else probs[1:])
+    names = [f"{stem}.png"] if len(levels) == 1 else [f"{stem}_{k}.png" for k in range(1, len(levels) + 1)]
+    return [_picture(Path(name), level, geometry) for name, level in zip(names, levels, strict=True)][-1]
 
 
 def write_map(stem: Path, values: np.ndarray, geometry: Geometry, largest: float) -> Path:

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from datamodules import SegmentationData
 from lightning_app.calibration.cuts import best_thresholds
-from lightning_app.calibration.registry import KEY, Method, build, restore
+from lightning_app.calibration.registry import KEY, Method, build_for, restore
 from lightning_app.calibration.risk import KEY as RISK
 from lightning_app.calibration.risk import OddsCollector, Wish, make_promises, to_record
 from lightning_app.calibration.risk import describe as describe_promises
 from lightning_app.errors import UserError
 from lightning_app.files import part_name, read_csv
 from lightning_app.training.checkpoint_files import read_checkpoint, save_checkpoint
-from lightning_app.training.labels import hard_labels
+from lightning_app.training.head import head_of
 from lightning_app.training.run_folder import RunFolder
 from metrics.risk import Risk, Unit
-from models import Calibrator, Case, FitReport, LocalTemperatureScaling
+from models import Calibrator, Case, FitReport, LocalTemperatureScaling, MultiLabelCalibrator
 from models.network import center_crop
 
 
@@ -103,9 +103,11 @@ class CalibratingTrainer(Trainer):
         """Fit the calibrator of a method with its options, and keep it."""
         method, options = wanted
         arguments = calibrator_arguments(method, options, model, datamodule)
-        calibrator = build(method, arguments)
+        regions = head_of(model).regions
+        calibrator = build_for(method, arguments, regions)
+        images = any(isinstance(part, LocalTemperatureScaling) for part in calibrator.modules())
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=part_name()) as folder:
-            collector = Collector(model, Path(folder), allowed, isinstance(calibrator, LocalTemperatureScaling))
+            collector = Collector(model, Path(folder), allowed, images)
             self._collect(collector, datamodule)
             report = calibrator.fit(collector)
             if calibrator.runaway:
@@ -114,6 +116,7 @@ class CalibratingTrainer(Trainer):
         checkpoint[KEY] = {
             "method": method,
             "arguments": arguments,
+            "regions": regions,
             "state": calibrator.state_dict(),
             "cases": sorted(collector.names),
             "report": report._asdict(),
@@ -141,7 +144,7 @@ class CalibratingTrainer(Trainer):
                 "WARNING   the calibrator was fitted on these cases too: exact only where it keeps the order of p\n"
             )
         self._collect(collector, data)
-        promises = make_promises(collector.odds, tuple(data.class_names), wish)
+        promises = make_promises(collector.odds, head_of(collector.module).names, wish)
         checkpoint[RISK] = {"promises": to_record(promises), "cases": sorted(collector.names)}
         save_checkpoint(checkpoint, path)
         sys.stdout.write(describe_promises(promises, str(path), "predict --threshold risk applies it, test checks it"))
@@ -175,7 +178,7 @@ class Collector(LightningModule):
             raise ValueError(f"case {name} is no validation case: a calibrator is fitted on validation cases only")
         probs = self.module.probabilities(batch["image"])
         size = probs.shape[2:]
-        number, labels = len(self.names), hard_labels(center_crop(batch["mask"], size), probs)
+        number, labels = len(self.names), head_of(self.module).scored(probs, center_crop(batch["mask"], size))[1]
         np.save(self.folder / f"{number}.probs.npy", probs.float().cpu().numpy())
         np.save(self.folder / f"{number}.mask.npy", labels.cpu().numpy())
         if self.images:
@@ -201,7 +204,7 @@ def calibrator_arguments(
     Raises:
         ValueError: If the inverse of DSC++ is asked for a network that was trained with another loss.
     """
-    arguments: dict[str, Any] = {"num_classes": datamodule.num_classes}
+    arguments: dict[str, Any] = {"num_classes": head_of(model).num_classes}
     if method in ("image_temperature", "local_temperature"):
         arguments |= {"in_channels": datamodule.in_channels, "spatial_dims": datamodule.spatial_dims}
     if method == "dicepp_inverse" and "gamma" not in options:
@@ -241,17 +244,20 @@ def validation_cases(datamodule: SegmentationData, ckpt_path: str) -> frozenset[
 
 
 def describe(
-    method: str, calibrator: Calibrator, report: FitReport, thresholds: list[float], cases: Collector, path: str
+    method: str,
+    calibrator: Calibrator | MultiLabelCalibrator,
+    report: FitReport,
+    thresholds: list[float],
+    cases: Collector,
+    path: str,
 ) -> str:
     """What the terminal shows after a fit."""
-    fitted = {
-        "temperature": getattr(calibrator, "temperature", None),
-        "soft coefficient D": getattr(calibrator, "soft_dice", None),
-    }
+    parts = calibrator.parts if isinstance(calibrator, MultiLabelCalibrator) else [calibrator]
     lines = ["", f"calibrator                {method}, fitted on {len(cases.names)} validation cases"]
-    for name, value in fitted.items():
-        if value is not None:
-            shown = value[1:].tolist() if isinstance(value, Tensor) else [value]
+    for name, attribute in (("temperature", "temperature"), ("soft coefficient D", "soft_dice")):
+        values = [getattr(part, attribute) for part in parts if hasattr(part, attribute)]
+        shown = [n for value in values for n in (value[1:].tolist() if isinstance(value, Tensor) else [value])]
+        if shown:
             lines.append(f"{name:<26}{', '.join(f'{number:.4f}' for number in shown)}")
     error = f" (sampling error {report.sampling_error:.1e})" if report.sampling_error else ""
     lines.append(f"voxels used               {report.voxels_used} of {report.voxels}")

@@ -16,6 +16,7 @@ from lightning_app.calibrate import CalibratingTrainer
 from lightning_app.calibration.registry import restore
 from lightning_app.files import write_text
 from lightning_app.training.checkpoint_files import read_checkpoint
+from lightning_app.training.head import head_of
 from models import (
     Averaged,
     Calibrator,
@@ -82,10 +83,13 @@ class ProgramTrainer(CalibratingTrainer):
             The file.
 
         Raises:
-            ValueError: If no checkpoint is given, the size is not known, or the file differs from the network.
+            ValueError: If no checkpoint is given, the network has regions, the size is not known, or the file differs
+                from the network.
         """
         if not ckpt_path:
             raise ValueError("export needs --ckpt_path: a checkpoint, a run folder, or best or last of the newest run")
+        if head_of(model).regions:
+            raise ValueError("export writes a softmax over classes, this network has regions: use predict")
         channels = datamodule.in_channels
         shape = spatial_size(model, datamodule, size)
         checkpoint = read_checkpoint(Path(ckpt_path))
@@ -116,7 +120,7 @@ class Export:
     ) -> None:
         self.model, self.path, self.example, self.normalisation = model, path, example, normalisation
         found = restore(checkpoint)
-        self.calibrator: Calibrator | None = found[0] if found else None
+        self.calibrator: Calibrator | None = found[0] if found else None  # type: ignore[assignment]
         self.record: dict[str, Any] = found[1] if found else {}
         self.tiles = model.inference if isinstance(model.inference, SlidingWindow) else None
 

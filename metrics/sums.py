@@ -48,6 +48,20 @@ class CaseSums:
         return 1 + self.confusion.shape[-3] if self.multilabel else self.confusion.shape[-1]
 
     @property
+    def channels(self) -> Mapping[str, Bins]:
+        """The bins with a channel (..., C, B) each for a case, a class, or a region.
+
+        Of regions the views of classes have C = 1 + R channels, of which the first is empty, the others R.
+        """
+        if not self.multilabel:
+            return self.bins
+        found = {}
+        for key, bins in self.bins.items():
+            flat = of_regions if bins.count.shape[-2] == self.confusion.shape[-1] else _without_class
+            found[key] = Bins(*map(flat, bins))
+        return found
+
+    @property
     def voxels(self) -> Tensor:
         """Number of voxels that are not ignored, (...) int64."""
         return self.confusion.sum((-2, -1))
@@ -74,6 +88,10 @@ def of_regions(field: Tensor) -> Tensor:
     """Class-wise fields (..., R, 2, B) of regions as those of classes (..., 1 + R, B), of which the first is empty."""
     inside = field[..., 1, :]
     return torch.cat([torch.zeros_like(inside[..., :1, :]), inside], -2)
+
+
+def _without_class(field: Tensor) -> Tensor:
+    return field[..., 0, :]
 
 
 def merge_sums(cases: Sequence[CaseSums]) -> CaseSums:

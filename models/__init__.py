@@ -10,6 +10,7 @@ from .dicepp_inverse import DicePlusPlusInverse
 from .export import export_calibrator, export_onnx
 from .highres3d import HighRes3DNet
 from .local_temperature import ImageTemperatureScaling, LocalTemperatureScaling
+from .multilabel import MultiLabelCalibrator, RegionCases
 from .network import LegalSizes, Network, adaptive_norm
 from .plain_unet import PlainUNet
 from .selective import SelectiveScaling
@@ -52,10 +53,12 @@ __all__ = [
     "LegalSizes",
     "LocalTemperatureScaling",
     "MonteCarloDropout",
+    "MultiLabelCalibrator",
     "NNUNet",
     "Network",
     "PlainUNet",
     "Prediction",
+    "RegionCases",
     "SelectiveScaling",
     "Separate",
     "SlidingWindow",

@@ -6,13 +6,13 @@ import torch
 
 import models
 from lightning_app.errors import UserError
-from models import Calibrator, Case
+from models import Calibrator, Case, MultiLabelCalibrator
 
 THRESHOLDS = 1000  # steps of the threshold curves
 
 
-def best_thresholds(calibrator: Calibrator, cases: Iterable[Case]) -> list[float]:
-    """The cut of each foreground class that gives the best pooled Dice on the validation cases, to 1/1,000.
+def best_thresholds(calibrator: Calibrator | MultiLabelCalibrator, cases: Iterable[Case]) -> list[float]:
+    """The cut of each foreground class or region that gives the best pooled Dice on the validation cases, to 1/1,000.
 
     Args:
         calibrator: Fitted.
@@ -21,6 +21,9 @@ def best_thresholds(calibrator: Calibrator, cases: Iterable[Case]) -> list[float
     Returns:
         K numbers; that of the background is 1/2 and unused, as is that of a class that no case has.
     """
+    if isinstance(calibrator, MultiLabelCalibrator):
+        regions = enumerate(calibrator.parts)
+        return [0.5, *(best_thresholds(part, models.RegionCases(cases, k))[1] for k, part in regions)]
     classes = calibrator.num_classes
     counts = torch.zeros(2, classes, THRESHOLDS, dtype=torch.int64)  # all voxels, voxels of the class
     for case in cases:

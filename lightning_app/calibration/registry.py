@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import models
 from lightning_app.errors import UserError
-from models import Calibrator
+from models import Calibrator, MultiLabelCalibrator
 
 Method = Literal[
     "risk", "temperature", "ensemble_temperature", "image_temperature", "local_temperature", "vector", "dirichlet",
@@ -42,13 +42,20 @@ def build(method: str, arguments: dict[str, Any]) -> Calibrator:
         raise ValueError(f"--method {method}: {error}") from error
 
 
-def restore(checkpoint: dict[str, Any]) -> tuple[Calibrator, dict[str, Any]] | None:
+def build_for(method: str, arguments: dict[str, Any], regions: int) -> Calibrator | MultiLabelCalibrator:
+    """A calibrator, or one for each of so many regions that may overlap; 0 where there are none."""
+    if not regions:
+        return build(method, arguments)
+    return MultiLabelCalibrator([build(method, arguments) for _ in range(regions)])
+
+
+def restore(checkpoint: dict[str, Any]) -> tuple[Calibrator | MultiLabelCalibrator, dict[str, Any]] | None:
     """The calibrator of a checkpoint and its record (method, cases, thresholds), or None where it has none."""
     record = checkpoint.get(KEY)
     if record is None:
         return None
     try:
-        calibrator = build(record["method"], record["arguments"])
+        calibrator = build_for(record["method"], record["arguments"], record.get("regions", 0))
         calibrator.load_state_dict(record["state"])
         complete = {"cases": list(record["cases"]), "thresholds": list(record["thresholds"])}
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:

@@ -55,7 +55,7 @@ class OddsCollector(LightningModule):
         if name not in self.allowed:
             raise ValueError(f"case {name} is no validation case: a promise is made from validation cases only")
         probs = self.module.predict_step(batch, batch_idx)["original"][0]
-        self.odds.append(case_odds(probs, batch["original_mask"][0]))
+        self.odds.append(self.module.head.odds(probs, batch["original_mask"][0]))
         self.names.append(name)
         return len(self.names)
 

@@ -304,7 +304,8 @@ def findings(found: Mapping[str, int], cases: int) -> list[str]:
         if bits or zeros + ones > 0.001:
             told.append(f"{bits}{zeros:.2%} of the foreground probabilities are exactly 0, {ones:.2%} exactly 1")
     if found.get("uneven"):
-        told.append(f"WARNING   sums over the classes are off 1 in {found['uneven']:,} voxels: renormalised")
+        cure = "renormalised; regions that overlap need --regions"
+        told.append(f"WARNING   sums over the classes are off 1 in {found['uneven']:,} voxels: {cure}")
     if found.get("empty"):
         told.append(f"WARNING   {found['empty']:,} voxels have no probability in any class: taken as background")
     if found.get("clipped"):

@@ -12,9 +12,10 @@ import metrics
 from datamodules import readers
 from lightning_app.maps.folder import Folder
 from lightning_app.maps.pairing import ending_of
-from lightning_app.maps.problems import problems_of
+from lightning_app.maps.problems import names_of, problems_of
 from lightning_app.maps.storage import VOLUMES
 from lightning_app.training.figures import draw_case, thumbnail
+from lightning_app.training.head import Head
 
 
 def draw_cases(
@@ -38,7 +39,7 @@ def draw_cases(
     order = sorted((name for name in scores if np.isfinite(scores[name])), key=lambda name: scores[name])
     if not order:
         return
-    pairs = {pair.name: pair for pair in folder.pairs.pairs}
+    pairs, head = {pair.name: pair for pair in folder.pairs.pairs}, Head(names_of(folder.form)[number][1])
     for rank, name in (("worst", order[0]), ("median", order[len(order) // 2]), ("best", order[-1])):
         case = folder.read(pairs[name])
         problem = problems_of(case, folder.form)[number]
@@ -48,7 +49,7 @@ def draw_cases(
         if problem.target.ndim == 3:  # slices lie along the last axis of a file, and along the first of a picture
             image, target, probs = (part.transpose(-1, -3) for part in (image, target, probs))
         batch = {"image": image[None], "mask": target[None], "case": [name]}
-        draw_case(thumbnail(batch, probs), rank, "test", figures, loggers, 0)
+        draw_case(thumbnail(batch, probs, head), rank, "test", figures, loggers, 0)
 
 
 def _image(path: Path | None, shape: tuple[int, ...]) -> torch.Tensor | None:

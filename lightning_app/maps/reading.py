@@ -194,7 +194,7 @@ def _probabilities(path: Path, raw: np.ndarray, form: Form, found: Counter[str])
     if form.regions:
         return given
     probs = values.complete(given, len(form.classes), path)
-    return values.normalised(probs, values.rounding_of(raw.dtype, len(form.classes)), found)
+    return values.normalised(probs, values.rounding_of(raw.dtype, len(form.classes)), found, path)
 
 
 def class_axis(path: Path, array: Sequence[int], form: Form, shape: Sequence[int] | None = None) -> int | None:

@@ -10,6 +10,8 @@ from datamodules import DataError
 from lightning_app.maps.storage import levels_of
 
 SLACK = 1e-3  # how far rounding and interpolation may leave [0, 1], and sums 1
+MOST = 1.5  # no rounding makes probabilities of classes sum to more
+OVERLAP = "sigmoids of regions that overlap? Give --regions, as 'whole=1,2,3;core=2,3'"
 Findings = Counter[str]
 
 
@@ -74,23 +76,26 @@ def complete(values: np.ndarray, classes: int, path: Path) -> np.ndarray:
         return values
     rest = 1 - values.sum(0, keepdims=True)
     if float(rest.min(initial=0)) < -0.02:
-        raise DataError(
-            f"{path}: {len(values)} maps sum to {1 - float(rest.min()):.2f}: sigmoids of regions that overlap? "
-            "Give --regions, as 'whole=1,2,3;core=2,3'."
-        )
+        raise DataError(f"{path}: {len(values)} maps sum to {1 - float(rest.min()):.2f}: {OVERLAP}.")
     return np.concatenate((np.clip(rest, 0, 1), values))
 
 
-def normalised(probs: np.ndarray, rounding: float, found: Findings) -> np.ndarray:
+def normalised(probs: np.ndarray, rounding: float, found: Findings, path: Path) -> np.ndarray:
     """Probabilities that sum to one (to 0.001); sums that are off by more than rounding explains are counted.
 
     Args:
         probs: (K, *S).
         rounding: By how much rounding may put a sum off.
         found: Gets `uneven` (voxels), `empty` (voxels without any mass, which become background).
+        path: The file.
+
+    Raises:
+        DataError: If sums are so large that these are no probabilities of classes.
     """
     total = probs.sum(0, dtype=np.float32)
     low, high = float(total.min(initial=1)), float(total.max(initial=1))
+    if high > MOST:
+        raise DataError(f"{path}: the {len(probs)} classes' probabilities sum to {high:.2f}: {OVERLAP}.")
     if max(1 - low, high - 1) <= SLACK:
         return probs
     if max(1 - low, high - 1) > rounding:

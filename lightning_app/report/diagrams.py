@@ -1,8 +1,8 @@
 """Pictures from reliability sums and from scores by case, drawn by `metrics.plot`."""
 
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,17 +55,47 @@ def _grid(count: int, height: float) -> tuple[Any, list[Any]]:
     return figure, list(axes.flat[:count])
 
 
-def band(comparison: Comparison, data: str, method: str, name: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """95 % band of a diagram over cases, the seeds of a case together; None for a single case."""
+def band(
+    comparison: Comparison, data: str, method: str, name: str, channel: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """95 % band of a channel's diagram over cases, the seeds of a case together; None for a single case."""
     by_run = [run.reliability(comparison.stage).by_case(name) for run in comparison.of(data, method)]
     cases = [metrics.merge_bins(*parts) for parts in zip(*by_run, strict=False)]
-    return metrics.frequency_band(cases, NUM_BINS) if len(cases) > 1 else None
+    if len(cases) < 2:
+        return None
+    low, high = metrics.frequency_band(cases, NUM_BINS)
+    return low[channel : channel + 1], high[channel : channel + 1]
 
 
-def _found(comparison: Comparison, data: str, name: str) -> "dict[str, Bins]":
-    """Method -> its pooled bins, for the methods that are drawn."""
+class Problem(NamedTuple):
+    """What one picture compares: a data set, or a region of it that may overlap with others.
+
+    Args:
+        title: What the picture is called.
+        channel: Which channel of the sums it is.
+        found: Method -> its pooled bins (1, B), for the methods that are drawn.
+    """
+
+    title: str
+    channel: int
+    found: "dict[str, Bins]"
+
+
+def _problems(comparison: Comparison, data: str, name: str) -> Iterator[Problem]:
+    """The data set, or each of its regions, where there are sums of this name."""
     every = {method: pooled(comparison, data, method, name) for method in comparison.leading}
-    return {method: bins for method, bins in every.items() if bins is not None}
+    found = {method: bins for method, bins in every.items() if bins is not None}
+    for channel, region in enumerate(_regions(comparison, data, found)):
+        own = {m: metrics.Bins(*(field[channel : channel + 1] for field in bins)) for m, bins in found.items()}
+        yield Problem(f"{data}, {region}" if region else data, channel, own)
+
+
+def _regions(comparison: Comparison, data: str, found: "dict[str, Bins]") -> list[str]:
+    """Name of each channel, empty where there is one."""
+    for method, bins in found.items():
+        names = comparison.of(data, method)[0].reliability(comparison.stage).arrays["class_names"]
+        return [str(name) for name in names[1:]] if len(bins.count) > 1 else [""]
+    return []
 
 
 def _title(method: str) -> str:
@@ -78,13 +108,12 @@ def reliability(comparison: Comparison) -> list[Picture]:
     drawn = []
     for data in comparison.data:
         for name, words in SHOWN.items():
-            found = _found(comparison, data, name)
-            if found:
-                drawn.append(_together(found, f"{data}, {words}", name.partition(".")[2]))
-        found = _found(comparison, data, FULL)
-        if found:
-            bands = {method: band(comparison, data, method, FULL) for method in found}
-            drawn.append(_side_by_side(found, bands, f"{data}, {SHOWN[FULL]}"))
+            view = name.partition(".")[2]
+            for title, _, found in _problems(comparison, data, name):
+                drawn.append(_together(found, f"{title}, {words}", view))
+        for title, channel, found in _problems(comparison, data, FULL):
+            bands = {method: band(comparison, data, method, FULL, channel) for method in found}
+            drawn.append(_side_by_side(found, bands, f"{title}, {SHOWN[FULL]}"))
     return drawn
 
 
@@ -111,15 +140,14 @@ def thresholds(comparison: Comparison) -> list[Picture]:
     """Recall, precision and Dice of the foreground against the threshold on its probability, a line a method."""
     drawn = []
     for data in comparison.data:
-        found = _found(comparison, data, "all.foreground")
-        if found:
+        for title, _, found in _problems(comparison, data, "all.foreground"):
             figure, _ = plot.threshold_curves(found)
             caption = (
                 "Foreground where its probability is at least the threshold, voxels of all cases. Calibrated "
                 "probabilities let the threshold trade recall for precision; near 0 and 1 alone, the lines are flat."
             )
             alt = f"Three panels with a line for each of {', '.join(found)}."
-            drawn.append(picture(figure, f"Thresholds on {data}", caption, alt))
+            drawn.append(picture(figure, f"Thresholds on {title}", caption, alt))
     return drawn
 
 
@@ -127,14 +155,13 @@ def selection(comparison: Comparison) -> list[Picture]:
     """Error among the most confident voxels, against their share: does confidence order the errors?"""
     drawn = []
     for data in comparison.data:
-        found = _found(comparison, data, FULL)
-        if found:
+        for title, _, found in _problems(comparison, data, FULL):
             figure, _ = plot.risk_coverage(found)
             caption = (
                 "Errors among the voxels that are kept, the most confident first; the area under the curve in brackets."
             )
             alt = f"A line for each of {', '.join(found)}."
-            drawn.append(picture(figure, f"Risk against coverage on {data}", caption, alt))
+            drawn.append(picture(figure, f"Risk against coverage on {title}", caption, alt))
     return drawn
 
 
@@ -142,14 +169,13 @@ def histograms(comparison: Comparison) -> list[Picture]:
     """Histograms of the confidence, side by side: a picture a data set."""
     drawn = []
     for data in comparison.data:
-        found = _found(comparison, data, FULL)
-        if found:
+        for title, _, found in _problems(comparison, data, FULL):
             figure, axes = _grid(len(found), height=2.5)
             for ax, (method, bins) in zip(axes, found.items(), strict=True):
                 plot.confidence_histogram(bins, num_bins=NUM_BINS, title=_title(method), ax=ax)
             caption = "Share of voxels by confidence (log scale), mean confidence and mean correctness."
             drawn.append(
-                picture(figure, f"Confidence on {data}", caption, f"A histogram for each of {', '.join(found)}.")
+                picture(figure, f"Confidence on {title}", caption, f"A histogram for each of {', '.join(found)}.")
             )
     return drawn
 

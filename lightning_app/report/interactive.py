@@ -49,9 +49,9 @@ def _diagrams(comparison: Comparison, data: str) -> dict[str, Any]:
 
 
 def _channels(sums: Any, bins: "metrics.Bins") -> list[str]:
-    """Names of the classes where there is a channel for each, else one empty name."""
+    """Names of the classes, or of regions that may overlap, where there is a channel for each, else one empty name."""
     names = [str(name) for name in sums.arrays.get("class_names", ())]
-    return names if len(bins.count) == len(names) > 1 else [""] * len(bins.count)
+    return names[-len(bins.count) :] if 1 < len(bins.count) <= len(names) else [""] * len(bins.count)
 
 
 def _rounded(bins: "metrics.Bins") -> list[list[list[float]]]:

@@ -98,6 +98,7 @@ class Run:
         data = self.config["data"]
         task = str((data.get("init_args") or {}).get("task") or "")
         name = task.partition("_")[2] or task or data["class_path"].rpartition(".")[2]
+        name += " regions" if (data.get("init_args") or {}).get("regions") else ""
         return f"{name} ({self.part})" if self.part else name
 
     @property

@@ -26,13 +26,13 @@ class CalibrationComparison(StageCallback):
         """Begin anew."""
         self.before = None
         if stage.name == "test" and getattr(stage.module, "calibrator", None) is not None:
-            names = stage.class_names
-            self.before = metrics.Scorer(len(names), names).to(stage.module.device)
+            self.before = stage.head.scorer().to(stage.module.device)
 
     def on_case(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Score the case as the network alone has it."""
         if self.before is not None:
-            self.before.update(outputs["uncalibrated"], batch["original_mask"], batch["geometry"][0].spacing)
+            probs, labels, _ = stage.head.scored(outputs["uncalibrated"], batch["original_mask"])
+            self.before.update(probs, labels, batch["geometry"][0].spacing)
 
     def on_finish(self, stage: Stage) -> None:
         """Print and write both."""

@@ -73,7 +73,7 @@ class CaseEvaluation(StageCallback):
         if self.pool is not None:
             self.pool.finish()
         self._end_pool(stage.module)
-        self.bins = stage.scorer.over_all().bins
+        self.bins = stage.scorer.over_all().channels
         self.cases = sorted(gather(stage.scorer.records), key=lambda case: case[0])
         if stage.trainer.is_global_zero and self.cases:
             write_stage(self.run.stage(stage.name), self.cases, self.bins, stage.class_names)
@@ -171,8 +171,9 @@ def write_bins(
     by_case = metrics.stack_sums([sums for _, sums in cases])
     if by_case.odds is not None:
         arrays |= {"axis_edges": metrics.axis_edges().numpy(), "all.classwise.case_odds": by_case.odds.numpy()}
+    channels = by_case.channels
     for key, bins in pooled.items():
-        for field, values, stacked in zip(metrics.Bins._fields, bins, by_case.bins[key], strict=True):
+        for field, values, stacked in zip(metrics.Bins._fields, bins, channels[key], strict=True):
             arrays[f"{key}.{field}"] = values.cpu().numpy()
             arrays[f"{key}.case_{field}"] = stacked.numpy()
     write_atomic(path, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays))

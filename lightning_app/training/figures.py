@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 import metrics
 from lightning_app.files import part_name, read_csv
 from lightning_app.training.evaluation import CaseEvaluation, ScoredCase, gather
-from lightning_app.training.labels import hard_labels
+from lightning_app.training.head import Head
 from lightning_app.training.publish import publish, publish_curve, publish_masks, publish_table
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.stage import Stage, StageCallback
@@ -59,12 +59,12 @@ class TrainingFigures(StageCallback):
     def on_case(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Keep small pictures, unless this is a sanity check or an evaluation of its own."""
         if stage.name == "fit" and stage.trainer.is_global_zero and len(self.shown) < self.num_cases:
-            self.shown.append(thumbnail(batch, outputs["probs"].float()))
+            self.shown.append(thumbnail(batch, outputs["probs"].float(), stage.head))
 
     def on_scored(self, stage: Stage) -> None:
         """Every process takes part in summing the bins."""
         if stage.name == "fit":
-            self.bins = stage.scorer.over_all().bins["all.top_label"]
+            self.bins = together(stage.scorer.over_all().channels["all.top_label"])
 
     def on_finish(self, stage: Stage) -> None:
         """Draw on the first process, once the validation's numbers are known."""
@@ -78,7 +78,7 @@ class TrainingFigures(StageCallback):
         publish(figure, folder / "reliability.png", loggers, "val/reliability", step)
         publish_table(loggers, "val/reliability_bins", *bins_table(metrics.rebin(self.bins, NUM_BINS)), step)
         for shown in self.shown:
-            self._show(loggers, step, stage.class_names, shown)
+            self._show(loggers, step, stage.head.labels, shown)
 
     def _goes_to_loggers(self, trainer: Trainer) -> bool:
         if self.log_media != "best":
@@ -92,8 +92,7 @@ class TrainingFigures(StageCallback):
         figure, _ = draw(shown)
         publish(figure, self.run.path / "figures" / f"case_{shown['case']}.png", loggers, key, step)
         labels = dict(enumerate(names))
-        prediction = shown["probs"].argmax(dim=0).numpy()
-        truth = shown["truth"].numpy()
+        prediction, truth = shown["prediction"].numpy(), shown["truth"].numpy()
         masks = {
             "prediction": {"mask_data": prediction, "class_labels": labels},
             "truth": {"mask_data": truth, "class_labels": {**labels, 255: "ignored"}},
@@ -132,16 +131,16 @@ class StageFigures(StageCallback):
     def on_case(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Keep a small picture of the case."""
         if stage.evaluates:
-            self._keep(outputs, batch)
+            self._keep(stage, outputs, batch)
 
     def on_scored(self, stage: Stage) -> None:
         """Draw, unless this is the validation inside training."""
         if stage.evaluates:
             self._draw(stage)
 
-    def _keep(self, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
+    def _keep(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Put the picture on the disk: which three are drawn is known when all are scored, memory holds one."""
-        shown = thumbnail(batch, outputs["probs"].float())
+        shown = thumbnail(batch, outputs["probs"].float(), stage.head)
         if self.store is None:
             self.store = TemporaryDirectory(dir=self.run.path, prefix=part_name())
         path = Path(self.store.name) / f"{len(self.shown)}.pt"
@@ -210,17 +209,23 @@ def draw_diagrams(
         if key not in pooled:  # objects, where they were not asked for
             continue
         view, title = key.partition(".")[2], f"{folder.name}: {words}"
-        first = 1 if view == "object" else 0  # the background has none
-        by_case = [_from_class(sums.bins[key], first) for _, sums in cases]
+        channels = len(pooled[key].count)
+        first = int(channels > 1 and not pooled[key].count[0].any())  # objects and regions have no background
+        by_case = [_from_class(sums.channels[key], first) for _, sums in cases]
         band = metrics.frequency_band(by_case, NUM_BINS) if len(cases) > 1 else None
         figure, _ = plot.reliability_diagram(
             _from_class(pooled[key], first), NUM_BINS, band, "\n".join(filter(None, [source, title])), view=view,
-            labels=class_names[first:] if view in ("classwise", "object") else None, interval=intervals.get(key),
+            labels=class_names[first - channels :] if channels > 1 else None, interval=intervals.get(key),
         )  # fmt: skip
         name = f"reliability_{key.replace('.', '_')}"
         publish(figure, folder / "figures" / f"{name}.png", loggers, f"{folder.name}/{name}", step)
-    curve = bins_table(metrics.rebin(pooled["all.top_label"], NUM_BINS))[1]
+    curve = bins_table(metrics.rebin(together(pooled["all.top_label"]), NUM_BINS))[1]
     publish_curve(loggers, folder.name, [row[3:5] for row in curve if row[2]])
+
+
+def together(bins: metrics.Bins) -> metrics.Bins:
+    """One channel (1, B) of the regions' together."""
+    return metrics.Bins(*(field.sum(0, keepdim=True) for field in bins))
 
 
 def _from_class(bins: metrics.Bins, first: int) -> metrics.Bins:
@@ -247,47 +252,54 @@ def draw_case(shown: dict[str, Any], rank: str, stage: str, folder: Path, logger
         np.savez_compressed(folder / f"case_{rank}.npz", case=shown["case"], **shown["volume"])
 
 
-def thumbnail(batch: dict[str, Any], probs: torch.Tensor, size: int = 256) -> dict[str, Any]:
+def thumbnail(batch: dict[str, Any], probs: torch.Tensor, head: Head, size: int = 256) -> dict[str, Any]:
     """A small 2D picture of the first case of a batch: of a volume the slice with most foreground.
 
     Args:
         batch: A batch on the network's grid.
-        probs: Its probabilities, `(1, K, *S)`.
+        probs: Its probabilities, `(1, C, *S)`.
+        head: What they mean.
         size: Longest side kept, in pixels; larger ones are thinned out by whole steps.
     """
     image = center_crop(batch["image"], probs.shape[2:])[0].float().cpu()
-    truth = hard_labels(center_crop(batch["mask"], probs.shape[2:]), probs)[0].cpu()
-    chances = probs[0].cpu()
-    volume = thin_volume(image, truth, chances) if truth.ndim == 3 else None
+    mask = center_crop(batch["mask"], probs.shape[2:])[0]
+    truth, prediction, chances = (part.cpu() for part in head.picture(probs[0], mask))
+    volume = thin_volume(image, truth, prediction, chances) if truth.ndim == 3 else None
     if truth.ndim == 3:
         foreground = ((truth > 0) & (truth != 255)).sum(dim=(1, 2))
         index = int(foreground.argmax()) if foreground.any() else truth.shape[0] // 2
-        image, truth, chances = image[:, index], truth[index], chances[:, index]
+        image, truth, prediction, chances = image[:, index], truth[index], prediction[index], chances[:, index]
     thin = max(1, -(-max(truth.shape) // size))
-    image, truth, chances = image[:, ::thin, ::thin], truth[::thin, ::thin], chances[:, ::thin, ::thin]
-    small = {name: part.clone() for name, part in (("image", image), ("truth", truth), ("probs", chances))}
+    parts = {"image": image, "truth": truth, "prediction": prediction, "probs": chances}
+    small = {name: part[..., ::thin, ::thin].clone() for name, part in parts.items()}
     return {"case": batch["case"][0], **small, "volume": volume}  # clones: a view keeps the whole case in memory
 
 
 def thin_volume(
-    image: torch.Tensor, truth: torch.Tensor, probs: torch.Tensor, slices: int = 64, size: int = 96
+    image: torch.Tensor,
+    truth: torch.Tensor,
+    prediction: torch.Tensor,
+    probs: torch.Tensor,
+    slices: int = 64,
+    size: int = 96,
 ) -> dict[str, np.ndarray]:
     """8-bit arrays `(D, H, W)` of a volume, thinned out by whole steps, for leafing through its slices.
 
     Args:
         image: `(C, D, H, W)`; the first channel is kept.
         truth: `(D, H, W)`.
+        prediction: `(D, H, W)`.
         probs: `(K, D, H, W)`.
         slices: Most slices kept.
         size: Most rows and columns kept.
     """
     depth, plane = -(-truth.shape[0] // slices), -(-max(truth.shape[1:]) // size)
     thin = (..., slice(None, None, depth), slice(None, None, plane), slice(None, None, plane))
-    confidence, prediction = probs[thin].max(dim=0)
+    confidence = probs[thin].amax(dim=0)
     return {
         "image": grey(image[0][thin]).numpy(),
         "truth": truth[thin].numpy().astype(np.uint8),
-        "prediction": prediction.numpy().astype(np.uint8),
+        "prediction": prediction[thin].numpy().astype(np.uint8),
         "confidence": (confidence * 255).round().numpy().astype(np.uint8),
     }
 
@@ -295,7 +307,7 @@ def thin_volume(
 def draw(shown: dict[str, Any], title: str = "") -> Any:
     """Overlay figure of a thumbnail."""
     return plot.overlay(
-        shown["image"], shown["probs"].argmax(dim=0), shown["truth"], shown["probs"], title=f"{title}{shown['case']}"
+        shown["image"], shown["prediction"], shown["truth"], shown["probs"], title=f"{title}{shown['case']}"
     )
 
 

@@ -1,6 +1,5 @@
 """The training module: a network and a loss as objects, metrics by name, evaluation on the original grid."""
 
-import math
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ import metrics
 from lightning_app.calibration import registry, risk
 from lightning_app.errors import UserError
 from lightning_app.training.checkpoint_files import check_finite
-from lightning_app.training.labels import hard_labels
+from lightning_app.training.head import Binary, make_head
 from lightning_app.training.run_folder import STAGES
 from lightning_app.training.scoring import ScoringPool
 from lightning_app.training.stage import data_of
@@ -44,34 +43,37 @@ class SegmentationModule(LightningModule):
         num_classes: Number of classes, linked from the data.
         class_names: Names of the classes, background first, linked from the data.
         padding: What fills beyond an image, `zero` or its `minimum`, linked from the data, which train with it.
+        regions: Regions that may overlap, linked from the data where they have some.
     """
 
     def __init__(
         self,
         net: nn.Module,
         loss: nn.Module,
-        binary: Literal["softmax", "sigmoid"] = "softmax",
+        binary: Binary = "softmax",
         inference: Inference | None = None,
         channels_last: bool = False,
         num_classes: int = 2,
         class_names: Sequence[str] = ("background", "foreground"),
         padding: Literal["zero", "minimum"] = "zero",
+        regions: Any = None,
     ) -> None:
         super().__init__()
-        if binary == "sigmoid" and num_classes != 2:
-            raise ValueError(f"--model.binary sigmoid needs data with two classes, these have {num_classes}")
+        self.head = make_head(num_classes, class_names, regions, binary)
+        self.head.check(net)
+        self.head.objective(loss)  # refuses a loss that cannot be one
         self.net = net
         self.loss = loss
         self.inference, self.padding = inference, padding
         if inference is not None:
             inference.pad_as(padding)
+            inference.activate_by(self.head.activation)
         self.channels_last = channels_last
-        self.channels = 1 if binary == "sigmoid" else num_classes
-        self.class_names = tuple(class_names)
+        self.class_names = self.head.names
         self.strict_loading = False  # the weights are compared in on_load_checkpoint; another loss may be evaluated
         self.val_loss = MeanMetric(nan_strategy="disable")  # every process takes part, also one without a case
-        self.train_dice = metrics.DiceScore(num_classes)
-        self.scorers = nn.ModuleDict({s: metrics.Scorer(num_classes, self.class_names) for s in STAGES})
+        self.train_dice = metrics.DiceScore(self.head.num_classes)
+        self.scorers = nn.ModuleDict({stage: self.head.scorer() for stage in STAGES})
         self._pool: ScoringPool | None = None
         self._finished: frozenset[str] = frozenset()
         self.calibrator: nn.Module | None = None
@@ -117,10 +119,10 @@ class SegmentationModule(LightningModule):
                 raise
             raise UserError(f"{told}: {error}") from error
         finest = logits[0] if isinstance(logits, list | tuple) else logits
-        if finest.shape[1] != self.channels:
+        if finest.shape[1] != self.head.channels:
             raise ValueError(
-                f"network {type(self.net).__name__} gives {finest.shape[1]} channels, the data need {self.channels} "
-                f"({', '.join(self.class_names)}): set the network's number of output channels"
+                f"network {type(self.net).__name__} gives {finest.shape[1]} channels, the data need "
+                f"{self.head.channels} ({', '.join(self.class_names)}): set the network's number of output channels"
             )
         return logits
 
@@ -140,10 +142,10 @@ class SegmentationModule(LightningModule):
         size = len(batch["case"])
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         with torch.no_grad():
-            dice = self.train_dice(to_probabilities(finest.detach()), hard_labels(mask, finest))
-            components = getattr(self.loss, "components", None)
+            dice = self.train_dice(*self.head.items(self.head.activation(finest.detach()), mask))
+            components = getattr(self.head.objective(self.loss), "components", None)
             if components and self.global_step % COMPONENTS_EVERY == 0:
-                parts = components(finest.detach(), mask)
+                parts = components(finest.detach(), self.head.taught(mask))
                 self.log_dict({f"train/loss_{name}": part for name, part in parts.items()}, batch_size=size)
         self.log("train/dice", dice, prog_bar=True, batch_size=size)
         self.train_dice.reset()
@@ -177,15 +179,16 @@ class SegmentationModule(LightningModule):
             return self._evaluate(batch, "val")
         if self.inference is None:
             logits = self._finest(batch["image"])
-            probs = to_probabilities(logits)
+            probs = self.head.activation(logits)
         else:
-            # Softmax of log-probabilities gives them back, so losses of probabilities are exact under tiling.
+            # The logits of probabilities give them back, so losses of probabilities are exact under tiling.
             probs = self.probabilities(batch["image"]).to(batch["image"].device)
-            logits = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
+            logits = self.head.logits(probs)
         mask = center_crop(batch["mask"], logits.shape[2:])
         self.val_loss.update(self._loss(logits, mask))
         true_probs = center_crop(batch["true_probs"], logits.shape[2:]) if "true_probs" in batch else None
-        self._scorer("val").update(probs, hard_labels(mask, probs), true_probs=true_probs)
+        scored, labels, known = self.head.scored(probs, mask, true_probs)
+        self._scorer("val").update(scored, labels, true_probs=known)
         return {"probs": probs}
 
     def on_validation_epoch_end(self) -> None:
@@ -219,10 +222,10 @@ class SegmentationModule(LightningModule):
         image, geometry = batch["image"], batch["geometry"][0]
         if not isinstance(self.inference, Averaged):
             probs = self._calibrated(self.probabilities(image), image)
-            return {"original": geometry.restore(probs[0])[None]}
+            return {"original": self.head.restore(probs[0], geometry)[None]}
         mean, _, information = self.inference.uncertainty(image, self._finest)
-        original = geometry.restore(self._calibrated(mean, image)[0])[None]
-        most = math.log(mean.shape[1])
+        original = self.head.restore(self._calibrated(mean, image)[0], geometry)[None]
+        most = self.head.largest_entropy
         information = most * restore_share(information[0] / most, geometry)[None]
         return {"original": original, "entropy": entropy(original), "mutual_information": information}
 
@@ -236,11 +239,11 @@ class SegmentationModule(LightningModule):
         logits = self._finest(image)
         size = [2 * whole - left for whole, left in zip(image.shape[2:], logits.shape[2:], strict=True)]
         if size == list(image.shape[2:]):
-            return to_probabilities(logits)
+            return self.head.activation(logits)
         extent = self.net.legal_sizes.up(size) if isinstance(self.net, Network) else size
         low = [(padded - whole) // 2 for padded, whole in zip(extent, image.shape[2:], strict=True)]
         logits = self._finest(pad_to(image, low, extent, self.padding))
-        return to_probabilities(center_crop(logits, image.shape[2:]))
+        return self.head.activation(center_crop(logits, image.shape[2:]))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another network in words.
@@ -276,20 +279,21 @@ class SegmentationModule(LightningModule):
         raw = self.probabilities(batch["image"]).to(batch["image"].device)  # where the metrics are
         probs = self._calibrated(raw, batch["image"]) if calibrated else raw
         geometry = batch["geometry"][0]
-        outputs = {"probs": probs, "original": geometry.restore(probs[0])[None]}
+        outputs = {"probs": probs, "original": self.head.restore(probs[0], geometry)[None]}
         if probs is not raw:
-            outputs["uncalibrated"] = geometry.restore(raw[0])[None]
+            outputs["uncalibrated"] = self.head.restore(raw[0], geometry)[None]
         self._score(stage, outputs["original"], batch, geometry.spacing)
         return outputs
 
     def _score(self, stage: str, probs: Tensor, batch: dict[str, Any], spacing: Sequence[float]) -> None:
         """Score the case on its original grid, here or in a process of its own."""
-        scorer, mask, true_probs = self._scorer(stage), batch["original_mask"], batch.get("true_probs")
+        scorer = self._scorer(stage)
+        scored, labels, known = self.head.scored(probs, batch["original_mask"], batch.get("true_probs"))
         if self._pool is None:
-            scorer.update(probs, mask, spacing, true_probs, batch["case"])
+            scorer.update(scored, labels, spacing, known, batch["case"])
         else:
-            known = None if true_probs is None else true_probs[0]
-            self._pool.submit(scorer, batch["case"][0], probs[0], mask[0], spacing, known)
+            true = None if known is None else known[0]
+            self._pool.submit(scorer, batch["case"][0], scored[0], labels[0], spacing, true)
 
     def _calibrated(self, probs: Tensor, image: Tensor) -> Tensor:
         """Probabilities after the calibrator that the checkpoint holds, if it holds one."""
@@ -342,9 +346,10 @@ class SegmentationModule(LightningModule):
         scorer.reset()
 
     def _loss(self, logits: Tensor | list[Tensor], mask: Tensor) -> Tensor:
+        objective, target = self.head.objective(self.loss), self.head.taught(mask)
         if isinstance(logits, list | tuple):
-            return losses.DeepSupervisionLoss(self.loss)(logits, mask)
-        return call(self.loss, logits, mask)
+            return losses.DeepSupervisionLoss(objective)(logits, target)
+        return call(objective, logits, target)
 
     def _finest(self, image: Tensor) -> Tensor:
         logits = self(image)
@@ -360,11 +365,3 @@ class SegmentationModule(LightningModule):
 def restore_share(values: Tensor, geometry: Any) -> Tensor:
     """Bring a map `(*S)` of numbers in [0, 1] to the original grid, as the probability of a class is brought there."""
     return geometry.restore(torch.stack([1 - values, values]))[1]
-
-
-def to_probabilities(logits: Tensor) -> Tensor:
-    """Softmax in float32 of logits `(B, K, *S)`; one channel means a background logit of 0 and becomes two classes."""
-    logits = logits.float()
-    if logits.shape[1] == 1:
-        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-    return logits.softmax(dim=1)

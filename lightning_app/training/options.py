@@ -22,12 +22,12 @@ def _tensor(numbers: list[float]) -> torch.Tensor:
 register_type(torch.Tensor, torch.Tensor.tolist, _tensor, fail_already_registered=False)
 
 
-def add_options(parser: LightningArgumentParser, channels: Callable[[int], int]) -> None:
+def add_options(parser: LightningArgumentParser, channels: Callable[..., int]) -> None:
     """Add the options, and the links from the data to the network.
 
     Args:
         parser: The parser of a verb.
-        channels: Output channels of the network for a number of classes.
+        channels: Output channels of the network for a number of classes and regions of them.
     """
     parser.add_argument("--runs_dir", type=str, default="runs", help="Folder that run folders are made in.")
     parser.add_argument(
@@ -101,10 +101,14 @@ def add_options(parser: LightningArgumentParser, channels: Callable[[int], int])
     for name in ("in_channels", "spatial_dims"):
         parser.link_arguments(f"data.{name}", f"model.net.init_args.{name}", apply_on="instantiate")
     parser.link_arguments(
-        "data.num_classes", "model.net.init_args.num_classes", compute_fn=channels, apply_on="instantiate"
+        ("data.num_classes", "data.regions"),
+        "model.net.init_args.num_classes",
+        compute_fn=channels,
+        apply_on="instantiate",
     )
     parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
     parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
+    parser.link_arguments("data.regions", "model.regions", apply_on="instantiate")
     parser.link_arguments("data.padding", "model.padding", apply_on="instantiate")
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 
-import metrics
 from datamodules import (
     DataError,
     Geometry,
@@ -26,7 +23,7 @@ from datamodules import (
 )
 from datamodules.case import Case
 from lightning_app.calibration.cuts import asked_cuts
-from lightning_app.calibration.risk import UNDER_SHIFT, cuts_of, promised_labels, promised_sets
+from lightning_app.calibration.risk import UNDER_SHIFT, cuts_of
 from lightning_app.errors import UserError
 from lightning_app.files import PART, append_csv, read_csv, write_csv, write_text
 from lightning_app.system.lock import claim
@@ -112,29 +109,25 @@ class PredictionWriter(StageCallback):
             self._write(stage, outputs, batch)
 
     def _write(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
-        case, geometry = batch["case"][0], batch["geometry"][0]
+        case, geometry, head = batch["case"][0], batch["geometry"][0], stage.head
         probs = outputs["original"][0].float().cpu()
         if self.probabilities:
-            write_probabilities(self.folder / "probabilities" / case, probs.numpy(), geometry)
+            maps = head.written(probs).numpy()
+            write_probabilities(self.folder / "probabilities" / case, maps, geometry, bool(head.regions))
         for name in MAPS:
             if name in outputs:
                 values = outputs[name][0].float().cpu().numpy()
-                write_map(self.folder / name / case, values, geometry, largest=math.log(len(probs)))
-        mask = self._labels(probs).numpy().astype(np.uint8)
-        if self.promised and len(probs) > 2:
-            sets = promised_sets(probs, self.promised).numpy().astype(np.uint8)
+                write_map(self.folder / name / case, values, geometry, head.largest_entropy)
+        mask = head.label_map(probs, self.cuts, self.promised).numpy().astype(np.uint8)
+        if self.promised and len(stage.class_names) > 2:
+            sets = head.sets(probs, self.promised).numpy().astype(np.uint8)
             for name, claimed in zip(stage.class_names[1:], sets, strict=True):
                 write_mask(self.folder / "sets" / name / case, claimed, geometry)
         values = getattr(stage.datamodule, "label_values", None)
         if is_series(geometry):
-            self._write_segmentation(case, mask, geometry, stage.class_names)
+            self._write_segmentation(case, mask, geometry, head.labels)
         write_mask(self.folder / "masks" / case, mask if values is None else np.array(values)[mask], geometry)
         append_csv(self.folder / ENTRIES, {"case": case, "made_by": self._made_by(case)}, COLUMNS)
-
-    def _labels(self, probs: Tensor) -> Tensor:
-        if self.promised is not None:
-            return promised_labels(probs, self.promised)
-        return probs.argmax(dim=0) if self.cuts is None else metrics.threshold_labels(probs, self.cuts)
 
     def _write_segmentation(self, case: str, mask: np.ndarray, geometry: Geometry, classes: Sequence[str]) -> None:
         """Write a DICOM segmentation too, unless the headers of the series lack what it needs."""

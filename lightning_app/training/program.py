@@ -29,6 +29,7 @@ from lightning_app.training.comparison import CalibrationComparison
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.evaluation import CaseEvaluation
 from lightning_app.training.figures import StageFigures, TrainingFigures
+from lightning_app.training.head import output_channels
 from lightning_app.training.loops import run_everywhere
 from lightning_app.training.module import SegmentationModule
 from lightning_app.training.options import add_options, check_options
@@ -284,9 +285,9 @@ class TrainingCLI(LightningCLI):
         if self.trainer.is_global_zero:
             print_summary(self.run_folder, stages, self.trainer.loggers)
 
-    def _channels(self, num_classes: int) -> int:
-        """Output channels of the network: one for two classes under `--model.binary sigmoid`."""
-        return 1 if self._get(self.config, "model.binary") == "sigmoid" and num_classes == 2 else num_classes
+    def _channels(self, num_classes: int, regions: Any) -> int:
+        """Output channels of the network."""
+        return output_channels(num_classes, regions, self._get(self.config, "model.binary"))
 
     def _keep(self, config: Any) -> dict[str, Any]:
         """The resolved configuration as plain data, less what belongs to one call of the program."""

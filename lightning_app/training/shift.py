@@ -18,7 +18,10 @@ from lightning_app.shipped import find_config
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.split import refuse_known
 
-OWN = {"root", "split", "split_sizes", "fold", "num_folds", "predict_root", "download", "follow_links"}
+OWN = {
+    "root", "split", "split_sizes", "fold", "num_folds", "predict_root", "download", "follow_links", "regions",
+    "regions_class_order",
+}  # fmt: skip
 
 
 def stage_name(data: str | None, corrupt: str | None) -> str:
@@ -77,6 +80,7 @@ def foreign_data(given: str, root: str | None, own: SegmentationData, checkpoint
         for name in set(inspect.signature(base.__init__).parameters) - OWN:
             if isinstance(own, base) and hasattr(own, name):
                 setattr(data, name, getattr(own, name))
+    data.wanted_regions, data.wanted_order = own.wanted_regions, own.wanted_order
     state = torch.load(checkpoint, map_location="cpu", weights_only=False).get(type(own).__qualname__)
     if state:
         data.load_state_dict(state)

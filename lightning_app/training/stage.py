@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 import metrics
+from lightning_app.training.head import Head, head_of
 
 Name = Literal["fit", "sanity", "val", "test", "predict"]
 
@@ -39,6 +40,11 @@ class Stage:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, background first."""
         return tuple(self.module.class_names)
+
+    @property
+    def head(self) -> Head:
+        """What the network's channels mean."""
+        return head_of(self.module)
 
     @property
     def scorer(self) -> metrics.Scorer:

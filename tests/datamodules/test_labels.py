@@ -220,21 +220,6 @@ def test_0_and_255_in_volumes_are_refused_or_declared(tmp_path):
     assert all(np.array_equal(found, CUBE) for found in labels(data))
 
 
-def test_labels_joined_by_nnunet_are_one_class_and_overlapping_regions_refused(tmp_path):
-    mask = CUBE.copy()
-    mask[3:5] *= 2
-    mask[7] *= 3
-    data = NNUNetRaw(root=raw_folder(tmp_path, mask, {"background": 0, "Breast": [1, 2], "FGT": 3}))
-    assert data.class_names == ("background", "Breast", "FGT")
-    assert all(np.array_equal(found, np.array([0, 1, 1, 2])[mask]) for found in labels(data))
-    for names, match in (
-        ({"background": 0, "whole": [1, 2, 3], "core": [2, 3]}, r"value 2 belongs to 'core' and to another"),
-        ({"background": 0, "1": "a", "2": "a"}, "."),
-    ):
-        with pytest.raises(DataError, match=match):
-            NNUNetRaw(root=raw_folder(tmp_path / "b", mask, names))
-
-
 @pytest.mark.parametrize(
     "affine",
     [np.diag([-1.0, 1, 1, 1]), np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])],

@@ -163,9 +163,11 @@ def test_nnunet_channels_regions_ignore_and_images(tmp_path):
     plain = NNUNetRaw(root=str(make_nnunet(tmp_path / "plain")))
     assert (plain.num_classes, plain.in_channels, plain.spatial_dims) == (3, 2, 3)
     regions = NNUNetRaw(root=str(make_nnunet(tmp_path / "regions", "regions")))
-    assert (regions.class_names, regions.label_values) == (("background", "oedema", "core"), (0, 1, 2))
+    assert regions.class_names == ("background", "oedema", "label 2", "label 3")
+    assert regions.label_values == (0, 1, 2, 3)
+    assert regions.regions.united == {"core": (2, 3), "oedema": (1,)}
     regions.setup()
-    assert set(regions.dataset("test")[0]["original_mask"].unique().tolist()) == {0, 1, 2, 255}
+    assert set(regions.dataset("test")[0]["original_mask"].unique().tolist()) == {0, 1, 2, 3, 255}
     images = NNUNetRaw(root=str(make_nnunet(tmp_path / "images", "images")), patch_size=[16, 16])
     assert (images.num_classes, images.in_channels, images.spatial_dims) == (2, 3, 2)
     images.setup()

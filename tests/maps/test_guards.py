@@ -56,6 +56,11 @@ def test_sums_off_one_are_made_one_and_counted_but_not_those_of_rounding(tmp_pat
         assert all(case.map.found["uneven"] == 0 for case in read_all(folder).values())
 
 
+def test_sums_that_no_softmax_has_point_to_regions(tmp_path):
+    with pytest.raises(DataError, match=r"the 3 classes' probabilities sum to 1\.\d+: sigmoids .* Give --regions"):
+        opened(*arrays(tmp_path, lambda p: np.sqrt(p)), *ORGANS)
+
+
 def test_voxels_without_any_mass_become_background_and_are_counted(tmp_path):
     def emptied(probs):
         probs = probs.copy()

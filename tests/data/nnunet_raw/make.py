@@ -1,4 +1,4 @@
-"""nnU-Net v2 raw folders: two channels with plain labels, joined labels with ignore, and RGB images."""
+"""nnU-Net v2 raw folders: two channels with plain labels, regions with ignore, and RGB images."""
 
 import json
 from pathlib import Path
@@ -40,5 +40,7 @@ def make(root: Path, kind: str = "plain", count: int = 6) -> Path:
         "numTraining": count,
         "file_ending": ending,
     }
+    if kind == "regions":
+        facts["regions_class_order"] = [2, 1]
     (root / "dataset.json").write_text(json.dumps(facts))
     return root
