@@ -63,6 +63,11 @@ class Head:
         """The largest entropy that a voxel's probabilities can have, in nats."""
         return math.log(len(self.names))
 
+    @property
+    def maps(self) -> int:
+        """Channels of probabilities C."""
+        return self.num_classes * max(1, self.regions)
+
     def scorer(self) -> metrics.Scorer:
         """A scorer of these classes."""
         return metrics.Scorer(len(self.names), self.names)
@@ -141,8 +146,9 @@ class RegionHead(Head):
         self.names = ("background", *regions.united)
         self.labels, self.order, self.num_classes = tuple(class_names), regions.order, 2
         self.channels = self.regions = len(regions.united)
+        self.united = tuple(regions.united.values())
         self.table = torch.zeros(self.channels, IGNORED + 1, dtype=torch.uint8)
-        for inside, united in zip(self.table, regions.united.values(), strict=True):
+        for inside, united in zip(self.table, self.united, strict=True):
             inside[list(united)] = 1
         self.table[:, IGNORED] = IGNORED
 
@@ -238,7 +244,7 @@ class RegionHead(Head):
 
     def _true(self, true_probs: Tensor) -> Tensor:
         """The known probabilities (B, K, *S) of classes as pairs of each region."""
-        inside = torch.stack([true_probs[:, row[: true_probs.shape[1]] == 1].sum(1) for row in self.table], 1)
+        inside = torch.stack([true_probs[:, list(united)].sum(1) for united in self.united], 1)
         return torch.stack([1 - inside, inside], 2)
 
 

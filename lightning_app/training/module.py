@@ -224,7 +224,7 @@ class SegmentationModule(LightningModule):
             probs = self._calibrated(self.probabilities(image), image)
             return {"original": self.head.restore(probs[0], geometry)[None]}
         mean, _, information = self.inference.uncertainty(image, self._finest)
-        original = self.head.restore(self._calibrated(mean, image)[0], geometry)[None]
+        original = self.head.restore(self._calibrated(self._inferred(mean), image)[0], geometry)[None]
         most = self.head.largest_entropy
         information = most * restore_share(information[0] / most, geometry)[None]
         return {"original": original, "entropy": entropy(original), "mutual_information": information}
@@ -235,7 +235,7 @@ class SegmentationModule(LightningModule):
         Where valid convolutions leave less than the image, it is padded by what they cut, with the data's filling.
         """
         if self.inference is not None:
-            return self.inference(image, self._finest)
+            return self._inferred(self.inference(image, self._finest))
         logits = self._finest(image)
         size = [2 * whole - left for whole, left in zip(image.shape[2:], logits.shape[2:], strict=True)]
         if size == list(image.shape[2:]):
@@ -244,6 +244,15 @@ class SegmentationModule(LightningModule):
         low = [(padded - whole) // 2 for padded, whole in zip(extent, image.shape[2:], strict=True)]
         logits = self._finest(pad_to(image, low, extent, self.padding))
         return self.head.activation(center_crop(logits, image.shape[2:]))
+
+    def _inferred(self, probs: Tensor) -> Tensor:
+        """What an inference gave, after a look that it made probabilities as the head does."""
+        if probs.shape[1] != self.head.maps:
+            raise ValueError(
+                f"inference {type(self.inference).__name__} gives {probs.shape[1]} maps, {self.head.maps} are needed: "
+                "make them of the logits by self.activation"
+            )
+        return probs
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another network in words.

@@ -152,6 +152,19 @@ def test_averaged_inference_sums_the_entropies_of_the_regions():
     assert float(found.entropy.max()) <= head.largest_entropy
 
 
+def test_an_inference_that_forms_a_softmax_of_its_own_is_refused():
+    class Own(models.Inference):
+        def __call__(self, image, predict):
+            return predict(image).softmax(1)
+
+    module = SegmentationModule(
+        nn.Conv2d(1, 3, 1), losses.DiceLoss(), inference=Own(), num_classes=4, class_names=CLASSES,
+        regions=find_regions(UNITED, 4),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"Own gives 3 maps, 6 are needed: .* self\.activation"):
+        module.probabilities(torch.zeros(1, 1, 4, 4))
+
+
 def test_calibrators_are_those_of_the_regions_alone():
     logits, _ = case((12, 14), items=1)
     head = region_head()
