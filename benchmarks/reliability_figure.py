@@ -23,7 +23,8 @@ def read_bins(run: Path, key: str) -> Bins:
 
 def draw(runs: dict[str, Path], region: str) -> Figure:
     """A panel a run."""
-    figure = Figure(figsize=(4.4 * len(runs), 5.2))
+    figure = Figure(figsize=(4.8 * len(runs), 5.2))
+    figure.subplots_adjust(wspace=0.35)
     for ax, (name, run) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
         plot.reliability_diagram(read_bins(run, f"{region}.top_label"), title=f"{name}, {REGIONS[region]}", ax=ax)
     return figure

@@ -7,6 +7,7 @@ by this program:
 
     <!-- facts drive drive_after -->                  runs, cases, seeds, commits, versions, hours of training
     <!-- summary drive drive_after: dice nll -->      means with intervals and marks, of these numbers
+    <!-- means six: dice nll; DSC, DSC++ -->          means alone, a column a data set, of all methods or of some
     <!-- against DSC++ drive drive_after: dice -->    paired differences of that method less each other
     <!-- pairs six: dice nll -->                      data sets on which X++ is better than X; tests that say so
     <!-- rates rates/rates.csv drive -->              learning rates tried on validation cases, and which were chosen
@@ -35,7 +36,7 @@ from lightning_app.report.read import find_runs
 from lightning_app.report.tables import cell_text, number, title_of
 from lightning_app.report.verdicts import Claim, Judged, Marks, judge
 
-BLOCK = re.compile(r"(<!-- (facts|summary|against|pairs|rates|figure) ([^>]*?) -->\n).*?(<!-- end -->)", re.S)
+BLOCK = re.compile(r"(<!-- (facts|summary|means|against|pairs|rates|figure) ([^>]*?) -->\n).*?(<!-- end -->)", re.S)
 
 
 @cache
@@ -103,6 +104,19 @@ class Page:
                     texts = (cell_text(cell, found[metric].get(method, "")) for metric, cell in cells.items())
                     rows.append([method, data, str(known.cases), str(known.seeds), *texts])
         return _table(heads, rows)
+
+    def means(self, text: str) -> str:
+        """Means alone, a row a method and a column a data set."""
+        asked, _, chosen = text.partition(";")
+        comparison, metrics = self._asked(asked)
+        methods = [name.strip() for name in chosen.split(",")] if chosen else comparison.methods
+        if unknown := [name for name in methods if name not in comparison.methods]:
+            raise UserError(f"means {', '.join(unknown)}: there are {', '.join(comparison.methods)}")
+        rows = []
+        for method in methods:
+            cells = ([comparison.cell(data, method, metric) for metric in metrics] for data in comparison.data)
+            rows.append([method, *(", ".join(number(c.mean, 3) if c else "-" for c in own) for own in cells)])
+        return _table([", ".join(map(title_of, metrics)), *comparison.data], rows)
 
     def against(self, text: str) -> str:
         """Paired differences of a method less each other one."""

@@ -22,6 +22,8 @@ between
 <!-- end -->
 <!-- against DSC++ drive: dice nll -->
 <!-- end -->
+<!-- means drive: nll dice; DSC++ -->
+<!-- end -->
 <!-- pairs drive: nll -->
 <!-- end -->
 <!-- rates rates.csv -->
@@ -52,6 +54,7 @@ def test_means_and_differences_are_those_of_the_cases(page):
         by_loss.setdefault(run.loss, []).append([scores[name] for name in sorted(scores)])
     for loss, values in by_loss.items():
         assert re.search(rf"\| {re.escape(loss)} \| \w+ \| 8 \| 2 \| [^|]*\| {np.mean(values):.4f} ± ", text)
+    assert f"| NLL ↓, Dice ↑ | Phantom |\n| --- | --- |\n| DSC++ | {np.mean(by_loss['DSC++']):.3f}, " in text
     difference = np.mean(by_loss["DSC++"]) - np.mean(by_loss["DSC"])
     low, high = metrics.difference_interval(np.array(by_loss["DSC++"]), np.array(by_loss["DSC"]))
     assert f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]" in text
@@ -79,7 +82,12 @@ def test_words_stay_and_a_second_pass_changes_nothing(page):
 
 @pytest.mark.parametrize(
     ("block", "why"),
-    [("against DSD++ drive: dice", "there are DSC"), ("figure nothing x.svg drive", "overview"), ("", "no block")],
+    [
+        ("against DSD++ drive: dice", "there are DSC"),
+        ("figure nothing x.svg drive", "overview"),
+        ("means drive: nll; DSD", "there are DSC"),
+        ("", "no block"),
+    ],
 )
 def test_what_is_not_there_is_refused_and_the_page_stays(page, tmp_path, block, why):
     path = tmp_path / "page.md"
