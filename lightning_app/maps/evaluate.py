@@ -1,8 +1,6 @@
 """`evaluate`: score a folder of probability maps into ordinary run folders."""
 
 import argparse
-import contextlib
-import itertools
 import json
 import math
 import shlex
@@ -26,7 +24,7 @@ from lightning_app.maps.fitted import FittedCalibrator
 from lightning_app.maps.folder import Folder, add_options, describe, findings, flag, open_folder
 from lightning_app.maps.pairing import root_of
 from lightning_app.maps.pictures import draw_cases
-from lightning_app.maps.problems import names_of
+from lightning_app.maps.problems import head_of
 from lightning_app.maps.scoring import Measure, score
 from lightning_app.system.lock import claim
 from lightning_app.training.evaluation import write_stage
@@ -57,40 +55,30 @@ def main(args: list[str]) -> int:
     measure = Measure(options.surface or folder.hard, cuts_of(options.threshold, folder), objects)
     _promises(options, folder)  # a file that does not fit is refused before hours are spent
     name = options.name or root_of(options.probs).resolve().name
-    runs = [
-        (RunFolder.named(options.runs_dir, f"{name}-{of}" if of else name), names)
-        for of, names in names_of(folder.form)
-    ]
-    with contextlib.ExitStack() as claims:
-        for (run, _), (of, _names) in zip(runs, names_of(folder.form), strict=True):
-            claims.enter_context(_begin(run, _config(options, folder, name, of), args))
-        _evaluate(folder, runs, measure, options)
+    run = RunFolder.named(options.runs_dir, name)
+    with _begin(run, _config(options, folder, name), args):
+        _evaluate(folder, run, measure, options)
     return 0
 
 
-def _evaluate(
-    folder: Folder, runs: Sequence[tuple[RunFolder, Sequence[str]]], measure: Measure, options: argparse.Namespace
-) -> None:
-    """Score the cases and write the runs, one a problem."""
-    scorers = [metrics.Scorer(len(names), names, surface=measure.surface) for _, names in runs]
+def _evaluate(folder: Folder, run: RunFolder, measure: Measure, options: argparse.Namespace) -> None:
+    """Score the cases and write the run."""
+    scorer = head_of(folder.form).scorer()
     found: Counter[str] = Counter()
-    parts = runs[0][0].stage("test") / "parts"
+    parts = run.stage("test") / "parts"
     try:
         for case in score(folder, parts, measure, options.jobs):
             found += case.found
-            for scorer, sums in zip(scorers, case.sums, strict=True):
-                scorer.add(sums, case.name)
+            scorer.add(case.sums, case.name)
     except BaseException as error:
-        for run, _ in runs:
-            run.write_state(status="failed", error=f"{type(error).__name__}: {error}")
+        run.write_state(status="failed", error=f"{type(error).__name__}: {error}")
         raise
     promises = _promises(options, folder)
-    _say(*findings(found, len(folder.pairs.pairs)), *itertools.chain(*map(unseen_classes, scorers)))
-    for number, ((run, names), scorer) in enumerate(zip(runs, scorers, strict=True)):
-        _write(run, scorer, folder, number, options)
-        if promises:
-            odds = [sums.odds for _, sums in scorer.records if sums.odds is not None]
-            write_rows(run.stage("test"), held_against(promises[number], odds, names))
+    _say(*findings(found, len(folder.pairs.pairs)), *unseen_classes(scorer))
+    _write(run, scorer, folder, options)
+    if promises:
+        odds = [sums.odds for _, sums in scorer.records if sums.odds is not None]
+        write_rows(run.stage("test"), held_against(promises, odds, head_of(folder.form).names))
     shutil.rmtree(parts, ignore_errors=True)
 
 
@@ -120,24 +108,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _promises(options: argparse.Namespace, folder: Folder) -> list[dict[str, Promise]]:
-    """What was promised of each problem, after a look that the cases are others than those it was made from.
+def _promises(options: argparse.Namespace, folder: Folder) -> dict[str, Promise]:
+    """What was promised of each class or region, after a look that the cases are others than those it was made from.
 
     Raises:
         UserError: If the file holds no promise, or one of other classes.
     """
     if options.promise is None:
-        return []
+        return {}
     fitted = FittedCalibrator.load(Path(options.promise))
     if not fitted.promises or folder.hard:
         raise UserError(f"--promise {options.promise}: needs a file of calibrate --method risk, and probability maps")
     if (fitted.form.classes, fitted.form.regions) != (folder.form.classes, folder.form.regions):
         raise UserError(f"--promise {options.promise}: is of the classes {', '.join(fitted.form.classes)}")
     check_unseen({pair.name: pair.maps for pair in folder.pairs.pairs}, fitted)
-    return fitted.promises
+    return {name: one for promises in fitted.promises for name, one in promises.items()}
 
 
-def _config(options: argparse.Namespace, folder: Folder, name: str, region: str) -> dict[str, Any]:
+def _config(options: argparse.Namespace, folder: Folder, name: str) -> dict[str, Any]:
     """The run's configuration: what was scored, in the words in which a report tells methods apart."""
     data = options.data or root_of(options.labels).resolve().name
     form = {key: value for key, value in asdict(folder.form).items() if value not in (None, False, ())}
@@ -145,7 +133,7 @@ def _config(options: argparse.Namespace, folder: Folder, name: str, region: str)
     return {
         "seed_everything": 0,
         "model": {"loss": {"class_path": name}, "net": {"class_path": "predictions"}},
-        "data": {"class_path": f"{data} ({region})" if region else data},
+        "data": {"class_path": data},
         "evaluate": json.loads(json.dumps({**given, "form": form, "hard": folder.hard})),
     }
 
@@ -188,22 +176,20 @@ def cuts_of(threshold: str, folder: Folder) -> tuple[float, ...]:
 
 def unseen_classes(scorer: metrics.Scorer) -> list[str]:
     """A line for each class that no label holds, and where one fills them all."""
-    voxels = scorer.over_all().confusion.sum(1).tolist()
-    names = scorer.class_names or []
-    absent = [f"WARNING   no label holds {name}" for name, count in zip(names, voxels, strict=True) if not count]
-    full = [
-        f"WARNING   {names[k]} fills every label: is the coding right?"
-        for k, n in enumerate(voxels)
-        if n == sum(voxels)
-    ]
-    return [*absent, *full] if sum(voxels) else ["WARNING   no voxel counts: all labels are ignored"]
+    sums, names = scorer.over_all(), scorer.class_names or []
+    total, true = int(sums.voxels.max()), sums.confusion.sum(-1)
+    held = (names[1:], true[:, 1]) if sums.multilabel else (names, true)
+    counts = {name: int(count) for name, count in zip(*held, strict=True)}
+    absent = [f"WARNING   no label holds {name}" for name, count in counts.items() if not count]
+    full = [f"WARNING   {name} fills every label: is the coding right?" for name, n in counts.items() if n == total]
+    return [*absent, *full] if total else ["WARNING   no voxel counts: all labels are ignored"]
 
 
-def _write(run: RunFolder, scorer: metrics.Scorer, folder: Folder, number: int, options: argparse.Namespace) -> None:
-    """Files, figures and W&B of one run."""
+def _write(run: RunFolder, scorer: metrics.Scorer, folder: Folder, options: argparse.Namespace) -> None:
+    """Files, figures and W&B of the run."""
     cases, names = scorer.records, scorer.class_names or []
     values = {key: float(value) for key, value in scorer.compute().items()}
-    pooled, stage = {} if folder.hard else scorer.over_all().bins, run.stage("test")
+    pooled, stage = {} if folder.hard else scorer.over_all().channels, run.stage("test")
     write_csv(run.split, [{"case": name, "subset": "test"} for name, _ in cases])
     write_stage(stage, cases, pooled, names)
     config = read_yaml(run.config)
@@ -214,7 +200,7 @@ def _write(run: RunFolder, scorer: metrics.Scorer, folder: Folder, number: int, 
         logger.log_metrics({f"test/{key}": value for key, value in values.items() if not math.isnan(value)}, 0)
     if not folder.hard:
         draw_diagrams(scorer.records, pooled, names, stage, loggers, 0, run.name)
-    draw_cases(folder, number, cases, stage / "figures", loggers)
+    draw_cases(folder, cases, stage / "figures", loggers)
     run.write_state(status="finished")
     print_summary(run, ["test"], loggers)
     for logger in loggers:

@@ -160,6 +160,8 @@ def open_folder(options: argparse.Namespace) -> Folder:
     peeked = [(case, read_label(case.label, coding, case.valid)) for case in pairs.pairs[:PEEKED]]
     form = _form(peeked, classes, regions, options, tuple(facts.order) if facts else ())
     hard = options.format == "mask" or (options.format is None and _are_hard(peeked, form))
+    if hard and regions:
+        raise UserError("--format mask: hard masks hold one class a voxel, no regions; leave --regions out")
     folder = Folder(pairs, form, coding, hard, options.resample)
     if not hard:
         _check_arrangement(folder)

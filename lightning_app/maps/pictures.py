@@ -12,15 +12,13 @@ import metrics
 from datamodules import readers
 from lightning_app.maps.folder import Folder
 from lightning_app.maps.pairing import ending_of
-from lightning_app.maps.problems import names_of, problems_of
+from lightning_app.maps.problems import channels_of, head_of
 from lightning_app.maps.storage import VOLUMES
 from lightning_app.training.figures import draw_case, thumbnail
-from lightning_app.training.head import Head
 
 
 def draw_cases(
     folder: Folder,
-    number: int,
     cases: Sequence[tuple[str, metrics.CaseSums]],
     figures: Path,
     loggers: Iterable[Logger],
@@ -29,7 +27,6 @@ def draw_cases(
 
     Args:
         folder: Maps and labels.
-        number: Which problem of a case is drawn.
         cases: Name and sums of each case.
         figures: Where the pictures go.
         loggers: What shows them.
@@ -39,14 +36,14 @@ def draw_cases(
     order = sorted((name for name in scores if np.isfinite(scores[name])), key=lambda name: scores[name])
     if not order:
         return
-    pairs, head = {pair.name: pair for pair in folder.pairs.pairs}, Head(names_of(folder.form)[number][1])
+    pairs, head = {pair.name: pair for pair in folder.pairs.pairs}, head_of(folder.form)
     for rank, name in (("worst", order[0]), ("median", order[len(order) // 2]), ("best", order[-1])):
         case = folder.read(pairs[name])
-        problem = problems_of(case, folder.form)[number]
-        image = _image(pairs[name].image, tuple(problem.target.shape))
-        image = problem.probs[1:].sum(0, keepdim=True) if image is None else image
-        target, probs = problem.target, problem.probs[None].float()
-        if problem.target.ndim == 3:  # slices lie along the last axis of a file, and along the first of a picture
+        probs, target = channels_of(case, folder.form)
+        image = _image(pairs[name].image, tuple(target.shape))
+        image = head.foreground(probs)[None] if image is None else image
+        probs = probs[None].float()
+        if target.ndim == 3:  # slices lie along the last axis of a file, and along the first of a picture
             image, target, probs = (part.transpose(-1, -3) for part in (image, target, probs))
         batch = {"image": image[None], "mask": target[None], "case": [name]}
         draw_case(thumbnail(batch, probs, head), rank, "test", figures, loggers, 0)

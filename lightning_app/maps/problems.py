@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.regions import Regions
 from lightning_app.maps.folder import Case
 from lightning_app.maps.reading import Form
 from lightning_app.maps.storage import levels_of
+from lightning_app.training.head import Head, RegionHead
 
 
 class Problem(NamedTuple):
@@ -17,6 +19,19 @@ class Problem(NamedTuple):
 
     probs: Tensor
     target: Tensor
+
+
+def head_of(form: Form) -> Head:
+    """What the channels of a folder's maps mean."""
+    if form.regions is None:
+        return Head(form.classes)
+    united = {name: tuple(numbers) for name, numbers in form.regions.items()}
+    return RegionHead(form.classes, Regions(united, form.order or tuple(range(1, len(united) + 1))))
+
+
+def channels_of(case: Case, form: Form) -> tuple[Tensor, Tensor]:
+    """Probabilities (C, *S) as the head takes them, and labels (*S)."""
+    return torch.from_numpy(np.concatenate(split(case.probs, form))), torch.from_numpy(case.label.array)
 
 
 def names_of(form: Form) -> list[tuple[str, tuple[str, ...]]]:

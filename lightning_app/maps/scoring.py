@@ -15,9 +15,9 @@ import torch
 import metrics
 from datamodules import DataError
 from lightning_app.errors import UserError
-from lightning_app.maps.folder import Folder
+from lightning_app.maps.folder import Case, Folder
 from lightning_app.maps.pairing import Pair
-from lightning_app.maps.problems import Problem, names_of, problems_of
+from lightning_app.maps.problems import channels_of, head_of
 from lightning_app.maps.sums_file import Scored, read_scored, write_scored
 from lightning_app.system.workers import worker_context
 
@@ -96,21 +96,20 @@ def score_case(numbered: tuple[int, Pair], folder: Folder, parts: Path, measure:
     if kept is not None:
         return kept
     case = folder.read(pair)
-    sums = []
-    for k, (problem, (_, names)) in enumerate(zip(problems_of(case, folder.form), names_of(folder.form), strict=True)):
-        cuts = measure.cuts[k : k + 1] if folder.form.regions else measure.cuts
-        found = _sums(problem, names, case.label.spacing, replace(measure, cuts=cuts))
-        sums.append(replace(found, bins={}) if folder.hard else found)  # hard masks have no calibration
-    scored = Scored(pair.name, sums, case.map.found)
+    scored = Scored(pair.name, _sums(case, folder, measure), case.map.found)
     write_scored(path, scored, stamp)
     return scored
 
 
-def _sums(problem: Problem, names: Sequence[str], spacing: Sequence[float], measure: Measure) -> metrics.CaseSums:
-    """The sums of a problem; overlap, surfaces and objects of the mask that the cuts make, where there are cuts."""
-    cuts = (0.5, *measure.cuts) if measure.cuts else None
-    scorer = metrics.Scorer(len(names), names, measure.surface, measure.objects, validate=False, cuts=cuts)
-    return scorer.score(problem.probs, problem.target, spacing)
+def _sums(case: Case, folder: Folder, measure: Measure) -> metrics.CaseSums:
+    """The sums of a case; overlap, surfaces and objects of the mask that the cuts make, where there are cuts."""
+    head = head_of(folder.form)
+    scorer = head.scorer()
+    scorer.surface, scorer.objects, scorer.validate = measure.surface, measure.objects, False
+    scorer.cuts = (0.5, *measure.cuts) if measure.cuts else None
+    probs, labels, _ = head.scored(*(part[None] for part in channels_of(case, folder.form)))
+    found = scorer.score(probs[0], labels[0], case.label.spacing)
+    return replace(found, bins={}) if folder.hard else found  # hard masks have no calibration
 
 
 def _stamp(pair: Pair, settings: str) -> str:

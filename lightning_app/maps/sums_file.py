@@ -14,29 +14,26 @@ from metrics import Bins, CaseSums
 
 @dataclass(frozen=True)
 class Scored:
-    """A scored case: its sums, one a problem, and what was doubtful."""
+    """A scored case: its sums, and what was doubtful."""
 
     name: str
-    sums: list[CaseSums]
+    sums: CaseSums
     found: Counter[str]
 
 
 def write_scored(path: Path, scored: Scored, stamp: str) -> None:
     """Write a scored case under the stamp of its files and settings; bins that nothing fell into are left out."""
+    sums = scored.sums
     content = {
         "stamp": stamp,
         "name": scored.name,
         "found": dict(scored.found),
-        "sums": [
-            {
-                "bins": {key: _packed(bins) for key, bins in sums.bins.items()},
-                "confusion": sums.confusion,
-                "nll": sums.nll,
-                "beside": dict(sums.beside),
-                "tallies": dict(sums.tallies),
-            }
-            for sums in scored.sums
-        ],
+        "bins": {key: _packed(bins) for key, bins in sums.bins.items()},
+        "confusion": sums.confusion,
+        "nll": sums.nll,
+        "beside": dict(sums.beside),
+        "tallies": dict(sums.tallies),
+        "multilabel": sums.multilabel,
     }
     write_atomic(path, lambda part: torch.save(content, part))
 
@@ -47,12 +44,9 @@ def read_scored(path: Path, stamp: str) -> Scored | None:
         content = torch.load(path, weights_only=True)
         if content["stamp"] != stamp:
             return None
-        sums = [
-            CaseSums(
-                {k: _unpacked(b) for k, b in s["bins"].items()}, s["confusion"], s["nll"], s["beside"], s["tallies"]
-            )
-            for s in content["sums"]
-        ]
+        bins = {key: _unpacked(packed) for key, packed in content["bins"].items()}
+        fields = {name: content[name] for name in ("confusion", "nll", "beside", "tallies", "multilabel")}
+        sums = CaseSums(bins, **fields)
     except Exception:  # no file, or none of ours: the case is scored anew
         return None
     return Scored(content["name"], sums, Counter(content["found"]))

@@ -106,6 +106,10 @@ class Head:
         """The probabilities (K, *S), or of regions (R, *S), that a file holds."""
         return probs
 
+    def foreground(self, probs: Tensor) -> Tensor:
+        """Probability (*S) of any foreground, of (C, *S)."""
+        return 1 - probs[0]
+
     def label_map(
         self, probs: Tensor, cuts: Sequence[float] | None = None, promised: Sequence[int | None] | None = None
     ) -> Tensor:
@@ -204,6 +208,10 @@ class RegionHead(Head):
     def written(self, probs: Tensor) -> Tensor:
         """The sigmoids (R, *S)."""
         return probs[1::2]
+
+    def foreground(self, probs: Tensor) -> Tensor:
+        """The mean over the regions."""
+        return self.written(probs).mean(0)
 
     def label_map(
         self, probs: Tensor, cuts: Sequence[float] | None = None, promised: Sequence[int | None] | None = None

@@ -15,6 +15,7 @@ from lightning_app.maps import evaluate
 from lightning_app.maps.folder import Folder, open_folder
 from lightning_app.maps.pictures import draw_cases
 from lightning_app.maps.scoring import Measure, score
+from lightning_app.maps.storage import read_array
 from lightning_app.maps.sums_file import Scored, read_scored, write_scored
 from lightning_app.report.read import Run
 from tests.maps.fakes import images, make_probs, nnunet, save_nifti, save_png
@@ -172,16 +173,16 @@ def test_a_case_that_changed_is_scored_anew(tmp_path):
     save_png(tmp_path / "probs" / "a.png", np.full((21, 17), 200, np.uint8))
     os.utime(tmp_path / "probs" / "a.png", ns=(1, 1))
     second = list(score(folder, parts, Measure(), 1))
-    assert not torch.equal(first[0].sums[0].confusion, second[0].sums[0].confusion)
-    assert torch.equal(first[1].sums[0].nll, second[1].sums[0].nll)
+    assert not torch.equal(first[0].sums.confusion, second[0].sums.confusion)
+    assert torch.equal(first[1].sums.nll, second[1].sums.nll)
 
 
 def test_kept_sums_come_back_to_the_bit(tmp_path):
     probs, labels = make_probs((9, 8, 7), 3)
     sums = metrics.Scorer(3, surface=True).score(torch.from_numpy(probs), torch.from_numpy(labels), (1.0, 1.0, 2.0))
     path = tmp_path / "a.pt"
-    write_scored(path, Scored("a", [sums], {}), "stamp")
-    back = read_scored(path, "stamp").sums[0]
+    write_scored(path, Scored("a", sums, {}), "stamp")
+    back = read_scored(path, "stamp").sums
     assert all(torch.equal(x, y) for k in sums.bins for x, y in zip(sums.bins[k], back.bins[k], strict=True))
     assert torch.equal(sums.nll, back.nll)
     assert all(torch.equal(sums.beside[k], back.beside[k]) for k in sums.beside)
@@ -206,18 +207,48 @@ def test_hard_masks_give_overlap_and_surfaces_and_no_calibration(tmp_path, capsy
     assert not [metric for metric, _ in found if metric.startswith(("ece", "nll", "brier", "ace", "mce"))]
 
 
-def test_regions_become_a_run_each_with_their_own_two_classes(tmp_path):
+def test_regions_are_classes_of_one_run_each_a_two_class_problem_of_its_own(tmp_path):
     made, labels = regions(tmp_path)
-    main(
-        ["evaluate", "--probs", str(tmp_path / "pred"), "--labels", str(tmp_path / "labels"), "--regions",
-         "whole=1,2;core=2", "--runs_dir", str(tmp_path / "runs"), "--name", "r", "--wandb", "false"]
-    )  # fmt: skip
+    run_ = run(tmp_path, "--regions", "whole=1,2;core=2", "--surface", "true", probs="pred", name="r")
+    scores, every = run_.cases("test")[0].scores, []
     for k, (name, united) in enumerate({"whole": (1, 2), "core": (2,)}.items()):
-        run_ = Run(tmp_path / "runs" / f"r-{name}")
-        truth, claimed = np.isin(labels, united), made[k] > 0.5
-        dice = 2 * (truth & claimed).sum() / (truth.sum() + claimed.sum())
-        assert summary(run_)["dice", name] == pytest.approx(dice, abs=1e-12)
-        assert run_.data == f"labels ({name})"
+        inside = torch.from_numpy(made[k])
+        expected = metrics.evaluate_case(
+            torch.stack([1 - inside, inside]), torch.from_numpy(np.isin(labels, united).astype(np.uint8)),
+            ["outside", name], (0.8, 0.8, 2.5), surface=True,
+        )[-1]  # fmt: skip
+        for key in ("dice", "ece", "nll", "brier", "ece_boundary", "hd95"):
+            assert scores[key, name] == pytest.approx(expected[key], abs=1e-6), (name, key)
+        every.append(expected["ece"])
+    assert scores["ece", "all"] == pytest.approx(np.mean(every), abs=1e-6)
+    assert run_.data == "labels"
+    cut = run(tmp_path, "--regions", "whole=1,2;core=2", "--threshold", "0.5,0.2", probs="pred", name="cut")
+    truth, claimed = labels == 2, made[1] >= 0.2
+    dice = 2 * (truth & claimed).sum() / (truth.sum() + claimed.sum())
+    found = cut.cases("test")[0].scores
+    assert found["dice", "core"] == pytest.approx(dice, abs=1e-12)
+    assert found["dice", "whole"] == scores["dice", "whole"]
+
+
+def test_what_is_kept_of_regions_is_read_back_and_drawn(tmp_path):
+    regions(tmp_path)
+    options = ["--probs", str(tmp_path / "pred"), "--labels", str(tmp_path / "labels"), "--regions", "whole=1,2;core=2"]
+    folder = open_folder(evaluate._parser().parse_args(options))
+    first, again = (list(score(folder, tmp_path / "parts", Measure(), 1)) for _ in range(2))
+    assert first[0].sums.multilabel
+    assert again[0].sums.multilabel
+    assert torch.equal(first[0].sums.confusion, again[0].sums.confusion)
+    draw_cases(folder, [(first[0].name, first[0].sums)], tmp_path / "figures", [])
+    with np.load(tmp_path / "figures" / "case_best.npz") as kept:
+        mask = read_array(tmp_path / "pred" / "a.nii.gz").array
+        assert (kept["prediction"] == mask.transpose(2, 1, 0)).all()
+
+
+def test_hard_masks_hold_no_regions(tmp_path):
+    regions(tmp_path)
+    with pytest.raises(SystemExit) as error:
+        run(tmp_path, "--regions", "whole=1,2;core=2", "--format", "mask", probs="pred")
+    assert error.value.code == 2
 
 
 def test_nnunet_volumes_with_spacing_and_surfaces(tmp_path):
@@ -255,7 +286,7 @@ def test_the_picture_of_a_volume_is_a_slice_along_its_last_axis(tmp_path):
         evaluate._parser().parse_args(["--probs", str(tmp_path / "pred"), "--labels", str(tmp_path / "labels")])
     )
     scored = list(score(folder, tmp_path / "parts", Measure(), 1))
-    draw_cases(folder, 0, [(scored[0].name, scored[0].sums[0])], tmp_path / "figures", [])
+    draw_cases(folder, [(scored[0].name, scored[0].sums)], tmp_path / "figures", [])
     with np.load(tmp_path / "figures" / "case_best.npz") as kept:
         assert (kept["truth"] == made["p"][1].transpose(2, 1, 0)).all()
 
