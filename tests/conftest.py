@@ -1,9 +1,13 @@
 """Fixtures shared by all rooms."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 # What a look for doctests would import: scripts of one name, and calls that are wrong on purpose.
 collect_ignore_glob = ["data/*/make.py", "*/wrong_calls.py"]
@@ -18,3 +22,29 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip("no real images here: set SEGMENTATION_DATA to run this test")
     return root
+
+
+@contextlib.contextmanager
+def _without_paint() -> Iterator[None]:
+    """Figures are made and their files stand, but of one pixel: painting takes most of a small run's time."""
+
+    def save(_figure, file, **_options):
+        file.write(b"") if hasattr(file, "write") else Image.new("L", (1, 1)).save(file, "png")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
+
+
+@pytest.fixture(scope="module")
+def unpainted() -> Iterator[None]:
+    """For files whose tests look at no picture."""
+    with _without_paint():
+        yield
+
+
+@pytest.fixture
+def unpainted_here() -> Iterator[None]:
+    """For a test that looks at no picture."""
+    with _without_paint():
+        yield

@@ -7,11 +7,11 @@ import time
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from datamodules import DataError, Decathlon
 from datamodules.cache import VolumeCache, entry_key
 from tests.data.decathlon.make import make
+from tests.processes import context
 
 
 def build(root, cache, **more):
@@ -175,9 +175,9 @@ def prepare_all(rank, root, queue):
 
 
 def test_two_processes_fill_one_cache(root):
-    context = mp.get_context("spawn")
-    queue = context.SimpleQueue()
-    workers = [context.Process(target=prepare_all, args=(rank, root, queue)) for rank in range(2)]
+    server = context()
+    queue = server.SimpleQueue()
+    workers = [server.Process(target=prepare_all, args=(rank, root, queue)) for rank in range(2)]
     for worker in workers:
         worker.start()
     sums = [queue.get() for _ in workers]

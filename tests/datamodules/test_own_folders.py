@@ -191,6 +191,7 @@ def test_several_raters_give_their_mean_and_are_scored_by_what_most_say(tmp_path
     assert (mask.sum(0) == 0).any()
 
 
+@pytest.mark.usefixtures("unpainted_here")
 def test_training_on_several_raters(tmp_path):
     from lightning_app.cli import main
 

@@ -33,7 +33,10 @@ from lightning_app.training.module import SegmentationModule
 from tests.lightning_app.small import SMALL
 
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec"),
+    pytest.mark.usefixtures("unpainted"),
+]
 
 
 def phantom(**arguments) -> Phantom:

@@ -9,6 +9,7 @@ from lightning_app.cli import main
 from lightning_app.training.checkpoint import BestCheckpoint
 
 pytestmark = [
+    pytest.mark.usefixtures("unpainted"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*exists and is not empty"),
 ]

@@ -13,6 +13,8 @@ from lightning_app.errors import UserError
 from lightning_app.training.checkpoint_files import read_checkpoint, save_checkpoint
 from tests.data.dsb2018.make import make as make_dsb2018
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 SMALL = ["--data.size=16", "--data.num_cases=[2,1,1]", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"]
 QUIET = ["--trainer.logger=false", "--trainer.accelerator=cpu"]
 

@@ -15,7 +15,10 @@ from lightning_app.cli import main
 from lightning_app.export import spatial_size
 
 onnxruntime = pytest.importorskip("onnxruntime")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+    pytest.mark.usefixtures("unpainted"),
+]
 SMALL = [
     *("--data.size=32", "--data.num_cases=[2,2,2]", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"),
     *("--model.net=models.UNet", "--model.net.width=4", "--model.net.depth=2", "--trainer.logger=false"),

@@ -14,6 +14,8 @@ from lightning_app.helping import plain
 from lightning_app.shipped import CONFIGS
 from tests.lightning_app.small import SMALL
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 
 def shown(capsys, *args: str) -> str:
     main(list(args))

@@ -7,6 +7,8 @@ import pytest
 from lightning_app.cli import main
 from tests.data.decathlon.make import make
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 SMALL = [
     *("--data=datamodules.Decathlon", "--data.patch_size=[8,8,8]", "--data.split=random", "--data.split_sizes=[4,2,2]"),
     *("--model.net=models.UNet", "--model.net.width=4", "--model.net.depth=2", "--trainer.max_epochs=1"),

@@ -15,6 +15,8 @@ from lightning_app.cli import main
 from tests.data.common import save_volume
 from tests.data.decathlon.make import make
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 NET = ["--model.net=models.UNet", "--model.net.width=4", "--model.net.depth=2", "--model.net.dropout=0.3"]
 PHANTOM = ["--data.size=32", "--data.num_cases=[4,3,2]", "--data.num_workers=0"]

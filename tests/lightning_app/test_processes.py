@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightning_app.cli import main
 from lightning_app.files import read_csv
+from tests.processes import Forked
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -35,9 +37,17 @@ def environment() -> dict[str, str]:
 
 
 def run(*args: str, cwd: Path) -> None:
+    """The program as a user starts it, which starts others."""
     done = subprocess.run(command(*args), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr, done.stderr
+
+
+def alone(*args: str, cwd: Path) -> None:
+    """The program in one process."""
+    done = Forked(main, list(args), cwd=cwd, environment=environment())
+    assert done.wait(240) == 0, done.text()[-3000:]
+    assert "Warning" not in done.text(), done.text()
 
 
 def cells(path: Path) -> list[dict[str, str]]:
@@ -52,7 +62,7 @@ def test_two_processes_give_the_files_of_one(tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == 1
     assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
     by_two, bins_by_two = cells(folder / "test" / "per_case.csv"), dict(np.load(folder / "test" / "bins.npz"))
-    run("test", "--ckpt_path=runs/one", "--trainer.devices=1", "--trainer.strategy=auto", cwd=tmp_path)
+    alone("test", "--ckpt_path=runs/one", "--trainer.devices=1", "--trainer.strategy=auto", cwd=tmp_path)
     assert cells(folder / "test" / "per_case.csv") == by_two
     assert [row["case"] for row in by_two if row["class"] == "all"] == ["test_0000", "test_0001", "test_0002"]
     bins_by_one = np.load(folder / "test" / "bins.npz")
@@ -65,11 +75,11 @@ def test_two_processes_give_the_files_of_one(tmp_path):
 
 def test_two_processes_compare_before_and_after_calibration_like_one(tmp_path):
     one, two = ["--trainer.devices=1"], ["--trainer.devices=2", "--trainer.strategy=ddp"]
-    run("fit", *SMALL, *one, "--trainer.max_epochs=1", "--trainer.logger=false", "--run_name=one", cwd=tmp_path)
-    run("calibrate", "--ckpt_path=runs/one", "--method=vector", *one, cwd=tmp_path)
+    alone("fit", *SMALL, *one, "--trainer.max_epochs=1", "--trainer.logger=false", "--run_name=one", cwd=tmp_path)
+    alone("calibrate", "--ckpt_path=runs/one", "--method=vector", *one, cwd=tmp_path)
     tables = []
-    for processes in (two, [*one, "--trainer.strategy=auto"]):
-        run("test", "--ckpt_path=runs/one", *processes, cwd=tmp_path)
+    for start, processes in ((run, two), (alone, [*one, "--trainer.strategy=auto"])):
+        start("test", "--ckpt_path=runs/one", *processes, cwd=tmp_path)
         rows = cells(tmp_path / "runs" / "one" / "test" / "calibration.csv")
         tables.append({(row["metric"], part): float(row[part]) for row in rows for part in ("before", "after")})
     assert tables[0] == pytest.approx(tables[1], rel=1e-12, nan_ok=True)
@@ -110,15 +120,16 @@ def test_a_killed_run_goes_on_as_if_nothing_happened(tmp_path):
     # Dropout needs random numbers at each step, so equal curves show that they too are the uninterrupted run's.
     options = [*SMALL, "--trainer.max_epochs=4", "--model.net=models.UNet", "--model.net.width=4"]
     options += ["--model.net.depth=2", "--model.net.dropout=0.3", "--trainer.logger=false"]
-    run("fit", *options, "--run_name=whole", cwd=tmp_path)
+    alone("fit", *options, "--run_name=whole", cwd=tmp_path)
     curves = tmp_path / "runs" / "cut" / "metrics.csv"
-    with subprocess.Popen(command("fit", *options, "--run_name=cut"), cwd=tmp_path, env=environment()) as process:
-        end = time.monotonic() + 120
-        while time.monotonic() < end and not (curves.is_file() and len(read_csv(curves)) > 7):
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
+    process = Forked(main, ["fit", *options, "--run_name=cut"], cwd=tmp_path, environment=environment())
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not (curves.is_file() and len(read_csv(curves)) > 7):
+        time.sleep(0.02)
+    process.process.kill()
+    assert process.wait(20) == -signal.SIGKILL
     assert not (tmp_path / "runs" / "cut" / "val").exists()
-    run("fit", "--resume=runs/cut", cwd=tmp_path)
+    alone("fit", "--resume=runs/cut", cwd=tmp_path)
     whole, cut = (read_csv(tmp_path / "runs" / name / "metrics.csv") for name in ("whole", "cut"))
     assert cut == whole
     assert cells(curves.parent / "val" / "per_case.csv") == cells(tmp_path / "runs" / "whole" / "val" / "per_case.csv")
@@ -130,5 +141,5 @@ def test_more_processes_than_cases(tmp_path):
     run("fit", *few, *three, cwd=tmp_path)
     by_three = cells(tmp_path / "runs" / "one" / "val" / "per_case.csv")
     assert [row["case"] for row in by_three if row["class"] == "all"] == ["val_0000"]
-    run("validate", "--ckpt_path=runs/one", "--trainer.devices=1", "--trainer.strategy=auto", cwd=tmp_path)
+    alone("validate", "--ckpt_path=runs/one", "--trainer.devices=1", "--trainer.strategy=auto", cwd=tmp_path)
     assert cells(tmp_path / "runs" / "one" / "val" / "per_case.csv") == by_three

@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
+import metrics
 from lightning_app.training.figures import TrainingFigures, improves
 from lightning_app.training.publish import publish
 
@@ -80,3 +82,13 @@ class TestMedia:
         figures = TrainingFigures(None, log_media=log_media)
         assert figures._goes_to_loggers(self.trainer(0.5, 0.6)) is goes
         assert figures._goes_to_loggers(self.trainer(0.7, 0.6)) is (log_media != "never")
+
+
+@pytest.mark.parametrize("name", ["$x_{$", "a$b", "100 % $", r"\frac{$1}$", "^_$ {$"])
+def test_classes_and_cases_are_shown_by_any_name(tmp_path, name):
+    bins = metrics.Bins(*(torch.rand(2, 15) for _ in metrics.Bins._fields))
+    figure, ax = metrics.plot.reliability_diagram(bins, title=f"case {name}", labels=[name, "other"])
+    ax.set_xticks([0.5], [name])
+    publish(figure, tmp_path / "a.png", (), "key", 0)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size[0] > 100

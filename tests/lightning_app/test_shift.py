@@ -15,6 +15,8 @@ from tests.data.drive.make import make as make_drive
 from tests.data.kvasir_seg.make import make as make_kvasir
 from tests.data.stare.make import make as make_stare
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 
 

@@ -14,6 +14,8 @@ from lightning_app.files import read_csv, write_csv, write_text
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.split import BLOCK, BLOCKS, digest, follow, read_split, split_rows
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.logger=false"]
 ALL = ("train", "val", "test")
 

@@ -6,6 +6,8 @@ from lightning.pytorch import Callback
 from lightning_app.cli import main
 from tests.lightning_app.small import SMALL
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 QUICK = [*SMALL, "--trainer.logger=false", "--trainer.num_sanity_val_steps=0", "--max_epochs=3", "--model.net.width=2"]
 SCHEDULERS = "torch.optim.lr_scheduler"
 

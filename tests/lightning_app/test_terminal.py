@@ -21,6 +21,8 @@ from lightning_app.training.module import SegmentationModule
 from lightning_app.training.terminal import LogLines, RunBar, describe_data, describe_loss, progress_bar
 from tests.lightning_app.small import SMALL
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 BAR = [*(option for option in SMALL if "progress_bar" not in option), "--trainer.logger=false"]
 
 

@@ -1,5 +1,6 @@
 """The run in W&B, with the real client against a server on the loopback that ails in many ways."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -12,28 +13,28 @@ import pytest
 
 from lightning_app.shipped import CONFIGS
 from lightning_app.training.tracking import recipe_of, run_labels, slug
+from tests.lightning_app.tracked_run import sit
+from tests.processes import Forked
 from tests.sweeps.loopback import Loopback
 
-RUN = Path(__file__).with_name("tracked_run.py")
+ROOT = Path(__file__).parents[2]
 
 
 def environment(server):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**kept, "PYTHONPATH": str(RUN.parents[2]), "PATH": path, **server.environment()}
+    return {**kept, "PYTHONPATH": str(ROOT), "PATH": path, **server.environment()}
 
 
 def sitting(server, folder, *words, mode="online"):
     """Start a sitting; it waits for a line once its rows are logged."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    env = {**environment(server), "WANDB_MODE": mode}
-    return subprocess.Popen([sys.executable, str(RUN), *map(str, words)], cwd=folder, env=env, text=True, **pipes)
+    return Forked(sit, *words, cwd=folder, environment={**environment(server), "WANDB_MODE": mode})
 
 
 def close(run, timeout=300):
-    text = run.communicate("go on\n", timeout=timeout)[0]
-    assert run.returncode == 0, text
-    return text
+    run.say()
+    assert run.wait(timeout) == 0, run.text()
+    return run.text()
 
 
 def send(server, folder, command):
@@ -52,27 +53,41 @@ def send(server, folder, command):
     return [row["trainer/global_step"] for row in server.history("R")]
 
 
+AT_THE_START = ("slow", "500", "garbage", "down")  # the last leaves its port to nobody of these
+LATER = ("500", "silent")
+
+
+@pytest.fixture(scope="module")
+def starts(tmp_path_factory):
+    """Fault to a server that has it from the start, the folder of a sitting and what that said; all at once."""
+    with contextlib.ExitStack() as stack:
+        begun = {}
+        for fault in AT_THE_START:
+            server, folder = Loopback(), tmp_path_factory.mktemp(fault)
+            if fault == "down":
+                server.http.server_close()
+            else:
+                stack.enter_context(server)
+                server.fault = fault
+            begun[fault] = server, folder, sitting(server, folder, 0, 3, "new")
+        for *_, run in begun.values():
+            run.say()
+        yield {fault: (server, folder, close(run)) for fault, (server, folder, run) in begun.items()}
+
+
 @pytest.mark.slow  # the real client waits for a server that does not answer
-@pytest.mark.parametrize("fault", ["down", "slow", "500", "garbage"])
-def test_a_server_that_fails_at_the_start_leaves_the_run_offline_said_once_and_sent_later(tmp_path, fault):
+@pytest.mark.parametrize("fault", AT_THE_START)
+def test_a_server_that_fails_at_the_start_leaves_the_run_offline_said_once_and_sent_later(starts, fault):
+    server, folder, text = starts[fault]
+    assert float(re.search(r"logged, after (.*) s", text)[1]) < 60
+    assert text.count("sent by: wandb sync") == 1
+    command = re.search(r"sent by: (wandb sync .*)", text)[1]
+    if fault != "slow":  # which may answer in time to be begun, and not in time to be ended
+        assert f"W&B: {server.url} gives no run (" in text
+        assert f"upload: {command}" in text
+        assert command == "wandb sync 'my run/wandb'"
     with Loopback() as healthy:
-        server = Loopback()
-        if fault == "down":
-            server.http.server_close()
-        else:
-            server.__enter__()
-            server.fault = fault
-        text = close(sitting(server, tmp_path, 0, 3, "new"))
-        assert float(re.search(r"logged, after (.*) s", text)[1]) < 60
-        assert text.count("sent by: wandb sync") == 1
-        command = re.search(r"sent by: (wandb sync .*)", text)[1]
-        if fault != "slow":  # which may answer in time to be begun, and not in time to be ended
-            assert f"W&B: {server.url} gives no run (" in text
-            assert f"upload: {command}" in text
-            assert command == "wandb sync 'my run/wandb'"
-        assert send(healthy, tmp_path, command) == [0, 1, 2, 3, 4]
-    if fault != "down":
-        server.__exit__()
+        assert send(healthy, folder, command) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.slow  # the real client, twice
@@ -92,24 +107,33 @@ def test_an_offline_run_that_was_resumed_is_one_run_when_sent_by_the_one_line_pr
         assert list(server.runs) == ["R"]
 
 
+@pytest.fixture(scope="module")
+def deaths(tmp_path_factory):
+    """Fault to a server that dies of it once rows are there, folder of a sitting and what that said; both at once."""
+    with contextlib.ExitStack() as stack:
+        begun = {}
+        for fault in LATER:
+            server, folder = stack.enter_context(Loopback()), tmp_path_factory.mktemp(fault)
+            begun[fault] = server, folder, sitting(server, folder, 0, 3, "new")
+        for fault, (server, _, run) in begun.items():
+            end = time.monotonic() + 60
+            while ("logged" not in run.text() or len(server.history("R")) < 3) and time.monotonic() < end:
+                time.sleep(0.2)
+            server.fault = fault
+            run.say()
+        yield {fault: (server, folder, close(run)) for fault, (server, folder, run) in begun.items()}
+
+
 @pytest.mark.slow  # waits until the client gives a dead server up
-@pytest.mark.parametrize("fault", ["500", "silent"])
-def test_a_server_that_dies_lets_the_process_end_and_loses_nothing(tmp_path, fault):
-    with Loopback() as server:
-        run = sitting(server, tmp_path, 0, 3, "new")
-        while "logged" not in run.stdout.readline():
-            continue
-        end = time.monotonic() + 60
-        while len(server.history("R")) < 3 and time.monotonic() < end:
-            time.sleep(0.2)
-        server.fault = fault
-        text = close(run)
-        assert float(re.search(r"ended, after (.*) s", text)[1]) < 60
-        command = re.search(r"and sent by: (wandb sync --include-online .*)", text)[1]
-        with Loopback() as healthy:
-            healthy.runs = server.runs  # the same server, well again, with what it had
-            assert send(healthy, tmp_path, command) == [0, 1, 2, 3, 4]
-        assert shlex.split(command)[-1].startswith("my run/wandb/run-")
+@pytest.mark.parametrize("fault", LATER)
+def test_a_server_that_dies_lets_the_process_end_and_loses_nothing(deaths, fault):
+    server, folder, text = deaths[fault]
+    assert float(re.search(r"ended, after (.*) s", text)[1]) < 60
+    command = re.search(r"and sent by: (wandb sync --include-online .*)", text)[1]
+    with Loopback() as healthy:
+        healthy.runs = server.runs  # the same server, well again, with what it had
+        assert send(healthy, folder, command) == [0, 1, 2, 3, 4]
+    assert shlex.split(command)[-1].startswith("my run/wandb/run-")
 
 
 CONFIG = {

@@ -1,7 +1,4 @@
-"""A sitting of a tracked run with the real W&B client: rows of steps, and a word when they are logged.
-
-`tracked_run.py FIRST LAST RESUME`: logs the steps FIRST to LAST - 1; reads a line before it ends where one is sent.
-"""
+"""A sitting of a tracked run with the real W&B client: rows of steps, and a word when they are logged."""
 
 import logging
 import sys
@@ -10,8 +7,8 @@ import time
 from lightning_app.training.tracking import RunLogger, end_wandb, upload_lines
 
 
-def main() -> None:
-    first, last, resume = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+def sit(first: int, last: int, resume: str) -> None:
+    """Log the steps from first to last - 1, and two more after a line that is sent."""
     logging.basicConfig(format="%(message)s")
     begun = time.monotonic()
     logger = RunLogger(project="p", id="R", save_dir="my run", resume=resume if resume != "new" else None)
@@ -27,7 +24,3 @@ def main() -> None:
     begun = time.monotonic()
     end_wandb(0)
     sys.stdout.write(f"ended, after {time.monotonic() - begun:.1f} s\n")
-
-
-if __name__ == "__main__":
-    main()

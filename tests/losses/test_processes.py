@@ -8,6 +8,7 @@ import torch
 from torch import distributed, multiprocessing, nn
 
 import losses
+from tests.processes import context
 
 POOLED = {
     "dice": lambda: losses.DiceLoss(pool="batch"),
@@ -65,7 +66,8 @@ def test_two_halves_equal_the_whole(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(half, (port, str(tmp_path)), nprocs=2)
+    context()  # whose server has torch
+    multiprocessing.start_processes(half, (port, str(tmp_path)), nprocs=2, start_method="forkserver")
     expected = train(*batch(), parallel=False)
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), expected)

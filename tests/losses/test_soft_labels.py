@@ -38,7 +38,7 @@ def soft_pair(classes, grid=(4, 5), seed=0):
 @every_member
 def test_the_semimetric_settles_at_the_labels(make):
     start = torch.tensor([[[0.3, -0.2, 0.4, -0.1]]], dtype=torch.float64)
-    scores = settle(make(soft="semimetric"), start, two_classes(SHARES), steps=500, rate=0.1)
+    scores = settle(make(soft="semimetric"), start, two_classes(SHARES), steps=200, rate=0.1)
     np.testing.assert_allclose(torch.sigmoid(scores).flatten(), SHARES, atol=0.03)
 
 

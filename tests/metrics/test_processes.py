@@ -10,6 +10,7 @@ import torch.multiprocessing
 
 import metrics
 from tests.metrics.data import segmentation
+from tests.processes import context
 
 CASES = 5
 SHARDS = {3: [[3], [], [1, 0, 2, 4]], 2: [[4, 0, 2], [1, 3]]}  # by number of processes, uneven, one empty
@@ -56,7 +57,8 @@ def work(rank, folder, cases):
 def test_processes_agree(tmp_path):
     # Made once: softmax may round the last bit differently in a process with another number of threads.
     cases = [segmentation((24, 20 + seed), seed=seed) for seed in range(CASES)]
-    torch.multiprocessing.spawn(work, args=(str(tmp_path), cases), nprocs=max(SHARDS))
+    context()  # whose server has torch
+    torch.multiprocessing.start_processes(work, (str(tmp_path), cases), nprocs=max(SHARDS), start_method="forkserver")
     alone = feed(*make(), cases)
     for path in sorted(tmp_path.glob("*.pt")):
         found = torch.load(path, weights_only=False)

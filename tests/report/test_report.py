@@ -85,6 +85,7 @@ def test_pictures_of_single_methods_show_the_twelve_of_best_dice(tmp_path):
     assert max(dice[m] for m in left_out) <= min(dice[m] for m in comparison.leading)
 
 
+@pytest.mark.usefixtures("unpainted_here")
 def test_isolines_of_five_losses_and_curves_of_a_metric_that_no_case_has(tmp_path):
     losses = ("DiceLoss", "CrossEntropyLoss", "FocalLoss", "GeneralizedDiceLoss", "TverskyLoss")
     for number, (loss, lr, side) in enumerate(product(losses, (1e-3, 1e-4, 1e-5), (32, 64))):
@@ -102,6 +103,7 @@ def test_isolines_of_five_losses_and_curves_of_a_metric_that_no_case_has(tmp_pat
     assert figures.parameter_curves(comparison)
 
 
+@pytest.mark.usefixtures("unpainted_here")
 def test_cases_of_one_name_but_other_images_are_kept_apart(tmp_path):
     for name, loss in (("a", "DiceLoss"), ("b", "DicePlusPlusLoss"), ("c", "DicePlusPlusLoss"), ("d", "FocalLoss")):
         make_run(tmp_path / name, loss, cases=7, classes=("background", "core") if name == "d" else ("background", "x"))
@@ -242,6 +244,7 @@ def test_the_gdl_layout_keeps_two_readings_of_one_loss_apart(tmp_path):
     ]
 
 
+@pytest.mark.usefixtures("unpainted_here")
 def test_the_gdl_papers_figures_show_training_medians_and_the_dice_of_cases(tmp_path, monkeypatch):
     make_gdl_grid(tmp_path, seeds=(0, 1))
     drawn, boxes = {}, {}
@@ -261,6 +264,7 @@ def test_the_gdl_papers_figures_show_training_medians_and_the_dice_of_cases(tmp_
     assert len(dice) == 8
 
 
+@pytest.mark.usefixtures("unpainted_here")
 def test_the_gdl_figures_are_on_the_page(tmp_path):
     make_gdl_grid(tmp_path)
     page = main_page(tmp_path)
@@ -313,6 +317,7 @@ def test_a_stage_that_a_run_lacks_is_refused_by_name(tmp_path):
         Comparison(find_runs([tmp_path]), "test")
 
 
+@pytest.mark.usefixtures("unpainted_here")
 def test_one_run_alone_makes_a_report(tmp_path):
     make_run(tmp_path / "only", cases=3)
     assert summary_table(Comparison([Run(tmp_path / "only")])).rows[0][0] == "DSC++"
