@@ -67,6 +67,14 @@ class RegionCases:
     Args:
         cases: cases of all regions.
         region: which one.
+
+    Example:
+        >>> import torch
+        >>> from models import Case, RegionCases
+        >>> pair = torch.tensor([0.25, 0.75])
+        >>> regions = Case(torch.stack([pair, pair.flip(0)]).view(1, 4, 1, 1), torch.tensor([1, 0]).view(1, 2, 1, 1))
+        >>> [case.probs.flatten().tolist() for case in RegionCases([regions], 1)]
+        [[0.75, 0.25]]
     """
 
     def __init__(self, cases: Iterable[Case], region: int) -> None:

@@ -1,6 +1,7 @@
 """What a user gets wrong: one line that names the thing and the cure, exit code 2, no traceback."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import losses
 from lightning_app.cli import main
 from lightning_app.errors import UserError
 from lightning_app.training.checkpoint_files import read_checkpoint, save_checkpoint
+from lightning_app.training.run_folder import RunFolder
 from tests.data.dsb2018.make import make as make_dsb2018
 
 pytestmark = pytest.mark.usefixtures("unpainted")
@@ -73,6 +75,18 @@ class ThreeChannels(nn.Module):
 
     def forward(self, image):
         return self.layer(image)
+
+
+@pytest.fixture(scope="module")
+def trained(unpainted, tmp_path_factory):
+    """A run that has finished."""
+    return main(["fit", *SMALL, *QUIET, f"--runs_dir={tmp_path_factory.mktemp('runs')}"]).run_folder.path
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of it, `one`."""
+    return RunFolder(shutil.copytree(trained, tmp_path / "one"))
 
 
 def message(capsys, *args: str) -> str:
@@ -208,21 +222,19 @@ def test_a_file_of_something_else_is_named(tmp_path, content):
         read_checkpoint(tmp_path / "x.ckpt")
 
 
-def test_a_checkpoint_with_all_its_epochs_behind_it(capsys, tmp_path):
+def test_a_checkpoint_with_all_its_epochs_behind_it(capsys, run, tmp_path):
     places = [f"--runs_dir={tmp_path}", "--run_name"]
-    first = main(["fit", *SMALL, *QUIET, *places, "A"]).run_folder
-    error = message(capsys, "fit", *SMALL, *QUIET, f"--ckpt_path={first}", *places, "B")
+    error = message(capsys, "fit", *SMALL, *QUIET, f"--ckpt_path={run}", *places, "B")
     assert "has 1 epochs behind it" in error
     assert "--weights_from" in error
-    assert [path.name for path in tmp_path.iterdir()] == ["A"]
-    second = main(["fit", *SMALL, *QUIET, f"--weights_from={first}", *places, "B", "--optimizer.lr=1e-12"])
-    weights = [read_checkpoint(run.checkpoint("last"))["state_dict"] for run in (first, second.run_folder)]
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    second = main(["fit", *SMALL, *QUIET, f"--weights_from={run}", *places, "B", "--optimizer.lr=1e-12"])
+    weights = [read_checkpoint(run.checkpoint("last"))["state_dict"] for run in (run, second.run_folder)]
     assert all(torch.allclose(weights[0][name], weights[1][name]) for name in weights[0] if name.startswith("net."))
     assert read_checkpoint(second.run_folder.checkpoint("last"))["epoch"] == 0
 
 
-def test_weights_that_are_not_finite_are_not_used(capsys, tmp_path):
-    run = main(["fit", *SMALL, *QUIET, f"--runs_dir={tmp_path}", "--run_name=one"]).run_folder
+def test_weights_that_are_not_finite_are_not_used(capsys, run):
     checkpoint = read_checkpoint(run.checkpoint("best"))
     name = next(iter(checkpoint["state_dict"]))
     checkpoint["state_dict"][name][0] = float("nan")
@@ -248,9 +260,7 @@ def test_a_network_of_another_number_of_classes(capsys, tmp_path):
     assert "ThreeChannels gives 3 channels, the data need 2 (background, region)" in error
 
 
-def test_a_checkpoint_of_another_network(capsys, tmp_path):
-    run = main(["fit", *SMALL, *QUIET, f"--runs_dir={tmp_path}", "--run_name=one"]).run_folder
-    capsys.readouterr()
+def test_a_checkpoint_of_another_network(capsys, run):
     error = message(capsys, "test", f"--ckpt_path={run}", "--model.net.width=4")
     assert "of another network" in error
     assert "UNet" in error

@@ -74,6 +74,18 @@ def test_library_works_beside_a_module_of_its_name(site, tmp_path):
     assert run(site, tmp_path, "script.py").strip() == "0.6667"
 
 
+def test_the_installed_script_is_the_program_and_reaches_the_users_own_packages(site, tmp_path):
+    (entries,) = site.glob("*.dist-info/entry_points.txt")
+    module, function = re.search(r"^calseg = ([\w.]+):(\w+)$", entries.read_text(), re.MULTILINE).groups()
+    script, folder = tmp_path / "bin" / "calseg", tmp_path / "project"
+    script.parent.mkdir()
+    folder.mkdir()
+    (folder / "mine.py").write_text("reached = 'reached'\n")
+    script.write_text(f"from {module} import {function}\n{function}()\nimport mine\nprint(mine.reached)\n")
+    assert run(site, folder, str(script), "--help").startswith("usage: ")
+    assert run(site, folder, str(script), "data", "list").endswith("reached\n")
+
+
 def test_one_class_object_however_it_is_imported():
     import calibrated_segmentation.losses.overlap
 

@@ -1,7 +1,9 @@
 """What every loss promises, whatever its formula: precision, ignored voxels, absent classes, extremes, gradients."""
 
 import inspect
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -378,6 +380,12 @@ def test_every_loss_takes_an_ignore_index_and_an_example_shows_it_at_work(name):
     cls = getattr(losses, name)
     assert "ignore_index" in inspect.signature(cls).parameters
     assert f">>> losses.{name}(" in cls.__doc__.replace("loss = ", "")
+
+
+def test_every_loss_stands_in_the_table_of_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "losses.md").read_text(encoding="utf-8")
+    table = page.partition("## Which loss")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+Loss)`", table)) == set(losses.__all__) - {"OverlapLoss"}
 
 
 def test_defaults_of_the_design():
