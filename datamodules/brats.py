@@ -64,7 +64,7 @@ class BraTS(VolumeData):
         source="https://www.synapse.org/brats (registration), or Task01_BrainTumour of http://medicaldecathlon.com",
         layout="<subject>/<subject>_{flair,t1,t1ce,t2,seg}.nii.gz, or the 2015 or Decathlon form",
         paper="GDL, MbLS",
-        classes="background, necrotic and non-enhancing core, oedema, enhancing tumour; or the whole tumour",
+        classes="background, necrotic and non-enhancing core, oedema, enhancing tumour; or whole tumour; or regions",
     )
     folder = "brats"
     other_folders = ("brats2015",)

@@ -19,6 +19,10 @@ class Regions:
     united: Mapping[str, tuple[int, ...]]
     order: tuple[int, ...]
 
+    def told(self, class_names: Sequence[str]) -> str:
+        """Which classes each region unites, in words."""
+        return "; ".join(f"{name} = {' + '.join(class_names[k] for k in of)}" for name, of in self.united.items())
+
     def counts(self, labels: Labels) -> Labels:
         """Voxels outside of all regions, then those of each."""
         inside = {number for numbers in self.united.values() for number in numbers}
@@ -41,8 +45,8 @@ def find_regions(united: Mapping[str, Sequence[int]], num_classes: int, order: S
     for name, numbers in united.items():
         if not numbers or len(set(numbers)) < len(numbers) or not all(0 < number < num_classes for number in numbers):
             raise DataError(f"regions: {name!r} is {list(numbers)}; give different classes of 1 to {num_classes - 1}.")
-    if not united or "background" in united or "all" in united:
-        raise DataError(f"regions={list(united)}: name one or more, none of them background or all.")
+    if not united or any(name in ("background", "all") or "/" in name for name in united):
+        raise DataError(f"regions={list(united)}: name one or more, none of them background or all, without a slash.")
     found = {name: tuple(int(number) for number in numbers) for name, numbers in united.items()}
     given = _nested(found) if order is None else tuple(int(number) for number in order)
     if len(given) != len(found) or not all(0 < number < num_classes for number in given):

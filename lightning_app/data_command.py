@@ -211,7 +211,8 @@ def verify_set(data: "SegmentationData", table: Path | None) -> int:
     problems = [problem for report in reports for problem in report.problems] + common_problems(data, reports)
     counts = [("images without a mask", str(len(data.unlabelled))), ("masks without an image", str(len(data.orphans)))]
     counts.append(("problems", str(len(problems))))
-    facts = [*summary(reports, tuple(data.class_names)), *counts, ("full set", data.info.cases)]
+    regions = [("regions", data.regions.told(data.class_names))] if data.regions else []
+    facts = [*summary(reports, tuple(data.class_names)), *regions, *counts, ("full set", data.info.cases)]
     print_table([("fact", "found"), *facts])
     for remark in remarks(data, reports):
         say(f"\nnote: {remark}")

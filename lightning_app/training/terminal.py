@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 
+from datamodules.regions import Regions
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.stage import data_of
 
@@ -60,15 +61,18 @@ def describe_data(data: Any) -> str:
     sizes = sorted({tuple(mask.shape[-data.spatial_dims :]) for mask in masks})
     shown = " to ".join(" x ".join(map(str, size)) for size in dict.fromkeys((sizes[0], sizes[-1])))
     of = f"of {len(masks)} training masks " if len(dataset) > len(masks) else ""
-    return f"{name}: {cases} cases; {shown}; {of}{_shares(masks, data.class_names)}"
+    return f"{name}: {cases} cases; {shown}; {of}{_shares(masks, data.class_names, getattr(data, 'regions', None))}"
 
 
-def _shares(masks: Sequence[torch.Tensor], names: Sequence[str]) -> str:
-    """The classes with their shares of the voxels; soft labels count as their likeliest class."""
+def _shares(masks: Sequence[torch.Tensor], names: Sequence[str], regions: Regions | None) -> str:
+    """The classes, or regions, with their shares of the voxels; soft labels count as their likeliest class."""
     hard = [mask.argmax(0) if mask.is_floating_point() else mask.long() for mask in masks]
     counts = torch.stack([torch.bincount(mask.flatten(), minlength=256)[: len(names)] for mask in hard]).sum(0)
     shares = counts.double() / counts.sum().clamp_min(1)
-    return ", ".join(f"{name} {_percent(share)}" for name, share in zip(names, shares.tolist(), strict=True))
+    held = dict(zip(names, shares.tolist(), strict=True))
+    if regions is not None:
+        held = {name: float(shares[list(united)].sum()) for name, united in regions.united.items()}
+    return ", ".join(f"{name} {_percent(share)}" for name, share in held.items())
 
 
 def _percent(share: float) -> str:

@@ -75,6 +75,7 @@ def test_a_raw_folder_with_regions_trains_by_itself(tmp_path):
     data = NNUNetRaw(root=str(make_nnunet(tmp_path, "regions")))
     assert data.regions.united == {"core": (2, 3), "oedema": (1,)}
     assert data.regions.order == (2, 1)
+    assert data.regions.told(data.class_names) == "core = label 2 + label 3; oedema = oedema"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,7 @@ def test_a_raw_folder_with_regions_trains_by_itself(tmp_path):
         ({"a": [0, 1]}, None, "give different classes"),
         ({}, None, "name one or more"),
         ({"all": [1]}, None, "none of them background or all"),
+        ({"a/b": [1]}, None, "without a slash"),
         ({"whole": [1, 2, 3], "inner": [3]}, None, r"of 'whole' the classes \[1, 2\] .* Give regions_class_order"),
         ({"inner": [3], "whole": [3]}, None, "Give regions_class_order"),
         ({"whole": [1, 2, 3], "inner": [3]}, [1], "give the label that each of whole, inner writes"),

@@ -76,6 +76,17 @@ def test_a_foreign_data_module_is_named():
     assert describe_data(SimpleNamespace(subsets=None)) == "SimpleNamespace"
 
 
+def test_shares_of_regions_are_those_of_the_classes_that_they_unite():
+    regions = {"whole": [1, 2, 3], "core": [1, 3], "in": [3]}
+    data = datamodules.Phantom(num_classes=4, size=16, num_cases=(4, 1, 1), regions=regions)
+    data.setup("fit")
+    masks = torch.stack([sample["mask"] for sample in data.dataset("train")])
+    found = dict(part.rsplit(" ", 1) for part in describe_data(data).rpartition("; ")[2].split(", "))
+    for name, united in regions.items():
+        share = float(torch.isin(masks, torch.tensor(united)).double().mean())
+        assert float(found[name].rstrip("%")) == pytest.approx(100 * share, abs=0.6)
+
+
 def test_a_loss_is_told_by_what_was_changed():
     part = {"class_path": "losses.DicePlusPlusLoss", "init_args": {"gamma": 2.0, "pool": "batch", "absent": "count"}}
     assert describe_loss(part) == "DicePlusPlusLoss(gamma=2.0, pool=batch)"
