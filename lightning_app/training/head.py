@@ -139,7 +139,7 @@ class RegionHead(Head):
         binary: Must be left alone.
 
     Raises:
-        ValueError: If two-class data are asked for.
+        ValueError: If `binary` was chosen.
     """
 
     activation = Separate()
@@ -276,4 +276,5 @@ def make_head(num_classes: int, class_names: Sequence[str], regions: Regions | N
 
 def head_of(module: Any) -> Head:
     """The head of a training module; of other modules than ours, that of their classes."""
-    return getattr(module, "head", None) or Head(tuple(module.class_names))
+    own = getattr(module, "head", None)  # many networks call their last layer so
+    return own if isinstance(own, Head) else Head(tuple(module.class_names))

@@ -10,7 +10,7 @@ import models
 from datamodules import Geometry
 from datamodules.geometry import Resize
 from datamodules.regions import find_regions
-from lightning_app.training.head import Head, RegionHead, make_head
+from lightning_app.training.head import Head, RegionHead, head_of, make_head
 from lightning_app.training.module import SegmentationModule
 
 UNITED = {"whole": [1, 2, 3], "core": [1, 3], "enhancing": [3]}
@@ -198,6 +198,17 @@ def test_pictures_show_the_least_sure_region():
     assert picture.truth.tolist() == [3, 255]
     assert picture.prediction.tolist() == [1, 2]
     torch.testing.assert_close(picture.probs.amax(0), torch.tensor([0.7, 0.6]))
+
+
+def test_a_foreign_module_whose_last_layer_is_called_head_has_classes():
+    class Foreign(nn.Module):
+        class_names = ("background", "a")
+
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Conv2d(1, 2, 1)
+
+    assert head_of(Foreign()).names == ("background", "a")
 
 
 @pytest.mark.parametrize(
