@@ -20,6 +20,7 @@ from .calibration import (
     Underconfidence,
 )
 from .evaluate import add_objects, evaluate_case, rows_from_sums, score_case, sum_case
+from .expectations import expected_dice, expected_volume, uncertain_share
 from .intervals import bootstrap_interval, difference_interval, frequency_band, jackknife_interval
 from .margins import MarginCounts, count_margins
 from .objects import Matching, ObjectRule, lesion_wise_dice, match_objects, object_score, object_sums
@@ -80,6 +81,8 @@ __all__ = [
     "empty_bins",
     "errors",
     "evaluate_case",
+    "expected_dice",
+    "expected_volume",
     "frequency_band",
     "intervals",
     "jackknife_interval",
@@ -106,4 +109,5 @@ __all__ = [
     "statistics",
     "sum_case",
     "threshold_labels",
+    "uncertain_share",
 ]

@@ -136,6 +136,19 @@ def beside(sums: CaseSums, row: Number) -> Tensor:
     return sums.beside[row.key]
 
 
+def expectation_error(sums: CaseSums, row: Number) -> Tensor:
+    """How far the expected Dice is from the Dice.
+
+    Example:
+        >>> from metrics import score_case
+        >>> sure = torch.tensor([[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+        >>> sums = score_case(sure, torch.tensor([1, 0, 0]), expectations=True)
+        >>> [round(value, 4) for value in expectation_error(sums, NUMBERS["expected_dice_error"]).tolist()]
+        [0.3333, 0.3333]
+    """
+    return (sums.beside["expected_dice"] - overlap("dice")(sums, row)).abs()
+
+
 def _measured(key: str, title: str, better: Direction, meaning: str, main: bool = False) -> Number:
     """A row of what was measured beside the pass."""
     return Number(key, title, better, beside, meaning, adds_up=False, main=main, reads=f"beside.{key}")
@@ -207,6 +220,14 @@ ROWS = (
     _measured("hd95", "HD95 (mm)", "lower", "95 % Hausdorff distance", main=True),
     _measured("assd", "ASSD (mm)", "lower", "average symmetric surface distance"),
     _measured("nsd", "NSD", "higher", "surface within tolerance (Nikolov 2018)", main=True),
+    _measured("expected_dice", "expected Dice", "", "what the probabilities expect of the mask; no label is read"),
+    Number(
+        "expected_dice_error", "expected Dice, error", "lower", expectation_error, "|expected Dice - Dice|",
+        adds_up=False, reads="beside.expected_dice",
+    ),
+    _measured("uncertain_share", "uncertain share", "", "share below 0.9 of the voxels with p_k > 0.1"),
+    _measured("expected_volume", "expected volume", "", "sum of p_k, in mm3 (2D: mm2; voxels of unknown size: voxels)"),
+    _measured("true_volume", "true volume", "", "of the label, in the same unit"),
     *(
         Number(key, title, better, objects(score), meaning, reads="tallies.objects")
         for key, title, better, score, meaning in OBJECT_ROWS

@@ -4,6 +4,7 @@ Pure functions over arrays: `sum_case` walks the voxels, `score_case` adds what 
 reads the numbers of the catalogue off them as rows of a table. They know nothing of files, runs or processes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from .binning import (
 )
 from .calibration import soft_bins
 from .checks import check_shapes, label_problems, raise_problems, valid_voxels, value_problems
+from .expectations import expected_dice, expected_volume, uncertain_share
 from .objects import ObjectRule, object_sums
 from .overlap import label_confusion, threshold_labels
 from .regions import All, Region, get_region, in_mm, region_cells
@@ -131,6 +133,7 @@ def score_case(
     valid: Tensor | None = None,
     objects: ObjectRule | None = None,
     cuts: Sequence[float] | None = None,
+    expectations: bool = False,
     multilabel: bool = False,
 ) -> CaseSums:
     """The sums of a case with all that the catalogue's rows read.
@@ -147,6 +150,7 @@ def score_case(
         objects: Find objects by this rule and match them (`metrics.objects`).
         cuts: K cuts (`metrics.threshold_labels`), whose mask overlap, surfaces and objects are of; of the class of
             largest probability if None. Calibration is of the probabilities in either case.
+        expectations: Measure what the probabilities expect too: the mask's Dice, the volumes (`metrics.expectations`).
         multilabel: Score regions that may overlap, each as a two-class problem of its own.
 
     Raises:
@@ -161,7 +165,7 @@ def score_case(
     if multilabel:
         one = partial(
             score_case, spacing=spacing, surface=surface, ignore_index=ignore_index, validate=validate, valid=valid,
-            objects=objects,
+            objects=objects, expectations=expectations,
         )  # fmt: skip
         known = [None] * len(probs) if true_probs is None else true_probs.unbind()
         own = [None] * len(probs) if cuts is None else [(0.5, cut) for cut in cuts[1:]]
@@ -169,7 +173,7 @@ def score_case(
         parts = [one(p, y, true_probs=t, cuts=cut) for p, y, t, cut in each]
         return replace(stack_sums(parts), multilabel=True)
     sums = sum_case(probs, target, spacing=spacing, ignore_index=ignore_index, validate=validate, valid=valid)
-    if not surface and true_probs is None and objects is None and cuts is None:
+    if not surface and true_probs is None and objects is None and cuts is None and not expectations:
         return sums
     counted = valid_voxels(target, len(probs), ignore_index)
     counted = counted if valid is None else valid.bool() if counted is None else counted & valid.bool()
@@ -179,6 +183,8 @@ def score_case(
         sums = replace(sums, confusion=label_confusion(mask, target, len(probs), counted))
     if surface:
         beside |= _surfaces(mask, target, len(probs), spacing, counted)
+    if expectations:
+        beside |= _expectations(probs, mask, target, spacing, counted)
     if true_probs is not None:
         bins["all.true"] = soft_bins(probs, true_probs, "top_label", CASE_BINS, counted)
         ignored = None if counted is None else torch.where(counted, 0, 255)[None]
@@ -201,6 +207,20 @@ def add_objects(
     """
     bins, tally = object_sums(prediction, target, probs, rule, valid)
     return replace(sums, bins={**sums.bins, OBJECTS: bins}, tallies={**sums.tallies, "objects": tally})
+
+
+def _expectations(
+    probs: Tensor, mask: Tensor, target: Tensor, spacing: Sequence[float] | None, valid: Tensor | None
+) -> dict[str, Tensor]:
+    """What the probabilities expect by key, and the true volume, (K,): the mean or sum over the foreground first."""
+    dice, uncertain = expected_dice(probs, mask, valid)[1:], uncertain_share(probs, valid)[1:]
+    volume, size = expected_volume(probs, spacing, valid)[1:], math.prod(spacing or (1.0,))
+    counted = target if valid is None else target[valid]
+    true = size * torch.stack([(counted == k).sum() for k in range(1, len(probs))]).double()
+    means = {"expected_dice": dice, "uncertain_share": uncertain}
+    found = {key: torch.cat([values.nanmean().unsqueeze(0), values]) for key, values in means.items()}
+    sums = {"expected_volume": volume, "true_volume": true}
+    return found | {key: torch.cat([values.sum().unsqueeze(0), values]) for key, values in sums.items()}
 
 
 def _surfaces(
@@ -255,7 +275,9 @@ def evaluate_case(
         >>> [(row["class"], row["voxels"], round(row["nll"], 4)) for row in rows]
         [('lesion', 1, 0.837), ('all', 2, 0.837)]
     """
-    sums = score_case(probs, target, spacing, surface, true_probs, ignore_index, valid=valid, objects=objects)
+    sums = score_case(
+        probs, target, spacing, surface, true_probs, ignore_index, valid=valid, objects=objects, expectations=True
+    )
     return rows_from_sums(sums, class_names)
 
 

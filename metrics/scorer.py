@@ -44,6 +44,7 @@ class Scorer(Metric):
         validate: Check the values.
         cuts: K cuts that make the mask whose overlap, surfaces and objects are measured; the largest probability makes
             it if None.
+        expectations: Measure what the probabilities expect of the mask too.
         multilabel: Score regions that may overlap.
         **state: As for `torchmetrics.Metric`.
 
@@ -75,6 +76,7 @@ class Scorer(Metric):
         ignore_index: int | None = 255,
         validate: bool = True,
         cuts: Sequence[float] | None = None,
+        expectations: bool = False,
         multilabel: bool = False,
         **state: Unpack[StateOptions],
     ) -> None:
@@ -83,8 +85,7 @@ class Scorer(Metric):
             raise ValueError(f"class_names={list(class_names)} must name {num_classes} classes, background among them")
         self.num_classes, self.class_names = num_classes, None if class_names is None else list(class_names)
         self.surface, self.objects, self.ignore_index, self.validate = surface, objects, ignore_index, validate
-        self.cuts = cuts
-        self.multilabel = multilabel
+        self.cuts, self.expectations, self.multilabel = cuts, expectations, multilabel
         self.numbers = catalogue.of_average("case")
         self.records: list[tuple[str, CaseSums]] = []
         self._all: CaseSums | None = None
@@ -141,7 +142,7 @@ class Scorer(Metric):
 
     def options(self) -> dict[str, Any]:
         """What `score_case` is told, for a process that scores a case on its own."""
-        names = ("surface", "objects", "ignore_index", "validate", "cuts", "multilabel")
+        names = ("surface", "objects", "ignore_index", "validate", "cuts", "expectations", "multilabel")
         return {name: getattr(self, name) for name in names}
 
     def add(self, sums: CaseSums, name: str | None = None) -> None:

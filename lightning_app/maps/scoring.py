@@ -106,6 +106,7 @@ def _sums(case: Case, folder: Folder, measure: Measure) -> metrics.CaseSums:
     head = head_of(folder.form)
     scorer = head.scorer()
     scorer.surface, scorer.objects, scorer.validate = measure.surface, measure.objects, False
+    scorer.expectations = not folder.hard
     scorer.cuts = (0.5, *measure.cuts) if measure.cuts else None
     probs, labels, _ = head.scored(*(part[None] for part in channels_of(case, folder.form)))
     found = scorer.score(probs[0], labels[0], case.label.spacing)

@@ -60,6 +60,7 @@ class CaseEvaluation(StageCallback):
             return
         stage.scorer.surface = self.surface and stage.evaluates
         stage.scorer.objects = self.objects if stage.evaluates else None
+        stage.scorer.expectations = stage.evaluates
         if stage.name == "test":
             found = getattr(stage.module, "thresholds", None)  # other modules than ours have none
             stage.scorer.cuts = asked_cuts(self.threshold, found, stage.class_names)

@@ -27,6 +27,7 @@ from lightning_app.calibration.risk import UNDER_SHIFT, cuts_of
 from lightning_app.errors import UserError
 from lightning_app.files import PART, append_csv, read_csv, write_csv, write_text
 from lightning_app.system.lock import claim
+from lightning_app.training.case_sheet import case_numbers, columns
 from lightning_app.training.evaluation import gather
 from lightning_app.training.processes import tell
 from lightning_app.training.run_folder import RunFolder
@@ -34,7 +35,7 @@ from lightning_app.training.split import digests
 from lightning_app.training.stage import Stage, StageCallback
 
 MAPS = ("entropy", "mutual_information")  # of inferences that average members
-ENTRIES, COLUMNS = "cases.csv", ("case", "made_by")
+ENTRIES = "cases.csv"
 SOURCE = "input.txt"
 
 
@@ -48,7 +49,8 @@ class PredictionWriter(StageCallback):
     Each input has a folder of its own, `predictions/test` or `predictions/<folder of images>`. Files appear whole or
     not at all, the mask last; then the case is entered in `cases.csv` with a fingerprint of what made it: its files,
     checkpoint, calibrator, cuts and settings. A case whose entry says the same is not computed again, one that
-    something else made is.
+    something else made is. The entry holds what the probabilities expect of each class too: the mask's Dice, the
+    volume (`metrics.expectations`).
 
     Args:
         run: The run's folder.
@@ -74,6 +76,7 @@ class PredictionWriter(StageCallback):
         self.run = run
         self.output = output
         self.folder = Path()
+        self.columns: list[str] = []  # of `cases.csv`
         self.cases = 0  # of this input, after the last of them
         self.claim: IO[str] | None = None
         self.threshold = threshold
@@ -94,11 +97,11 @@ class PredictionWriter(StageCallback):
         root = getattr(stage.datamodule, "predict_root", None)
         self.folder = Path(self.output) if self.output else self._own_folder(root)
         self.contents = digests(_cases(stage.datamodule, root))
-        self.cases = 0
+        self.cases, self.columns = 0, ["case", "made_by", *columns(stage.head.names)]
         if stage.trainer.is_global_zero:
             self._claim(root)
         stage.trainer.strategy.barrier("predictions")
-        stage.module.leave_out(self._done())
+        stage.module.leave_out(set(self._done()))
 
     def on_case(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Write one case."""
@@ -118,7 +121,8 @@ class PredictionWriter(StageCallback):
             if name in outputs:
                 values = outputs[name][0].float().cpu().numpy()
                 write_map(self.folder / name / case, values, geometry, head.largest_entropy)
-        mask = head.label_map(probs, self.cuts, self.promised).numpy().astype(np.uint8)
+        labels = head.label_map(probs, self.cuts, self.promised)
+        mask, numbers = labels.numpy().astype(np.uint8), case_numbers(head, probs, labels, geometry.spacing)
         if self.promised and len(stage.class_names) > 2:
             sets = head.sets(probs, self.promised).numpy().astype(np.uint8)
             for name, claimed in zip(stage.class_names[1:], sets, strict=True):
@@ -127,7 +131,7 @@ class PredictionWriter(StageCallback):
         if is_series(geometry):
             self._write_segmentation(case, mask, geometry, head.labels)
         write_mask(self.folder / "masks" / case, mask if values is None else np.array(values)[mask], geometry)
-        append_csv(self.folder / ENTRIES, {"case": case, "made_by": self._made_by(case)}, COLUMNS)
+        append_csv(self.folder / ENTRIES, {"case": case, "made_by": self._made_by(case), **numbers}, self.columns)
 
     def _write_segmentation(self, case: str, mask: np.ndarray, geometry: Geometry, classes: Sequence[str]) -> None:
         """Write a DICOM segmentation too, unless the headers of the series lack what it needs."""
@@ -166,8 +170,7 @@ class PredictionWriter(StageCallback):
         for part in self.folder.rglob(f"{PART}*"):
             part.unlink()
         write_text(self.folder / SOURCE, f"{source}\n")
-        rows = [{"case": case, "made_by": self._made_by(case)} for case in sorted(self._done())]
-        write_csv(self.folder / ENTRIES, rows, COLUMNS)
+        write_csv(self.folder / ENTRIES, [row for _, row in sorted(self._done().items())], self.columns)
 
     def _release(self) -> None:
         if self.claim is not None:
@@ -195,11 +198,12 @@ class PredictionWriter(StageCallback):
     def _made_by(self, case: str) -> str:
         return f"{self.fingerprint}-{self.contents.get(case, '')}"
 
-    def _done(self) -> set[str]:
-        """Names of the cases that have a mask, made last by what makes them now."""
+    def _done(self) -> dict[str, dict[str, str]]:
+        """The entries of the cases that have a mask, made last by what makes them now, with all their numbers."""
         rows = read_csv(self.folder / ENTRIES, appended=True)
-        ours = {row["case"] for row in rows if row["made_by"] == self._made_by(row["case"])}
-        return {case for case in ours if is_written(self.folder / "masks" / case)}
+        ours = {row["case"]: row for row in rows if row["made_by"] == self._made_by(row["case"])}
+        whole = {case: row for case, row in ours.items() if set(self.columns) == set(row)}
+        return {case: row for case, row in whole.items() if is_written(self.folder / "masks" / case)}
 
 
 def _cases(datamodule: Any, root: str | None) -> list[Case]:

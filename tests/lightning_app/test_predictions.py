@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import lightning_app.training.predictions as predictions
+import metrics
 from lightning_app.cli import main
 from tests.data.common import save_volume
 from tests.data.decathlon.make import make
@@ -216,6 +217,23 @@ def test_each_input_has_a_folder_of_its_own_and_a_count_that_is_true(of_a_folder
             assert (
                 len({row["case"] for row in cells(folder / "cases.csv")}) == len(cells(folder / "cases.csv")) == count
             )
+
+
+def test_the_entry_of_a_case_holds_what_its_files_expect(of_a_folder, tmp_path):
+    """Expected Dice and volume of the written map and mask; a second run keeps the entries."""
+    given, out = folder_of_images(tmp_path / "A", ["a", "b"]), tmp_path / "out"
+    command = ["predict", *QUIET, f"--ckpt_path={of_a_folder}", given, f"--output={out}", "--threshold=[0.4]"]
+    main(command)
+    rows = cells(out / "cases.csv")
+    for row in rows:
+        p = torch.from_numpy(np.asarray(Image.open(out / "probabilities" / f"{row['case']}.png")) / 65535)
+        mask = torch.from_numpy(np.asarray(Image.open(out / "masks" / f"{row['case']}.png")).astype(np.int64))
+        expected = metrics.expected_dice(torch.stack([1 - p, p]), mask)[1]
+        assert float(row["expected_dice/foreground"]) == pytest.approx(float(expected), abs=1e-3)
+        assert float(row["expected_volume/foreground"]) == pytest.approx(float(p.sum()), rel=1e-3)
+        assert 0 <= float(row["uncertain_share/foreground"]) <= 1
+    main(command)
+    assert sorted(cells(out / "cases.csv"), key=str) == sorted(rows, key=str)
 
 
 def test_output_takes_one_input_and_refuses_another(of_a_folder, tmp_path, capsys):

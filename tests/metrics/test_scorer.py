@@ -61,7 +61,7 @@ def test_mean_over_cases_and_all_voxels_together_differ_where_a_class_is_absent(
 
 def test_rows_of_a_case_are_what_the_scorer_averages():
     rule = metrics.ObjectRule(iou=0.2)
-    scorer = metrics.Scorer(3, NAMES, surface=True, objects=rule)
+    scorer = metrics.Scorer(3, NAMES, surface=True, objects=rule, expectations=True)
     tables = []
     for probs, target in cases(shape=(12, 9, 8)):
         scorer.update(probs[None], target[None], (3.0, 1.0, 1.0), probs[None])
