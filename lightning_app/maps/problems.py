@@ -31,7 +31,9 @@ def head_of(form: Form) -> Head:
 
 def channels_of(case: Case, form: Form) -> tuple[Tensor, Tensor]:
     """Probabilities (C, *S) as the head takes them, and labels (*S)."""
-    return torch.from_numpy(np.concatenate(split(case.probs, form))), torch.from_numpy(case.label.array)
+    parts = split(case.probs, form)
+    probs = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return torch.from_numpy(probs), torch.from_numpy(case.label.array)
 
 
 def names_of(form: Form) -> list[tuple[str, tuple[str, ...]]]:
@@ -43,10 +45,8 @@ def names_of(form: Form) -> list[tuple[str, tuple[str, ...]]]:
 
 def problems_of(case: Case, form: Form) -> list[Problem]:
     """The problems of a case."""
-    return [
-        Problem(torch.from_numpy(p), torch.from_numpy(t))
-        for p, t in zip(split(case.probs, form), targets(case, form), strict=True)
-    ]
+    items = head_of(form).items(*(part[None] for part in channels_of(case, form)))
+    return [Problem(*item) for item in zip(*items, strict=True)]
 
 
 def split(probs: np.ndarray, form: Form) -> list[np.ndarray]:
@@ -59,15 +59,6 @@ def split(probs: np.ndarray, form: Form) -> list[np.ndarray]:
 def join(parts: Sequence[np.ndarray], form: Form) -> np.ndarray:
     """The way back of `split`."""
     return parts[0] if form.regions is None else np.stack([part[1] for part in parts])
-
-
-def targets(case: Case, form: Form) -> list[np.ndarray]:
-    """The labels of each problem."""
-    labels = case.label.array
-    if form.regions is None:
-        return [labels]
-    inside = [np.isin(labels, united) for united in form.regions.values()]
-    return [np.where(labels == 255, 255, one).astype(np.uint8) for one in inside]
 
 
 def above_zero(probs: Tensor, dtype: np.dtype) -> Tensor:
