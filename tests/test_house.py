@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 HOUSES = ("lightning_app", "losses", "metrics", "models", "datamodules", "calibrated_segmentation")
 MOST_LINES = 400
+MOST_OF_A_FUNCTION = 60  # its docstring aside
 
 
 def room(parts: list[str]) -> str:
@@ -53,10 +54,26 @@ def test_contributing_draws_the_house_as_it_stands():
     assert drawn() == dict(arrows())
 
 
-def test_every_file_can_be_read_in_a_sitting():
+def sources() -> dict[str, str]:
+    """File to text."""
     paths = [path for room in (*HOUSES, "benchmarks") for path in (ROOT / room).rglob("*.py")]
-    lines = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count("\n") for path in paths}
+    return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
+
+
+def test_every_file_can_be_read_in_a_sitting():
+    lines = {name: text.count("\n") for name, text in sources().items()}
     assert {name: number for name, number in lines.items() if number > MOST_LINES} == {}
+
+
+def test_every_function_fits_a_screen():
+    long = []
+    for name, text in sources().items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                words = (ast.get_docstring(node, clean=False) or "").count("\n")
+                if node.end_lineno - node.lineno + 1 - words > MOST_OF_A_FUNCTION:
+                    long.append(f"{name}: {node.name}")
+    assert long == []
 
 
 def test_the_libraries_know_nothing_of_each_other_or_of_the_program():

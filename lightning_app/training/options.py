@@ -13,6 +13,65 @@ from lightning_app.training.figures import LogMedia
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.steps import Interval
 
+#: Name, type, default and help of each option.
+OPTIONS: tuple[tuple[str, Any, Any, str], ...] = (
+    ("runs_dir", str, "runs", "Folder that run folders are made in."),
+    ("run_name", str | None, None, "Name of the run folder; time and a random part if unset."),
+    ("resume", str | None, None, "Run folder to go on with, from its last epoch (fit only)."),
+    (
+        "weights_from",
+        str | None,
+        None,
+        "Checkpoint or run folder whose weights alone a new training starts from (fit only).",
+    ),
+    (
+        "lr_interval",
+        Interval,
+        "auto",
+        "Whether the schedule counts epochs or steps; auto: steps for OneCycleLR and CyclicLR.",
+    ),
+    ("test_after", bool, False, "After fit, evaluate the test cases too."),
+    ("log_media", LogMedia, "best", "Which validations' pictures go to the loggers."),
+    ("surface", bool, False, "Evaluate surface distances too (HD95, ASSD, NSD, in mm)."),
+    ("objects", bool, False, "Evaluate objects too: connected components, matched by IoU."),
+    ("object_iou", float, 0.5, "Least IoU at which objects match."),
+    (
+        "object_connectivity",
+        int | None,
+        None,
+        "What joins voxels to an object: 1 faces, 2 edges, 3 corners; by default 1 in 2D, 3 in 3D.",
+    ),
+    (
+        "test_data",
+        str | None,
+        None,
+        "Test on all cases of another data set, prepared as the run's: a fragment (stare), a YAML file or a "
+        "class; results go to test_<name> (test; fit tests so too).",
+    ),
+    ("test_root", str | None, None, "Folder of --test_data."),
+    (
+        "corrupt",
+        str | None,
+        None,
+        "Damage the test images: noise, blur, contrast, resolution or bias_field, a colon and 1 to 5, as noise:3; "
+        "results go to test_noise3 (test; fit tests so too).",
+    ),
+    ("score_workers", int, 0, "Processes that score cases while the next one is predicted."),
+    (
+        "threshold",
+        Literal["argmax", "calibrated", "risk"] | list[float],
+        "argmax",
+        "How predict and test make masks: the largest probability, the cuts that calibrate found (calibrated: "
+        "best Dice; predict alone risk: --method risk), or a cut a class.",
+    ),
+    (
+        "output",
+        str | None,
+        None,
+        "Folder that predict writes to, by default one of the run's; file that export writes.",
+    ),
+)
+
 
 def _tensor(numbers: list[float]) -> torch.Tensor:
     """Tensor of the numbers of an argument that a foreign class wants as one, such as the weights of torch's losses."""
@@ -29,73 +88,8 @@ def add_options(parser: LightningArgumentParser, channels: Callable[..., int]) -
         parser: The parser of a verb.
         channels: Output channels of the network for a number of classes and regions of them.
     """
-    parser.add_argument("--runs_dir", type=str, default="runs", help="Folder that run folders are made in.")
-    parser.add_argument(
-        "--run_name", type=str | None, default=None, help="Name of the run folder; time and a random part if unset."
-    )
-    parser.add_argument(
-        "--resume", type=str | None, default=None, help="Run folder to go on with, from its last epoch (fit only)."
-    )
-    parser.add_argument(
-        "--weights_from",
-        type=str | None,
-        default=None,
-        help="Checkpoint or run folder whose weights alone a new training starts from (fit only).",
-    )
-    parser.add_argument(
-        "--lr_interval",
-        type=Interval,
-        default="auto",
-        help="Whether the schedule counts epochs or steps; auto: steps for OneCycleLR and CyclicLR.",
-    )
-    parser.add_argument("--test_after", type=bool, default=False, help="After fit, evaluate the test cases too.")
-    parser.add_argument(
-        "--log_media", type=LogMedia, default="best", help="Which validations' pictures go to the loggers."
-    )
-    parser.add_argument(
-        "--surface", type=bool, default=False, help="Evaluate surface distances too (HD95, ASSD, NSD, in mm)."
-    )
-    parser.add_argument(
-        "--objects", type=bool, default=False, help="Evaluate objects too: connected components, matched by IoU."
-    )
-    parser.add_argument("--object_iou", type=float, default=0.5, help="Least IoU at which objects match.")
-    parser.add_argument(
-        "--object_connectivity",
-        type=int | None,
-        default=None,
-        help="What joins voxels to an object: 1 faces, 2 edges, 3 corners; by default 1 in 2D, 3 in 3D.",
-    )
-    parser.add_argument(
-        "--test_data",
-        type=str | None,
-        default=None,
-        help="Test on all cases of another data set, prepared as the run's: a fragment (stare), a YAML file or a "
-        "class; results go to test_<name> (test; fit tests so too).",
-    )
-    parser.add_argument("--test_root", type=str | None, default=None, help="Folder of --test_data.")
-    parser.add_argument(
-        "--corrupt",
-        type=str | None,
-        default=None,
-        help="Damage the test images: noise, blur, contrast, resolution or bias_field, a colon and 1 to 5, as noise:3; "
-        "results go to test_noise3 (test; fit tests so too).",
-    )
-    parser.add_argument(
-        "--score_workers", type=int, default=0, help="Processes that score cases while the next one is predicted."
-    )
-    parser.add_argument(
-        "--threshold",
-        type=Literal["argmax", "calibrated", "risk"] | list[float],
-        default="argmax",
-        help="How predict and test make masks: the largest probability, the cuts that calibrate found (calibrated: "
-        "best Dice; predict alone risk: --method risk), or a cut a class.",
-    )
-    parser.add_argument(
-        "--output",
-        type=str | None,
-        default=None,
-        help="Folder that predict writes to, by default one of the run's; file that export writes.",
-    )
+    for name, kind, default, text in OPTIONS:
+        parser.add_argument(f"--{name}", type=kind, default=default, help=text)
     parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
     parser.set_defaults({"checkpoint.auto_insert_metric_name": False, "checkpoint.enable_version_counter": False})
     for name in ("in_channels", "spatial_dims"):
