@@ -27,7 +27,7 @@ OWN_FOLDERS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 Split = dict[str, list[Case]]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell that is written with an apostrophe begins with
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of a cell that lightning_app.files quotes
 _HASH_ORDER = (2, 1, 0)  # test first: another share of validation leaves the test cases
 
 
@@ -200,7 +200,7 @@ def file_split(cases: Sequence[Case], path: Path, fold: int | None = None) -> Sp
 
 def _unquoted(name: str, known: Collection[str]) -> str:
     """Name of a case without the apostrophe that keeps a spreadsheet from running the cell as a formula."""
-    quoted = name not in known and name.startswith("'") and name.lstrip("'").startswith(_FORMULA)
+    quoted = name not in known and name.startswith("'") and name.lstrip("'").startswith(FORMULA_STARTS)
     return name[1:] if quoted else name
 
 

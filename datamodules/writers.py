@@ -196,7 +196,8 @@ def write_segmentation(stem: Path, mask: np.ndarray, geometry: Geometry, class_n
     _check(stem, mask.shape, geometry)
     if not is_series(geometry):
         raise DataError(f"{stem}: the case comes from {geometry.source}, no DICOM series. Write it with write_mask.")
-    series = find_series(geometry.source)  # type: ignore[arg-type]
+    assert geometry.source is not None  # as is_series has seen
+    series = find_series(geometry.source)
     try:
         return write_atomic(Path(f"{stem}.dcm"), lambda path: save_segmentation(path, mask, series, class_names))
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # of highdicom, over headers that lack something

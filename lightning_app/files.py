@@ -18,7 +18,7 @@ import yaml
 from lightning_app.errors import UserError
 
 PART = ".part-"  # what a staged file's name begins with
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell of text that begins so
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell of text that begins so
 HARMLESS = re.compile(r"[-+\d.,eE±()\[\] to%]*")  # numbers and intervals, which are none
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NODES = 100_000  # of a YAML document, its aliases written out
@@ -219,7 +219,7 @@ def _cells(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[li
 
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
-        runs = value.lstrip("'").startswith(FORMULA) and not HARMLESS.fullmatch(value)
+        runs = value.lstrip("'").startswith(FORMULA_STARTS) and not HARMLESS.fullmatch(value)
         return f"'{value}" if runs else value
     if value is None or isinstance(value, bool | int):
         return value
@@ -228,4 +228,4 @@ def _cell(value: Any) -> Any:
 
 def _text(cell: str) -> str:
     """A cell as it was before the apostrophe."""
-    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(FORMULA) else cell
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(FORMULA_STARTS) else cell
