@@ -13,6 +13,9 @@ from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 
 from datamodules import SegmentationData
+from lightning_app.calibration import cases as case_promises
+from lightning_app.calibration.cases import KEY as CASES
+from lightning_app.calibration.cases import CaseCollector
 from lightning_app.calibration.cuts import best_thresholds
 from lightning_app.calibration.registry import KEY, Method, build_for, restore
 from lightning_app.calibration.risk import KEY as RISK
@@ -46,11 +49,14 @@ class CalibratingTrainer(Trainer):
         confidence: float | None = None,
         by: Unit = "case",
         of_class: list[str] | None = None,
+        dice: float = 0.8,
     ) -> FitReport | None:
         """Fit a post-hoc calibrator on the validation cases and keep it in the checkpoint for `test` and `predict`.
 
         With the method `risk`, find cuts that keep a risk below a level, of the probabilities as they are predicted,
-        for `predict --threshold risk`. A calibrator in the checkpoint stays; fitting another drops the cuts.
+        for `predict --threshold risk`. With the method `cases`, find intervals of the volume, and the expected Dice
+        below which a case is to be looked at, for the `cases.csv` of `predict`. A calibrator in the checkpoint stays;
+        fitting another drops both.
 
         Args:
             model: The training module.
@@ -60,13 +66,15 @@ class CalibratingTrainer(Trainer):
             options: Further arguments of the calibrator's class in `models`, such as epochs or num_bins.
             risk: What `risk` keeps low: fnr (share of true voxels missed), fdr (share of claimed voxels that are
                 false) or precision (the same, an empty mask of a class that is there counts as 1).
-            level: The largest risk.
-            confidence: Probability that the risk is kept; without one it is kept in expectation.
+            level: The largest risk; for `cases` the share of intervals that miss, and of bad cases that pass.
+            confidence: Probability that the risk is kept; without one it is kept in expectation (`cases`: 0.9).
             by: Mean over cases, or all voxels together.
             of_class: Classes that `risk` promises something of, all if left out.
+            dice: Dice below which a case is bad, for `cases`.
 
         Returns:
-            Voxels seen and used, and the negative log-likelihood before and after; None for the method `risk`.
+            Voxels seen and used, and the negative log-likelihood before and after; None for
+            `risk` and `cases`.
 
         Raises:
             ValueError: If no checkpoint is given, several processes run, or a validation case is a test case or a
@@ -88,6 +96,10 @@ class CalibratingTrainer(Trainer):
         if method == "risk":
             wish = Wish(risk, level, confidence, by, of_class)
             self._promise(checkpoint, Path(ckpt_path), OddsCollector(model, allowed), datamodule, wish)
+            return None
+        if method == "cases":
+            asked = (dice, level, 0.9 if confidence is None else confidence)
+            self._promise_cases(checkpoint, Path(ckpt_path), CaseCollector(model, allowed), datamodule, asked)
             return None
         return self._fit(checkpoint, Path(ckpt_path), model, datamodule, allowed, (method, options or {}))
 
@@ -122,7 +134,8 @@ class CalibratingTrainer(Trainer):
             "report": report._asdict(),
             "thresholds": thresholds,
         }
-        checkpoint.pop(RISK, None)  # promised of other probabilities
+        for promised in (RISK, CASES):  # of other probabilities
+            checkpoint.pop(promised, None)
         save_checkpoint(checkpoint, path)
         sys.stdout.write(describe(method, calibrator, report, thresholds, collector, str(path)))
         return report
@@ -137,17 +150,38 @@ class CalibratingTrainer(Trainer):
         self, checkpoint: dict[str, Any], path: Path, collector: OddsCollector, data: SegmentationData, wish: Wish
     ) -> None:
         """Find cuts that keep a risk and keep them in the checkpoint."""
-        found = restore(checkpoint)
-        if found is not None:
-            setattr(collector.module, KEY, found[0])
-            sys.stdout.write(
-                "WARNING   the calibrator was fitted on these cases too: exact only where it keeps the order of p\n"
-            )
-        self._collect(collector, data)
+        seen = "the calibrator was fitted on these cases too: exact only where it keeps the order of p"
+        self._collect_calibrated(checkpoint, collector, data, seen)
         promises = make_promises(collector.odds, head_of(collector.module).names, wish)
         checkpoint[RISK] = {"promises": to_record(promises), "cases": sorted(collector.names)}
         save_checkpoint(checkpoint, path)
         sys.stdout.write(describe_promises(promises, str(path), "predict --threshold risk applies it, test checks it"))
+
+    def _promise_cases(
+        self,
+        checkpoint: dict[str, Any],
+        path: Path,
+        collector: CaseCollector,
+        data: SegmentationData,
+        asked: tuple[float, float, float],
+    ) -> None:
+        """Find what can be said of each case and keep it in the checkpoint."""
+        seen = "the calibrator was fitted on these cases too: what it promises of others is a little too good"
+        self._collect_calibrated(checkpoint, collector, data, seen)
+        promises = case_promises.promise_cases(collector.rows, head_of(collector.module).names, *asked)
+        checkpoint[CASES] = {"promises": case_promises.to_record(promises), "cases": sorted(collector.names)}
+        save_checkpoint(checkpoint, path)
+        sys.stdout.write(case_promises.describe(promises, str(path)))
+
+    def _collect_calibrated(
+        self, checkpoint: dict[str, Any], collector: Any, data: SegmentationData, warning: str
+    ) -> None:
+        """Show a collector the validation cases through the checkpoint's calibrator, if it has one."""
+        found = restore(checkpoint)
+        if found is not None:
+            setattr(collector.module, KEY, found[0])
+            sys.stdout.write(f"WARNING   {warning}\n")
+        self._collect(collector, data)
 
 
 class Collector(LightningModule):

@@ -8,8 +8,8 @@ from lightning_app.errors import UserError
 from models import Calibrator, MultiLabelCalibrator
 
 Method = Literal[
-    "risk", "temperature", "ensemble_temperature", "image_temperature", "local_temperature", "vector", "dirichlet",
-    "isotonic", "histogram", "selective", "dicepp_inverse",
+    "risk", "cases", "temperature", "ensemble_temperature", "image_temperature", "local_temperature", "vector",
+    "dirichlet", "isotonic", "histogram", "selective", "dicepp_inverse",
 ]  # fmt: skip
 CLASSES: dict[str, str] = {
     "temperature": "TemperatureScaling",

@@ -1,26 +1,30 @@
 """The numbers of a case that has no label: what `predict` and `apply` write of each into `cases.csv`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 import metrics
+from lightning_app.calibration.cases import CasePromise, CasePromises
 from lightning_app.training.head import Head
 
 KEYS = ("expected_dice", "expected_volume", "uncertain_share")  # of the catalogue
+PROMISED = ("volume_low", "volume_high", "look")  # of `calibrate --method cases`
 
 
 def columns(names: Sequence[str]) -> list[str]:
-    """`<key>/<class>` of every number and foreground class.
+    """`<key>/<class>` of every number and foreground class; what is promised is empty where nothing is.
 
     Args:
         names: Of the classes or regions, background first.
     """
-    return [f"{key}/{name}" for key in KEYS for name in names[1:]]
+    return [f"{key}/{name}" for key in (*KEYS, *PROMISED) for name in names[1:]]
 
 
-def case_numbers(head: Head, probs: Tensor, mask: Tensor, spacing: Sequence[float] | None) -> dict[str, float]:
+def case_numbers(
+    head: Head, probs: Tensor, mask: Tensor, spacing: Sequence[float] | None, promises: CasePromises
+) -> dict[str, float | str]:
     """Every column's number of one case.
 
     Args:
@@ -28,11 +32,25 @@ def case_numbers(head: Head, probs: Tensor, mask: Tensor, spacing: Sequence[floa
         probs: (C, *S), as predicted.
         mask: (*S) labels, as written.
         spacing: Voxel size in mm, if known.
+        promises: What is promised of each class.
     """
     found: dict[str, list[Tensor]] = {key: [] for key in KEYS}
     for p, labels in zip(*head.items(probs[None], mask[None]), strict=True):
         found["expected_dice"].append(metrics.expected_dice(p, labels)[1:])
         found["expected_volume"].append(metrics.expected_volume(p, spacing)[1:])
         found["uncertain_share"].append(metrics.uncertain_share(p)[1:])
-    values = torch.cat([torch.cat(found[key]) for key in KEYS]).tolist()
-    return dict(zip(columns(head.names), values, strict=True))
+    numbers = {
+        f"{key}/{name}": float(value)
+        for key in KEYS
+        for name, value in zip(head.names[1:], torch.cat(found[key]), strict=True)
+    }
+    return numbers | {key: value for name, one in promises.items() for key, value in _promised(name, one, numbers)}
+
+
+def _promised(name: str, one: CasePromise, numbers: dict[str, float]) -> Iterator[tuple[str, float | str]]:
+    """Ends of the volume, and whether to look: where the expected Dice is below the cut, or no cut is promised."""
+    low, high = one.volume.around(numbers[f"expected_volume/{name}"])
+    yield f"volume_low/{name}", low
+    yield f"volume_high/{name}", high
+    expected = numbers[f"expected_dice/{name}"]
+    yield f"look/{name}", "no" if one.passing is not None and expected >= one.passing.cut else "yes"

@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 
 import losses
 import metrics
+from lightning_app.calibration import cases as case_promises
 from lightning_app.calibration import registry, risk
 from lightning_app.errors import UserError
 from lightning_app.training.checkpoint_files import check_finite
@@ -81,6 +82,7 @@ class SegmentationModule(LightningModule):
         self.calibrator_cases: frozenset[str] = frozenset()
         self.thresholds: list[float] | None = None
         self.promises: risk.Promises = {}
+        self.case_promises: case_promises.CasePromises = {}
         self._step_cases: list[str] = []  # since the last step
         self._check_window()
         whole = self.inference is None or self.inference.window is None
@@ -282,6 +284,9 @@ class SegmentationModule(LightningModule):
             self.thresholds = record["thresholds"]
         if promised := checkpoint.get(risk.KEY):
             self.promises = risk.from_record(promised["promises"])
+            self.calibrator_cases |= frozenset(promised["cases"])
+        if promised := checkpoint.get(case_promises.KEY):
+            self.case_promises = case_promises.from_record(promised["promises"])
             self.calibrator_cases |= frozenset(promised["cases"])
 
     def _evaluate(self, batch: dict[str, Any], stage: str, calibrated: bool = False) -> dict[str, Tensor]:

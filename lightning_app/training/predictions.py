@@ -122,7 +122,8 @@ class PredictionWriter(StageCallback):
                 values = outputs[name][0].float().cpu().numpy()
                 write_map(self.folder / name / case, values, geometry, head.largest_entropy)
         labels = head.label_map(probs, self.cuts, self.promised)
-        mask, numbers = labels.numpy().astype(np.uint8), case_numbers(head, probs, labels, geometry.spacing)
+        mask, promises = labels.numpy().astype(np.uint8), stage.module.case_promises
+        numbers = case_numbers(head, probs, labels, geometry.spacing, promises)
         if self.promised and len(stage.class_names) > 2:
             sets = head.sets(probs, self.promised).numpy().astype(np.uint8)
             for name, claimed in zip(stage.class_names[1:], sets, strict=True):

@@ -1,0 +1,156 @@
+"""What labelled cases promise of cases to come: an interval of the volume, and which cases pass without a look.
+
+Both suppose that the cases and those to come are drawn alike; neither supposes that the probabilities are right, they
+only cost more where they are not.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True)
+class VolumeInterval:
+    """An interval of the true volume around the expected one, by split conformal prediction.
+
+    With E the expected and V the true volume and a floor f, that keeps small ones apart from none, the residual of a
+    case is |log((V + f) / (E + f))|. Its ceil((n + 1) * coverage)-th smallest, q, bounds that of a case to come with
+    at least that probability (Vovk et al. 2005; Lei et al. 2018), whatever correlates the voxels.
+
+    Attributes:
+        coverage: Probability that an interval holds the true volume.
+        reach: q.
+        floor: f, a tenth of the median true volume.
+        n: Cases that it rests on.
+
+    Example:
+        >>> found = VolumeInterval.of([10.0] * 9, [9, 10, 11, 10, 9, 12, 10, 10, 8], coverage=0.9)
+        >>> [round(end, 2) for end in found.around(20.0)]
+        [16.18, 24.67]
+    """
+
+    coverage: float
+    reach: float
+    floor: float
+    n: int
+
+    @classmethod
+    def of(cls, expected: ArrayLike, true: ArrayLike, coverage: float = 0.9) -> "VolumeInterval":
+        """From cases with a label.
+
+        Args:
+            expected: (n,) expected volumes.
+            true: (n,) true ones.
+            coverage: Between 0 and 1.
+
+        Raises:
+            ValueError: If the coverage is out of range, no case holds the class, or the cases are too few; it says
+                how many would do.
+        """
+        given, sought = np.asarray(expected, float), np.asarray(true, float)
+        least = fewest_cases(coverage)
+        if len(given) < least:
+            raise ValueError(f"{len(given)} cases are too few for intervals of {coverage:.0%}: {least} would do")
+        if not sought.any():
+            raise ValueError("no case holds the class")
+        floor = float(np.median(sought[sought > 0])) / 10
+        residuals = np.sort(np.abs(np.log((sought + floor) / (given + floor))))
+        rank = math.ceil((len(given) + 1) * coverage)
+        return cls(coverage, float(residuals[rank - 1]), floor, len(given))
+
+    def around(self, expected: float) -> tuple[float, float]:
+        """Lower and upper end of a case."""
+        middle, factor = expected + self.floor, math.exp(self.reach)
+        return max(0.0, middle / factor - self.floor), middle * factor - self.floor
+
+
+def fewest_cases(coverage: float) -> int:
+    """The smallest n for which an interval of that coverage is finite.
+
+    Raises:
+        ValueError: If the coverage is not between 0 and 1.
+
+    Example:
+        >>> fewest_cases(0.9), fewest_cases(0.95)
+        (9, 19)
+    """
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage={coverage} must be between 0 and 1")
+    return math.ceil(coverage / (1 - coverage) - 1e-9)
+
+
+@dataclass(frozen=True)
+class Passing:
+    """A least expected Dice, above which at most a share of the cases has a Dice below what is asked.
+
+    The cuts are tested from high to low, each by the exact binomial test of "more than `share` of the cases that pass
+    are bad", until one is not rejected (fixed-sequence testing, Angelopoulos et al. 2021, learn then test). The first
+    is the highest that lets enough cases pass for the test to reject at all.
+
+    Attributes:
+        dice: Dice below which a case is bad.
+        share: Largest share of bad cases among those that pass.
+        confidence: Probability over the labelled cases that this holds.
+        cut: The least expected Dice that passes.
+        n: Cases that it rests on.
+        passed: How many of them pass.
+        bad: How many of these are bad.
+
+    Example:
+        >>> good, poor = [0.95] * 60, [0.5] * 20
+        >>> found = Passing.of(good + poor, [0.9] * 60 + [0.4] * 20, dice=0.8)
+        >>> found.cut, found.passed, found.bad
+        (0.95, 60, 0)
+    """
+
+    dice: float
+    share: float
+    confidence: float
+    cut: float
+    n: int
+    passed: int
+    bad: int
+
+    @classmethod
+    def of(
+        cls, expected: ArrayLike, actual: ArrayLike, dice: float = 0.8, share: float = 0.1, confidence: float = 0.9
+    ) -> "Passing":
+        """From cases with a label.
+
+        Args:
+            expected: (n,) expected Dice.
+            actual: (n,) Dice.
+            dice: Below it a case is bad.
+            share: Between 0 and 1.
+            confidence: Between 0 and 1.
+
+        Raises:
+            ValueError: If an argument is out of range, the cases are too few, or no cut can be promised.
+        """
+        from scipy.stats import binom
+
+        if not (0 < share < 1 and 0 < confidence < 1):
+            raise ValueError(f"share={share} and confidence={confidence} must be between 0 and 1")
+        order = np.argsort(-np.asarray(expected, float), kind="stable")
+        scores, bad = np.asarray(expected, float)[order], np.cumsum(np.asarray(actual, float)[order] < dice)
+        least = math.ceil(math.log(1 - confidence) / math.log(1 - share))
+        if len(scores) < least:
+            raise ValueError(
+                f"{len(scores)} cases are too few to promise {share:.0%} at {confidence:.0%}: at least {least} would do"
+            )
+        found = None
+        for passed in np.flatnonzero(np.append(scores[1:] < scores[:-1], True)) + 1:  # ties pass together
+            if passed < least:
+                continue
+            if binom.cdf(bad[passed - 1], passed, share) > 1 - confidence:
+                break
+            cut, among = float(scores[passed - 1]), int(bad[passed - 1])
+            found = cls(dice, share, confidence, cut, len(scores), int(passed), among)
+        if found is None:
+            raise ValueError(
+                f"no expected Dice lets cases pass of which at most {share:.0%} lie below {dice:g}: the expected Dice "
+                "does not tell good from bad here, or too many are bad"
+            )
+        return found

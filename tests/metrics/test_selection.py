@@ -1,0 +1,73 @@
+"""What is promised of cases to come holds in simulations where the truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from metrics.selection import Passing, VolumeInterval, fewest_cases
+
+
+@pytest.mark.parametrize(("n", "bias"), [(9, 0.0), (30, 0.0), (30, 0.7)])
+def test_intervals_cover_however_wrong_the_expectation_is(n, bias):
+    """True volumes log-normal around a biased expectation: coverage over 2,000 calibration sets and a new case each."""
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(2000):
+        true = rng.lognormal(3, 1, n + 1)
+        expected = true * np.exp(rng.normal(bias, 0.4, n + 1))
+        low, high = VolumeInterval.of(expected[:-1], true[:-1]).around(expected[-1])
+        held.append(low <= true[-1] <= high)
+    at_most = math.ceil((n + 1) * 0.9) / (n + 1)
+    assert 0.9 - 0.02 <= np.mean(held) <= at_most + 0.02
+
+
+def test_an_interval_by_hand():
+    found = VolumeInterval.of([90.0] * 19, [90.0 * math.exp(k / 10) for k in range(-9, 10)], coverage=0.9)
+    assert (found.n, found.floor) == (19, 9.0)
+    assert found.reach == pytest.approx(math.log(99 / (90 * math.exp(-0.9) + 9)))  # the 18th of 19
+    low, high = found.around(0.0)
+    assert low == 0.0
+    assert high > 0
+
+
+@pytest.mark.parametrize(("coverage", "least"), [(0.8, 4), (0.9, 9), (0.95, 19)])
+def test_too_few_cases_are_refused_with_the_number_that_would_do(coverage, least):
+    assert fewest_cases(coverage) == least
+    ones = [1.0] * (least - 1)
+    with pytest.raises(ValueError, match=f"too few for intervals of {coverage:.0%}: {least} would do"):
+        VolumeInterval.of(ones, ones, coverage)
+    VolumeInterval.of([*ones, 1.0], [*ones, 1.0], coverage)
+
+
+def population(rng, n):
+    """Expected Dice in (0, 1); the chance of a bad case falls with it."""
+    expected = rng.random(n)
+    return expected, np.where(rng.random(n) < (1 - expected) ** 2, 0.5, 0.9)
+
+
+def test_selection_keeps_its_share_with_its_confidence():
+    """Of 600 calibration sets at most a tenth lets more than 10 % bad cases of the population pass, known exactly."""
+    rng = np.random.default_rng(1)
+    broken = 0
+    passing = 0
+    for _ in range(600):
+        try:
+            found = Passing.of(*population(rng, 120))
+        except ValueError:
+            continue
+        passing += 1
+        broken += (1 - found.cut) ** 2 / 3 > 0.1  # the mean of (1 - e)^2 over e above the cut
+    assert passing > 400
+    assert broken <= 0.1 * 600 + 2 * math.sqrt(600 * 0.09)
+
+
+def test_selection_by_hand():
+    """Twenty-two good ones are the fewest that prove 10 % at 90 %; ties pass together."""
+    assert Passing.of([0.9] * 22, [0.85] * 22).passed == 22
+    with pytest.raises(ValueError, match=r"21 cases are too few .* at least 22"):
+        Passing.of([0.9] * 21, [0.85] * 21)
+    with pytest.raises(ValueError, match="no expected Dice lets cases pass"):
+        Passing.of([0.9] * 22, [0.85] * 20 + [0.1] * 2)
+    found = Passing.of([0.9] * 40 + [0.7] * 10, [0.85] * 40 + [0.1] * 10)
+    assert (found.cut, found.passed, found.bad) == (0.9, 40, 0)
