@@ -10,6 +10,7 @@ from lightning_app.cli import main
 from lightning_app.files import read_csv
 from lightning_app.maps import evaluate
 from lightning_app.report.read import Run
+from lightning_app.training import figures
 from lightning_app.training.checkpoint_files import read_checkpoint
 
 UNITED = {"whole": (1, 2, 3), "core": (1, 3), "inner": (3,)}
@@ -103,7 +104,8 @@ def test_evaluate_of_the_written_maps_gives_the_same_numbers(run, predicted, tmp
             assert found[key] == pytest.approx(ours[row][key], abs=1e-6), (row, key)
 
 
-def test_calibrators_cuts_and_promises_are_those_of_each_region(run, predicted, tmp_path, capsys):
+def test_calibrators_cuts_and_promises_are_those_of_each_region(run, predicted, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(figures, "draw_diagrams", lambda *given: None)  # drawn once, by the fit
     main(["calibrate", f"--ckpt_path={run}", "--method=isotonic"])
     record = read_checkpoint(run / "checkpoints" / "best.ckpt")["calibrator"]
     assert (record["regions"], record["arguments"], len(record["thresholds"])) == (3, {"num_classes": 2}, 4)
