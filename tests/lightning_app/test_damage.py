@@ -22,6 +22,7 @@ from lightning_app.calibration.registry import restore
 from lightning_app.cli import main
 from lightning_app.errors import UserError
 from lightning_app.report.command import main as report
+from lightning_app.training.head import Head
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.wording import of_the_machine
 from tests.report.fakes import make_run
@@ -231,12 +232,12 @@ def test_a_choice_that_does_not_exist_lists_the_choices_in_words(capsys, tmp_pat
 def test_pictures_of_a_stage_keep_no_case_alive(tmp_path, size):
     run = RunFolder(tmp_path)
     scored = SimpleNamespace(cases_by_dice=lambda: [f"c{number}" for number in range(5)], bins={})
-    callback = figures.StageFigures(run, scored)
+    callback, stage = figures.StageFigures(run, scored), SimpleNamespace(head=Head(["background", "region"]))
     for number in range(5):
         shape = size[1:]
         mask = torch.randint(0, 2, (1, *shape), dtype=torch.uint8)
         batch = {"image": torch.rand(1, *size), "mask": mask, "case": [f"c{number}"]}
-        callback._keep({"probs": torch.rand(1, 2, *shape)}, batch)
+        callback._keep(stage, {"probs": torch.rand(1, 2, *shape)}, batch)
     assert not any(isinstance(shown, dict) for shown in callback.shown.values())
     chosen = callback._chosen()
     assert [shown["case"] for shown in chosen.values()] == ["c0", "c2", "c4"]
