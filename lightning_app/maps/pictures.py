@@ -14,7 +14,8 @@ from lightning_app.maps.folder import Folder
 from lightning_app.maps.pairing import ending_of
 from lightning_app.maps.problems import channels_of, head_of
 from lightning_app.maps.storage import VOLUMES
-from lightning_app.training.figures import draw_case, thumbnail
+from lightning_app.training.figures import draw_case
+from lightning_app.training.thumbnails import thumbnail
 
 
 def draw_cases(
@@ -46,7 +47,7 @@ def draw_cases(
         if target.ndim == 3:  # slices lie along the last axis of a file, and along the first of a picture
             image, target, probs = (part.transpose(-1, -3) for part in (image, target, probs))
         batch = {"image": image[None], "mask": target[None], "case": [name]}
-        draw_case(thumbnail(batch, probs, head), rank, "test", figures, loggers, 0)
+        draw_case(thumbnail(batch, probs, head), scores[name], rank, "test", figures, loggers, 0)
 
 
 def _image(path: Path | None, shape: tuple[int, ...]) -> torch.Tensor | None:

@@ -2,6 +2,8 @@
 
 import html
 import io
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ from PIL import Image
 from lightning_app.report.compare import Comparison
 from lightning_app.report.page import Picture, data_uri, folded
 from lightning_app.report.read import Run
+from metrics.plot import style
+from metrics.plot.maps import IGNORED, class_colour, error_map
 
 PANELS = ("image", "truth", "prediction", "confidence", "error")
 MAX_RUNS = 24
@@ -30,33 +34,69 @@ def case_details(comparison: Comparison) -> list[str]:
 
 def _cases(run: Run, stage: str) -> str:
     slices = run.slices(stage)
+    names = [str(name) for name in run.reliability(stage).arrays.get("class_names", ())]
+    dice = {case.name: case.scores.get(("dice", "all"), np.nan) for case in run.cases(stage)}
     blocks = []
     for rank, path in run.pictures(stage).items():
         if rank in slices:
-            blocks.append(slice_browser(slices[rank], rank))
+            blocks.append(slice_browser(slices[rank], rank, names, dice))
         else:
-            alt = f"{rank} case: truth, prediction, confidence and errors side by side"
+            alt = f"{rank} case: {', '.join(PANELS)} side by side"
             caption = f"By Dice; run {run.name}."
-            shown = Picture(f"{rank.capitalize()} case", caption, alt, _webp(Image.open(path)), "image/webp", width=900)
+            shown = Picture(
+                f"{rank.capitalize()} case", caption, alt, _webp(Image.open(path)), "image/webp", width=1100
+            )
             blocks.append(shown.to_html())
     return "".join(blocks)
 
 
-def slice_browser(path: Path, rank: str) -> str:
-    """A slider over the slices of a volume: image, truth, prediction, confidence and errors side by side."""
+def slice_browser(path: Path, rank: str, names: Sequence[str] = (), dice: Mapping[str, float] | None = None) -> str:
+    """A slider over the slices of a volume: image, truth, prediction, confidence and error side by side.
+
+    Args:
+        path: File of the slices, as `training.thumbnails.thin_volume` makes them.
+        rank: Worst, median or best.
+        names: Names of the classes, background first.
+        dice: Dice by case.
+    """
     with np.load(path) as arrays:
-        strip = _strip({name: arrays[name] for name in PANELS[:-1]})
+        volume = {name: arrays[name] for name in PANELS[:-1]}
         count, case = len(arrays["image"]), str(arrays["case"])
+    top = _top_class(volume["truth"], volume["prediction"])
+    strip = _strip(volume, max(len(names), top + 1))
     height, width = strip.shape[0] // count, strip.shape[1]
     label, panels = html.escape(f"{rank} case {case}"), ", ".join(PANELS)
+    score = (dice or {}).get(case, np.nan)
+    told = f"{label}, Dice {score:.3f}" if np.isfinite(score) else label
     source = data_uri(_webp(Image.fromarray(strip)), "image/webp")
+    heads = "".join(f"<span>{name}</span>" for name in PANELS)
     return (
-        f'<figure class="slices"><div class="window" style="width:{width}px;aspect-ratio:{width}/{height}">'
+        f'<figure class="slices" style="width:{width}px"><div class="heads" aria-hidden="true">{heads}</div>'
+        f'<div class="window" style="aspect-ratio:{width}/{height}">'
         f'<img src="{source}" alt="{label}: {panels}, one slice"></div>'
         f'<label>Slice <input type="range" min="0" max="{count - 1}" value="{count // 2}" '
         f'aria-label="Slice of the {label}"></label> <output></output><figcaption>'
-        f"<strong>{label}.</strong> From the left: {panels} (orange: claimed, blue: missed).</figcaption></figure>"
+        f"<strong>{told}.</strong> {_key(names, top)}</figcaption></figure>"
     )
+
+
+def _top_class(*labels: np.ndarray) -> int:
+    return max(1, *(int(part[part != IGNORED].max(initial=1)) for part in labels))
+
+
+def _key(names: Sequence[str], top: int) -> str:
+    """What the colours mean, and from where to where the confidence goes."""
+    meant = [(names[k] if k < len(names) else f"class {k}", class_colour(k)) for k in range(1, top + 1)]
+    meant += [("claimed", style.CLAIMED), ("missed", style.MISSED)]
+    meant += [("other class", style.CONFUSED)] if top > 1 else []
+    swatches = " ".join(
+        f'<span class="key"><span class="swatch" style="background:{colour}"></span>{html.escape(name)}</span>'
+        for name, colour in meant
+    )
+    stops = ",".join(f"rgb{tuple(colour)}" for colour in _shades()[::51].tolist())
+    least = 1 / max(len(names), top + 1)
+    bar = f'<span class="bar" style="background:linear-gradient(to right,{stops})"></span>'
+    return f'{swatches} <span class="key">confidence {least:.2g} {bar} 1</span>'
 
 
 def _webp(image: "Image.Image") -> bytes:
@@ -69,23 +109,42 @@ def _webp(image: "Image.Image") -> bytes:
     return buffer.getvalue()
 
 
-def _strip(arrays: dict[str, np.ndarray]) -> np.ndarray:
+def _strip(arrays: dict[str, np.ndarray], classes: int) -> np.ndarray:
     """All slices below one another, the panels of a slice beside one another: (D H, 5 W, 3) uint8."""
     truth, prediction = arrays["truth"].astype(int), arrays["prediction"].astype(int)
-    top = max(1, truth[truth != 255].max(initial=1), prediction.max(initial=1))
-    grey = [arrays["image"], _stretch(truth, top), _stretch(prediction, top), arrays["confidence"]]
-    panels = [np.repeat(panel.astype(np.uint8)[..., None], 3, axis=-1) for panel in grey]
-    errors = panels[0] // 2
-    wrong = (truth != prediction) & (truth != 255)
-    errors[wrong & (prediction != 0)] = (213, 94, 0)
-    errors[wrong & (prediction == 0)] = (0, 114, 178)
-    rows = np.concatenate([*panels, errors], axis=2)
+    grey = np.repeat(arrays["image"].astype(np.uint8)[..., None], 3, axis=-1)
+    least = 255 / classes
+    shade = np.clip((arrays["confidence"] - least) / (255 - least) * 255, 0, 255).astype(np.uint8)
+    panels = [grey, _coloured(grey, truth), _coloured(grey, prediction), _shades()[shade]]
+    rows = np.concatenate([*panels, _over(grey // 5 * 2, error_map(prediction, truth))], axis=2)
     grown = rows.repeat(_growth(rows.shape[1]), axis=1).repeat(_growth(rows.shape[1]), axis=2)
     return grown.reshape(-1, *grown.shape[2:])
 
 
-def _stretch(labels: np.ndarray, top: int) -> np.ndarray:
-    return np.where(labels == 255, 60, labels * 255 // top)
+def _coloured(grey: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The image with every class in its colour, through which it can still be seen."""
+    colours = np.zeros((*labels.shape, 4))
+    for k in set(np.unique(labels).tolist()) - {0}:
+        colours[labels == k] = (0.5, 0.5, 0.5, 0.5) if k == IGNORED else (*_rgb(class_colour(k)), 0.6)
+    return _over(grey, colours)
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+
+
+def _over(below: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """RGBA colours (..., 4) from 0 to 1 over an 8-bit picture (..., 3)."""
+    opaque = colours[..., 3:]
+    return (below * (1 - opaque) + 255 * colours[..., :3] * opaque).astype(np.uint8)
+
+
+@cache
+def _shades() -> np.ndarray:
+    """The 256 colours of confidences, (256, 3) uint8, as in the other pictures."""
+    from matplotlib import colormaps
+
+    return colormaps["cividis"](np.arange(256), bytes=True)[:, :3]
 
 
 def _growth(height: int) -> int:

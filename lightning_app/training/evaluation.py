@@ -86,9 +86,13 @@ class CaseEvaluation(StageCallback):
 
     def cases_by_dice(self) -> list[str]:
         """Names of the evaluated cases, worst Dice first."""
-        dice = metrics.catalogue.NUMBERS["dice"]
-        scores = {name: float(dice.value(sums)[0]) for name, sums in self.cases}
+        scores = self.dice_of_cases()
         return sorted((case for case in scores if np.isfinite(scores[case])), key=lambda case: scores[case])
+
+    def dice_of_cases(self) -> dict[str, float]:
+        """Dice of each evaluated case."""
+        dice = metrics.catalogue.NUMBERS["dice"]
+        return {name: float(dice.value(sums)[0]) for name, sums in self.cases}
 
     def _begin_pool(self, module: Any) -> None:
         if self.workers:

@@ -14,12 +14,11 @@ from lightning.pytorch.loggers import Logger
 import metrics
 from lightning_app.files import part_name, read_csv
 from lightning_app.training.evaluation import CaseEvaluation, ScoredCase, gather
-from lightning_app.training.head import Head
 from lightning_app.training.publish import publish, publish_curve, publish_masks, publish_table
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.stage import Stage, StageCallback
+from lightning_app.training.thumbnails import picture, thumbnail
 from metrics import plot
-from models.network import center_crop
 
 DIAGRAMS = {
     "all.top_label": "top label, all voxels",
@@ -154,8 +153,9 @@ class StageFigures(StageCallback):
             names, source = stage.class_names, source_of(stage, self.run)
             loggers = stage.trainer.loggers if self.to_loggers else []
             draw_diagrams(self.evaluation.cases, self.evaluation.bins, names, folder.parent, loggers, step, source)
+            scores = self.evaluation.dice_of_cases()
             for rank, shown in chosen.items():
-                draw_case(shown, rank, stage.name, folder, loggers, step)
+                draw_case(shown, scores[shown["case"]], rank, stage.name, folder, loggers, step)
         self.shown = {}
         self._drop()
 
@@ -244,82 +244,21 @@ def _intervals(summary: Path) -> dict[str, tuple[float, float]]:
     }
 
 
-def draw_case(shown: dict[str, Any], rank: str, stage: str, folder: Path, loggers: Iterable[Logger], step: int) -> None:
-    """The picture of a stage's worst, median or best case, and of a volume the slices to leaf through."""
-    figure, _ = draw(shown, title=f"{rank} case, ")
+def draw_case(
+    shown: dict[str, Any], dice: float, rank: str, stage: str, folder: Path, loggers: Iterable[Logger], step: int
+) -> None:
+    """The picture of a stage's worst, median or best case with its Dice, and of a volume the slices to leaf through."""
+    figure, _ = draw({**shown, "dice": dice}, title=f"{rank}: ")
     publish(figure, folder / f"case_{rank}.png", loggers, f"{stage}_cases/{rank}", step)
     if shown["volume"] is not None:
         np.savez_compressed(folder / f"case_{rank}.npz", case=shown["case"], **shown["volume"])
 
 
-def thumbnail(batch: dict[str, Any], probs: torch.Tensor, head: Head, size: int = 256) -> dict[str, Any]:
-    """A small 2D picture of the first case of a batch: of a volume the slice with most foreground.
-
-    Args:
-        batch: A batch on the network's grid.
-        probs: Its probabilities, `(1, C, *S)`.
-        head: What they mean.
-        size: Longest side kept, in pixels; larger ones are thinned out by whole steps.
-    """
-    image = center_crop(batch["image"], probs.shape[2:])[0].float().cpu()
-    mask = center_crop(batch["mask"], probs.shape[2:])[0]
-    truth, prediction, chances = (part.cpu() for part in head.picture(probs[0], mask))
-    volume = thin_volume(image, truth, prediction, chances) if truth.ndim == 3 else None
-    if truth.ndim == 3:
-        foreground = ((truth > 0) & (truth != 255)).sum(dim=(1, 2))
-        index = int(foreground.argmax()) if foreground.any() else truth.shape[0] // 2
-        image, truth, prediction, chances = image[:, index], truth[index], prediction[index], chances[:, index]
-    thin = max(1, -(-max(truth.shape) // size))
-    parts = {"image": image, "truth": truth, "prediction": prediction, "probs": chances}
-    small = {name: part[..., ::thin, ::thin].clone() for name, part in parts.items()}
-    return {"case": batch["case"][0], **small, "volume": volume}  # clones: a view keeps the whole case in memory
-
-
-def thin_volume(
-    image: torch.Tensor,
-    truth: torch.Tensor,
-    prediction: torch.Tensor,
-    probs: torch.Tensor,
-    slices: int = 64,
-    size: int = 96,
-) -> dict[str, np.ndarray]:
-    """8-bit arrays `(D, H, W)` of a volume, thinned out by whole steps, for leafing through its slices.
-
-    Args:
-        image: `(C, D, H, W)`; the first channel is kept.
-        truth: `(D, H, W)`.
-        prediction: `(D, H, W)`.
-        probs: `(K, D, H, W)`.
-        slices: Most slices kept.
-        size: Most rows and columns kept.
-    """
-    depth, plane = -(-truth.shape[0] // slices), -(-max(truth.shape[1:]) // size)
-    thin = (..., slice(None, None, depth), slice(None, None, plane), slice(None, None, plane))
-    confidence = probs[thin].amax(dim=0)
-    return {
-        "image": grey(image[0][thin]).numpy(),
-        "truth": truth[thin].numpy().astype(np.uint8),
-        "prediction": prediction[thin].numpy().astype(np.uint8),
-        "confidence": (confidence * 255).round().numpy().astype(np.uint8),
-    }
-
-
 def draw(shown: dict[str, Any], title: str = "") -> Any:
     """Overlay figure of a thumbnail."""
-    return plot.overlay(
-        shown["image"], shown["prediction"], shown["truth"], shown["probs"], title=f"{title}{shown['case']}"
-    )
-
-
-def picture(image: torch.Tensor) -> np.ndarray:
-    """A thumbnail's image `(C, H, W)` as 8-bit grey or RGB array, stretched to its own range."""
-    return grey(image[:3] if image.shape[0] >= 3 else image[:1]).permute(1, 2, 0).squeeze(-1).numpy()
-
-
-def grey(values: torch.Tensor) -> torch.Tensor:
-    """Values stretched to 0 to 255, as uint8."""
-    low, high = values.min(), values.max()
-    return ((values - low) / (high - low).clamp_min(1e-12) * 255).to(torch.uint8)
+    facts = [f"{title}{shown['case']}", *filter(None, [shown["slice"]]), f"Dice {shown['dice']:.3f}"]
+    image, prediction, truth, probs = (shown[name] for name in ("image", "prediction", "truth", "probs"))
+    return plot.overlay(image, prediction, truth, probs, ", ".join(facts), shown["names"])
 
 
 def bins_table(bins: metrics.Bins) -> tuple[list[str], list[list[float]]]:

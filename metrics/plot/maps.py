@@ -1,11 +1,12 @@
 """Pictures of one image, or of the middle slice of a volume: labels, confidence, errors."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .style import BLUE, COLOURS, FONT, VERMILION, new_figure, to_numpy
+from .style import CLAIMED, CLASS_COLOURS, CONFUSED, FONT, MISSED, new_figure, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,61 +45,110 @@ def _show(ax: "Axes", picture: NDArray[Any], title: str, **kwargs: Any) -> Any:
     return ax.imshow(picture, interpolation="nearest", **kwargs)
 
 
+def class_colour(label: int) -> str:
+    """Colour of a foreground class, from 1.
+
+    Example:
+        >>> from metrics.plot.maps import class_colour
+        >>> class_colour(1)
+        '#009E73'
+    """
+    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+
+
 def _outline(ax: "Axes", labels: NDArray[Any]) -> None:
-    """Contour of every foreground class."""
+    """Contour of every foreground class, on a dark rim that keeps it visible on any tissue."""
     for k in np.unique(labels):
         if k not in (0, IGNORED):
-            ax.contour(labels == k, levels=[0.5], colors=[COLOURS[int(k - 1) % len(COLOURS)]], linewidths=1.1)
+            for colour, width in (("black", 1.8), (class_colour(int(k)), 0.9)):
+                ax.contour(labels == k, levels=[0.5], colors=[colour], linewidths=width)
 
 
 def error_map(prediction: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
     """RGBA picture (H, W, 4).
 
-    Vermilion where foreground was claimed or given the wrong class, blue where it was missed, grey where ignored.
+    Vermilion where foreground was claimed on background, sky blue where it was missed, white where it was given
+    another class, grey where ignored.
+
+    Example:
+        >>> import numpy
+        >>> from metrics.plot.maps import error_map
+        >>> error_map(numpy.array([[1, 0, 2]]), numpy.array([[1, 2, 1]]))[0, :, 3].tolist()
+        [0.0, 1.0, 1.0]
     """
     from matplotlib.colors import to_rgba
 
     colours = np.zeros((*truth.shape, 4))
     wrong = (prediction != truth) & (truth != IGNORED)
-    colours[wrong & (prediction != 0)] = to_rgba(VERMILION, 0.8)
-    colours[wrong & (prediction == 0)] = to_rgba(BLUE, 0.8)
+    colours[wrong] = to_rgba(CONFUSED)
+    colours[wrong & (truth == 0)] = to_rgba(CLAIMED)
+    colours[wrong & (prediction == 0)] = to_rgba(MISSED)
     colours[truth == IGNORED] = to_rgba("#888888", 0.5)
     return colours
 
 
-def overlay(image: Any, prediction: Any, truth: Any, probs: Any, title: str = "") -> "tuple[Figure, NDArray[Any]]":
-    """Truth, prediction, confidence and error side by side.
+def _dimmed(grey: NDArray[Any]) -> NDArray[Any]:
+    """A picture (H, W) or (H, W, 3) as a dark grey one, on which no tissue has the colour of an error."""
+    return 0.4 * (grey.mean(-1) if grey.ndim == 3 else grey)
+
+
+def _key(figure: "Figure", arrays: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
+    """What the colours of outlines and errors mean, of those that the picture can hold."""
+    from matplotlib.patches import Patch
+
+    found = sorted({int(k) for labels in arrays for k in np.unique(labels)} - {0, IGNORED})
+    meant = [(names[k] if k < len(names) else f"class {k}", class_colour(k)) for k in found]
+    meant += [("claimed", CLAIMED), ("missed", MISSED), *([("other class", CONFUSED)] if len(found) > 1 else [])]
+    meant += [("ignored", "#888888")] if any((labels == IGNORED).any() for labels in arrays) else []
+    handles = [Patch(facecolor=colour, edgecolor="#444444", linewidth=0.5, label=name) for name, colour in meant]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 9), fontsize=FONT, frameon=False)
+
+
+def overlay(
+    image: Any, prediction: Any, truth: Any, probs: Any, title: str = "", class_names: Sequence[str] = ()
+) -> "tuple[Figure, NDArray[Any]]":
+    """Image, truth, prediction, confidence and error side by side.
 
     Args:
-        image: (C, *S) or (*S).
+        image: (C, *S) or (*S); shown between its percentiles 1 and 99.
         prediction: (*S) labels.
         truth: (*S) labels, 255 where ignored.
         probs: (K, *S).
-        title: Title of the figure.
+        title: Title of the figure; a volume's slice number is added.
+        class_names: Names of the classes in the key, background first; their numbers if empty.
 
     Returns:
-        Figure and its four axes. Of a volume the slice with most foreground is shown.
+        Figure and its five axes. Of a volume the slice with most foreground is shown.
 
     Example:
         >>> import numpy, metrics
         >>> truth = numpy.eye(8, dtype=int)
         >>> probs = numpy.stack([1 - 0.75 * truth, 0.75 * truth])
-        >>> figure, axes = metrics.plot.overlay(truth * 100.0, probs.argmax(0), truth, probs)
-        >>> [ax.get_title() for ax in axes[:3]]
-        ['truth', 'prediction', 'confidence (max p)']
+        >>> figure, axes = metrics.plot.overlay(truth * 100.0, probs.argmax(0), truth, probs, class_names=["", "line"])
+        >>> [ax.get_title() for ax in axes]
+        ['image', 'truth', 'prediction', 'confidence', 'error']
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['line', 'claimed', 'missed']
     """
-    arrays = _flat(*(to_numpy(a) for a in (image, truth, prediction, probs)))
-    shown, labels, predicted, p = arrays
+    arrays = [to_numpy(a) for a in (image, truth, prediction, probs)]
+    if arrays[1].ndim == 3:
+        place = f"slice {middle_slice(arrays[1]) + 1} of {len(arrays[1])}"
+        title = f"{title}, {place}" if title else place
+    shown, labels, predicted, p = _flat(*arrays)
     grey = _grey(shown)
-    figure, axes = new_figure(1, 4, size=(11.0, 3.1))
-    figure.suptitle(title, fontsize=FONT + 1)
-    for ax, name, outlined in ((axes[0], "truth", labels), (axes[1], "prediction", predicted)):
+    figure, axes = new_figure(1, 5, size=(13.0, 3.3))
+    figure.suptitle(title, fontsize=FONT + 2)
+    _show(axes[0], grey, "image", cmap="gray", vmin=0, vmax=1)
+    for ax, name, outlined in ((axes[1], "truth", labels), (axes[2], "prediction", predicted)):
         _show(ax, grey, name, cmap="gray", vmin=0, vmax=1)
         _outline(ax, outlined)
-    picture = _show(axes[2], p.max(0), "confidence (max p)", cmap="cividis", vmin=1 / len(p), vmax=1)
-    figure.colorbar(picture, ax=axes[2], shrink=0.8).ax.tick_params(labelsize=FONT - 2)
-    _show(axes[3], grey, "errors: claimed (red), missed (blue)", cmap="gray", vmin=0, vmax=1)
-    axes[3].imshow(error_map(predicted, labels), interpolation="nearest")
+    picture = _show(axes[3], p.max(0), "confidence", cmap="cividis", vmin=1 / len(p), vmax=1)
+    bar = figure.colorbar(picture, ax=axes[3], shrink=0.8)
+    bar.ax.tick_params(labelsize=FONT - 2)
+    bar.set_label("largest p", fontsize=FONT - 1)
+    _show(axes[4], _dimmed(grey), "error", cmap="gray", vmin=0, vmax=1)
+    axes[4].imshow(error_map(predicted, labels), interpolation="nearest")
+    _key(figure, (labels, predicted), class_names)
     return figure, axes
 
 

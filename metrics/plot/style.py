@@ -20,6 +20,8 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
     "#F0E442",
 )
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#555555", YELLOW)
+CLASS_COLOURS = (GREEN, YELLOW, PURPLE, ORANGE, BLUE)  # outlines of classes; none means an error
+CLAIMED, MISSED, CONFUSED = VERMILION, SKY, "#FFFFFF"  # foreground that is not there, none where there is, another's
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
 GREY = "#666666"

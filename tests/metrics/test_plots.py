@@ -9,8 +9,9 @@ import torch
 
 import metrics
 from metrics import plot, statistics
+from metrics.plot import style
 from metrics.plot.histograms import frequency_table
-from metrics.plot.maps import middle_slice
+from metrics.plot.maps import error_map, middle_slice
 from metrics.plot.ranks import _cliques
 from tests.metrics.data import segmentation
 
@@ -193,3 +194,44 @@ def test_a_legend_that_would_cover_the_curves_stands_beside_them(names, inside):
     figure, ax = plot.parameter_curves({name: {1: 0.1, 2: 0.2} for name in names})
     figure.canvas.draw()
     assert ax.get_window_extent().overlaps(ax.get_legend().get_window_extent()) == inside
+
+
+class TestOverlay:
+    @staticmethod
+    def scene():
+        truth = np.zeros((3, 20, 30), int)
+        truth[2, 4:16, 5:15], truth[2, 4:16, 20:22], truth[:, 0] = 1, 2, 255
+        said = truth.copy()
+        said[2, 4:6, 5:15], said[2, 10:12, 20:22], said[2, 18, 3:6], said[:, 0] = 0, 1, 2, 0
+        probs = np.where(np.arange(3)[:, None, None, None] == said, 0.8, 0.1)
+        image = np.linspace(0, 1, truth.size).reshape(truth.shape)
+        image[2, 19, 29] = 1e6
+        return image, said, truth, probs
+
+    def test_five_panels_name_the_slice_and_the_classes(self):
+        image, said, truth, probs = self.scene()
+        figure, axes = plot.overlay(image, said, truth, probs, "worst: a", class_names=["none", "liver", "tumour"])
+        assert [ax.get_title() for ax in axes] == ["image", "truth", "prediction", "confidence", "error"]
+        assert figure.get_suptitle() == "worst: a, slice 3 of 3"
+        key = figure.legends[0]
+        names = [text.get_text() for text in key.get_texts()]
+        assert names == ["liver", "tumour", "claimed", "missed", "other class", "ignored"]
+        colours = [patch.get_facecolor() for patch in key.get_patches()]
+        assert len(set(colours)) == len(colours)  # a colour means one thing
+
+    def test_one_bright_voxel_leaves_no_black_picture(self):
+        image, said, truth, probs = self.scene()
+        _, axes = plot.overlay(image, said, truth, probs)
+        assert axes[0].images[0].get_array().std() > 0.2
+
+    def test_errors_have_the_colour_of_their_kind(self):
+        from matplotlib.colors import to_rgba
+
+        _, said, truth, _ = self.scene()
+        shown = error_map(said[2], truth[2])
+        kinds = {style.MISSED: (5, 7), style.CONFUSED: (11, 20), style.CLAIMED: (18, 4)}
+        for colour, place in kinds.items():
+            np.testing.assert_allclose(shown[place], to_rgba(colour))
+        assert shown[10, 10, 3] == 0
+        counts = [int((shown == to_rgba(colour)).all(-1).sum()) for colour in kinds]
+        assert counts == [20, 4, 3]

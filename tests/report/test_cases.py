@@ -1,0 +1,46 @@
+"""Slices of volumes as the page shows them."""
+
+import numpy as np
+import pytest
+
+from lightning_app.report.cases import _strip, slice_browser
+from metrics.plot import style
+
+
+@pytest.fixture
+def volume():
+    truth = np.zeros((2, 200, 200), np.uint8)
+    truth[1, 50:100, 50:100], truth[1, 150:, 150:], truth[0] = 1, 2, 255
+    said = truth.copy()
+    said[1, 50:60, 50:100], said[1, 150:160, 150:], said[1, :10, :10] = 0, 1, 2
+    image = np.full_like(truth, 100)
+    return {"image": image, "truth": truth, "prediction": said, "confidence": np.full_like(truth, 255)}
+
+
+def rgb(colour):
+    return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+
+
+def test_every_colour_means_one_thing(volume):
+    strip = _strip(volume, 3).reshape(2, 200, 5, 200, 3)[1]
+    image, truth, said, sure, error = np.moveaxis(strip, 1, 0)
+    assert (image == 100).all()
+    assert (truth[20, 120] == 100).all()  # background shows the image
+    assert abs(truth[75, 75] - (0.4 * 100 + 0.6 * np.array(rgb(style.CLASS_COLOURS[0])))).max() <= 1
+    assert (said[155, 155] == truth[75, 75]).all()
+    np.testing.assert_allclose(sure[0, 0], [254, 232, 55.5], atol=1)  # the bright end of cividis
+    assert error[55, 75].tolist() == rgb(style.MISSED)
+    assert error[5, 5].tolist() == rgb(style.CLAIMED)
+    assert error[155, 155].tolist() == rgb(style.CONFUSED)
+    assert (error[75, 75] == 40).all()  # right: the image, dimmed
+
+
+def test_the_browser_tells_case_dice_classes_and_the_range_of_confidence(volume, tmp_path):
+    path = tmp_path / "case_worst.npz"
+    np.savez(path, case="<17>", **volume)
+    page = slice_browser(path, "worst", ["background", "head", "tail"], {"<17>": 0.8123})
+    assert "<strong>worst case &lt;17&gt;, Dice 0.812.</strong>" in page
+    assert all(f"<span>{name}</span>" in page for name in ("image", "truth", "prediction", "confidence", "error"))
+    assert all(f"</span>{name}</span>" in page for name in ("head", "tail", "claimed", "missed", "other class"))
+    assert "confidence 0.33" in page
+    assert "Dice" not in slice_browser(path, "worst", ["background", "head", "tail"])
