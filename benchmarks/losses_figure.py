@@ -6,6 +6,9 @@ from pathlib import Path
 import torch
 
 import losses
+from metrics.plot.style import series_style
+
+LINE = {"marker": "", "linewidth": 1.6}
 
 
 def curve(loss, probs, around=200):
@@ -37,24 +40,25 @@ def main(folder):
         "Cross entropy and focal": {f"gamma {g:g}": losses.FocalLoss(gamma=g) for g in (0, 1, 2, 3)},
     }
     for column, (title, group) in enumerate(groups.items()):
-        for label, loss in group.items():
+        for index, (label, loss) in enumerate(group.items()):
             for row, part in enumerate(curve(loss, probs)):
-                axes[row, column].plot(probs, part, label=label)
+                axes[row, column].plot(probs, part, label=label, **(series_style(index) | LINE))
         axes[0, column].set_title(title)
         for row, name in enumerate(("loss of the voxel", "slope dL/dp")):
             axes[row, column].set(xlabel="probability p of its own label", ylabel=name)
             axes[row, column].legend(frameon=False, fontsize=8)
     axes[1, 1].set_ylim(-12, 1)
     distances = torch.linspace(0, 16, 161, dtype=torch.float64)
-    for margin in (0, 3, 5, 10, None):
+    for index, margin in enumerate((0, 3, 5, 10, None)):
         alpha = 0.0 if margin is None else 0.1
         loss = losses.MarginLabelSmoothingLoss(margin=margin or 0, alpha=alpha)
         logits = distances.clone().requires_grad_()
         value = torch.stack([loss(score[None, None, None], torch.ones(1, 1, dtype=torch.long)) for score in logits])
         slope = torch.autograd.grad(value.sum(), logits)[0]
         label = "cross entropy" if margin is None else f"margin {margin}"
-        axes[0, 2].plot(distances, value.detach(), label=label)
-        axes[1, 2].plot(distances, slope, label=label)
+        look = series_style(index) | LINE
+        axes[0, 2].plot(distances, value.detach(), label=label, **look)
+        axes[1, 2].plot(distances, slope, label=label, **look)
     axes[0, 2].set_title("Margin smoothing, alpha 0.1")
     axes[0, 2].set(xlabel="distance of the two logits", ylabel="loss of the voxel", ylim=(0, 1))
     axes[1, 2].set(xlabel="distance of the two logits", ylabel="slope dL/dz", ylim=(-0.12, 0.07))

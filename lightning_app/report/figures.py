@@ -139,7 +139,7 @@ def isolines(comparison: Comparison, metric: str = "dice") -> list[Picture]:
 
 
 def isoline_picture(grids: dict[str, Any], names: tuple[str, str], title: str, shown: str) -> Picture:
-    """Contour maps side by side, one colour scale for all.
+    """Contour maps side by side, one colour scale for all; dots with numbers where a grid is too coarse for lines.
 
     Args:
         grids: Panel title -> (x, y, values); x is the log10 of a learning rate where its name is `lr`.
@@ -154,12 +154,9 @@ def isoline_picture(grids: dict[str, Any], names: tuple[str, str], title: str, s
     figure, axes = style.new_figure(lines, columns, size=(2.7 * columns + 0.6, 2.6 * lines), squeeze=False)
     flat = np.concatenate([grid[2].ravel() for grid in grids.values()])
     levels = MaxNLocator(10).tick_values(flat.min(), flat.max() + 1e-6)
-    for ax, (label, (x, y, z)) in zip(axes.flat, grids.items(), strict=False):
-        filled = ax.contourf(x, y, z, levels=levels, cmap="cividis")
-        crossed = levels[(levels > z.min()) & (levels < z.max())]
-        if len(crossed):
-            ax.clabel(ax.contour(x, y, z, levels=crossed, colors="white", linewidths=0.7), fontsize=6)
-        ax.plot(*np.meshgrid(x, y), "k.", markersize=4, clip_on=False)
+    for ax, (label, grid) in zip(axes.flat, grids.items(), strict=False):
+        filled = (_contours if carries_isolines(grid[2]) else _dots)(ax, *grid, levels)
+        x, y, _ = grid
         ax.set_xticks(x, [f"{10**v:g}" if names[0] == "lr" else f"{v:g}" for v in x])
         ax.set_yticks(y)
         style.finish(ax, label, names[0], names[1])
@@ -167,7 +164,31 @@ def isoline_picture(grids: dict[str, Any], names: tuple[str, str], title: str, s
         ax.remove()
     figure.colorbar(filled, ax=list(axes.flat[: len(grids)]), shrink=0.7).ax.tick_params(labelsize=7)
     caption = f"{shown}, over {names[0]} and {names[1]}; one colour scale, dots are the runs."
-    return picture(figure, title, caption, "Contour maps, one a method; the numbers are in the table.")
+    return picture(figure, title, caption, "A map a method; the numbers are in the table.")
+
+
+def carries_isolines(values: np.ndarray) -> bool:
+    """Whether a grid is fine enough that lines between its points say more than the points do: three by three."""
+    return min(values.shape) >= 3
+
+
+def _contours(ax: Any, x: np.ndarray, y: np.ndarray, z: np.ndarray, levels: np.ndarray) -> Any:
+    filled = ax.contourf(x, y, z, levels=levels, cmap="cividis")
+    crossed = levels[(levels > z.min()) & (levels < z.max())]
+    if len(crossed):
+        ax.clabel(ax.contour(x, y, z, levels=crossed, colors="white", linewidths=0.7), fontsize=6)
+    ax.plot(*np.meshgrid(x, y), "k.", markersize=4, clip_on=False)
+    return filled
+
+
+def _dots(ax: Any, x: np.ndarray, y: np.ndarray, z: np.ndarray, levels: np.ndarray) -> Any:
+    """A table of the values: a coloured dot and its number a run."""
+    across, up = (part.ravel() for part in np.meshgrid(x, y))
+    dots = ax.scatter(across, up, c=z.ravel(), s=260, cmap="cividis", vmin=levels[0], vmax=levels[-1], zorder=3)
+    for place in zip(across, up, z.ravel(), strict=True):
+        ax.annotate(f"{place[2]:.3g}", place[:2], (0, -16), textcoords="offset points", ha="center", fontsize=7)
+    ax.margins(0.25)
+    return dots
 
 
 def _grid_factors(comparison: Comparison) -> tuple[str, str] | None:

@@ -33,17 +33,19 @@ def critical_difference(
     ranks = to_numpy(mean_ranks).astype(float)
     order = np.argsort(ranks, kind="stable")
     figure, ax = figure_of(ax, (6.0, 1.2 + 0.28 * len(ranks)))
+    end = max(len(ranks), ranks.max())
     for row, index in enumerate(order):
-        ax.plot([ranks[index]] * 2, [0, -row - 1], color=GREY, linewidth=0.8)
+        ax.plot([ranks[index]] * 2, [0, -row - 1], color=GREY, linewidth=0.8)  # the names stand where no line goes down
+        ax.plot([ranks[index], end + 0.2], [-row - 1] * 2, color="#cccccc", linewidth=0.8, zorder=0)
         ax.plot([ranks[index]], [-row - 1], marker="o", color=COLOURS[0], markersize=5)
-        ax.annotate(f"{methods[index]}  {ranks[index]:.2f}", (ranks[index], -row - 1), xytext=(7, 0),
-                    textcoords="offset points", va="center", fontsize=FONT)  # fmt: skip
+        ax.text(end + 0.25, -row - 1, f"{methods[index]}  {ranks[index]:.2f}", va="center", fontsize=FONT)
     for level, (low, high) in enumerate(_cliques(ranks[order], difference)):
         ax.plot([low - 0.04, high + 0.04], [0.45 + 0.45 * level] * 2, color="black", linewidth=3, solid_capstyle="butt")
     finish(ax, title, f"mean rank (1 is best); bars span differences below CD = {difference:.2f}")
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
-    ax.set_xlim(0.8, max(len(ranks), ranks.max()) + 1.2)
+    ax.set_xlim(0.8, end + 0.2)
+    ax.set_xticks(range(1, len(ranks) + 1))
     return figure, ax
 
 

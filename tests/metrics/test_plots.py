@@ -235,3 +235,15 @@ class TestOverlay:
         assert shown[10, 10, 3] == 0
         counts = [int((shown == to_rgba(colour)).all(-1).sum()) for colour in kinds]
         assert counts == [20, 4, 3]
+
+
+def test_no_line_of_ranks_crosses_a_name():
+    names = ["DSC++ with a long name", "Dice", "CE", "Focal"]
+    figure, ax = plot.critical_difference([1.1, 1.3, 1.35, 3.0], names, 1.0)
+    figure.canvas.draw()
+    assert [text.get_text() for text in ax.texts] == [
+        "DSC++ with a long name  1.10", "Dice  1.30", "CE  1.35", "Focal  3.00",
+    ]  # fmt: skip
+    boxes = [text.get_window_extent() for text in ax.texts]
+    lines = [line.get_window_extent() for line in ax.lines]
+    assert not any(box.overlaps(line) for box in boxes for line in lines)

@@ -85,6 +85,21 @@ def test_pictures_of_single_methods_show_the_twelve_of_best_dice(tmp_path):
     assert max(dice[m] for m in left_out) <= min(dice[m] for m in comparison.leading)
 
 
+@pytest.mark.parametrize(("columns", "lines"), [(3, True), (2, False)])
+def test_isolines_are_drawn_where_a_grid_carries_them_else_dots_with_numbers(columns, lines, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "picture", lambda figure, *words: drawn.append(figure))
+    x, y = np.log10([1e-4, 1e-3, 1e-2]), np.arange(columns) * 32.0 + 32
+    values = np.arange(3.0 * columns).reshape(columns, 3) / 10
+    figures.isoline_picture({"CE": (x, y, values)}, ("lr", "patch size"), "title", "Dice")
+    ax = drawn[0].axes[0]
+    numbers = [text.get_text() for text in ax.texts]
+    assert ([f"{value:.3g}" for value in values.ravel()] == numbers) != lines
+    if not lines:
+        np.testing.assert_allclose(ax.collections[0].get_array(), values.ravel())
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.0001", "0.001", "0.01"]
+
+
 @pytest.mark.usefixtures("unpainted_here")
 def test_isolines_of_five_losses_and_curves_of_a_metric_that_no_case_has(tmp_path):
     losses = ("DiceLoss", "CrossEntropyLoss", "FocalLoss", "GeneralizedDiceLoss", "TverskyLoss")
