@@ -155,6 +155,11 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
             return None
         return find_regions(self.wanted_regions, self.num_classes, self.wanted_order)
 
+    def propose_regions(self, regions: dict[str, list[int]], order: list[int]) -> None:
+        """Take the regions of the owner's files, unless there are none or others were asked for."""
+        if regions and self.wanted_regions is None:
+            self.wanted_regions, self.wanted_order = regions, order
+
     # Split
 
     def prepare_data(self) -> None:

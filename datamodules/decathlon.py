@@ -105,6 +105,7 @@ class Decathlon(VolumeData):
         else:
             total, self.class_names, self.label_values = len(own.channels), own.class_names, own.stored
             self.coding = Index(self.num_classes, own.mapping, f"Name it in labels of {task}/dataset.json.")
+            self.propose_regions(own.regions, own.order)
         self.channels = list(range(total)) if channels is None else channels
         if not self.channels or not set(self.channels) <= set(range(total)):
             raise DataError(f"channels={channels}: {task} has the channels 0 to {total - 1}.")

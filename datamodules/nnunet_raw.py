@@ -94,8 +94,7 @@ class NNUNetRaw(VolumeData):
         self.default_normalisation = "zscore" if self.reads_images else self.facts.normalisation
         super().__init__(root=root, patch_size=size, normalisation=normalisation, **kwargs)
         self.in_channels, self.class_names = len(self.facts.channels), self.facts.class_names
-        if self.facts.regions and self.wanted_regions is None:
-            self.wanted_regions, self.wanted_order = self.facts.regions, self.facts.order
+        self.propose_regions(self.facts.regions, self.facts.order)
         cure = f'Name it in labels of {self.json}, as "ignore" where it does not count, or correct the file.'
         self.coding = Index(self.num_classes, self.facts.mapping, cure)
         self.label_values = self.facts.stored

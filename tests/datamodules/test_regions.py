@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from datamodules import BraTS, DataError, NNUNetRaw, Phantom
+from datamodules import BraTS, DataError, Decathlon, NNUNetRaw, Phantom
 from datamodules.checks import Labels
 from datamodules.nnunet_json import read_dataset_json
 from datamodules.regions import find_regions
@@ -76,6 +76,14 @@ def test_a_raw_folder_with_regions_trains_by_itself(tmp_path):
     assert data.regions.united == {"core": (2, 3), "oedema": (1,)}
     assert data.regions.order == (2, 1)
     assert data.regions.told(data.class_names) == "core = label 2 + label 3; oedema = oedema"
+
+
+def test_a_task_in_the_decathlons_form_has_the_regions_of_its_json_unless_others_are_asked_for(tmp_path):
+    make_nnunet(tmp_path / "Task99_Own", "regions")
+    data = Decathlon(root=str(tmp_path), task="Task99_Own")
+    assert (data.regions.united, data.regions.order) == ({"core": (2, 3), "oedema": (1,)}, (2, 1))
+    asked = Decathlon(root=str(tmp_path), task="Task99_Own", regions={"any": [1, 2, 3]}, regions_class_order=[1])
+    assert asked.regions.united == {"any": (1, 2, 3)}
 
 
 @pytest.mark.parametrize(
