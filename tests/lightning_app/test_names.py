@@ -125,6 +125,13 @@ def test_files_that_the_documentation_names_are_found_from_an_empty_folder(page,
         assert find_sweep(given).is_file()
 
 
+@pytest.mark.parametrize("page", sorted(p.name for p in (HOME / "docs").glob("*.md")))
+def test_a_page_that_speaks_of_the_ece_spells_it_out(page):
+    text = (HOME / "docs" / page).read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```", "", text, flags=re.S)
+    assert not re.search(r"\bECE\b", prose) or "expected calibration error" in prose.lower()
+
+
 def is_shipped(given: str) -> bool:
     return not given.isupper() and not given.startswith(("my", "runs/"))  # FILE, my.yaml, a run's own config
 
