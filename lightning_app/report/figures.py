@@ -153,7 +153,7 @@ def isoline_picture(grids: dict[str, Any], names: tuple[str, str], title: str, s
     lines = -(-len(grids) // columns)
     figure, axes = style.new_figure(lines, columns, size=(2.7 * columns + 0.6, 2.6 * lines), squeeze=False)
     flat = np.concatenate([grid[2].ravel() for grid in grids.values()])
-    levels = MaxNLocator(10).tick_values(flat.min(), flat.max() + 1e-6)
+    levels = np.asarray(MaxNLocator(10).tick_values(flat.min(), flat.max() + 1e-6))
     for ax, (label, (x, y, z)) in zip(axes.flat, grids.items(), strict=False):
         filled = (_contours if carries_isolines(z) else _dots)(ax, x, y, z, levels)
         ax.set_xticks(x, [f"{10**v:g}" if names[0] == "lr" else f"{v:g}" for v in x])
