@@ -80,9 +80,10 @@ def test_case_bins_agree_with_the_metric():
                 torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_a_mask_of_what_counts_is_as_good_as_the_ignored_label():
-    probs, target = segmentation((30, 20))
-    valid = torch.zeros(30, 20, dtype=torch.bool)
+@pytest.mark.parametrize("shape", [(30, 20), (30, 20, 5)])
+def test_a_mask_of_what_counts_is_as_good_as_the_ignored_label(shape):
+    probs, target = segmentation(shape)
+    valid = torch.zeros(shape, dtype=torch.bool)
     valid[4:21, 3:] = True
     both = valid.clone()
     both[10:] = False
@@ -92,7 +93,7 @@ def test_a_mask_of_what_counts_is_as_good_as_the_ignored_label():
     for x, y in ((a, b), (c, d)):
         assert torch.equal(x.confusion, y.confusion)
         assert all(torch.equal(p, q) for key in x.bins for p, q in zip(x.bins[key], y.bins[key], strict=True))
-    assert d.voxels == 6 * 17
+    assert d.voxels == 6 * 17 * math.prod(shape[2:])
     with pytest.raises(ValueError, match="valid must have the shape of target"):
         metrics.sum_case(probs, target, valid=valid[:5])
 
