@@ -132,6 +132,26 @@ def test_a_page_that_speaks_of_the_ece_spells_it_out(page):
     assert not re.search(r"\bECE\b", prose) or "expected calibration error" in prose.lower()
 
 
+def documented(verb):
+    """Command lines of a verb in README and docs, each with the options it gives."""
+    text = "\n".join(p.read_text(encoding="utf-8") for p in [HOME / "README.md", *(HOME / "docs").rglob("*.md")])
+    lines = re.findall(rf"python -m lightning_app {verb} ([^`\n]*)", text.replace("\\\n", " "))
+    return [(line, re.findall(r"(?<!\S)--\w+", line.split(" #")[0].split(" && ")[0])) for line in lines]
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "apply", "sweep", "report"])
+def test_options_that_the_documentation_gives_to_a_verb_are_in_its_help(verb, capsys):
+    from lightning_app.cli import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    known = set(re.findall(r"--\w+", capsys.readouterr().out))
+    assert not stopped.value.code
+    commands = documented(verb)
+    assert commands
+    assert not [(line, each) for line, given in commands for each in given if each not in known]
+
+
 def is_shipped(given: str) -> bool:
     return not given.isupper() and not given.startswith(("my", "runs/"))  # FILE, my.yaml, a run's own config
 
