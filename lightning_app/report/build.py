@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_app.report import cases, diagrams, figures, gdl, interactive, pairs, papers, shift, tables
+from lightning_app.report import cases, diagrams, expected, figures, gdl, interactive, pairs, papers, shift, tables
 from lightning_app.report.compare import Comparison
 from lightning_app.report.page import Section, folded, render
 from lightning_app.report.read import Run, find_runs
@@ -46,6 +46,7 @@ def sections(comparison: Comparison) -> list[Section]:
     curves, maps = figures.parameter_curves(comparison), figures.isolines(comparison)
     chosen = "Worst, median and best case by Dice, of each method's first seed."
     confidence = [*diagrams.histograms(comparison), *diagrams.selection(comparison)]
+    confidence += expected.expected_dice(comparison)
     return [
         Section("results", "Results", _verdict(comparison), first, figures.overview(comparison)),
         Section("paired", "Paired differences", "", differences),
