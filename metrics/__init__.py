@@ -27,6 +27,7 @@ from .objects import Matching, ObjectRule, lesion_wise_dice, match_objects, obje
 from .overlap import DiceScore, GeneralizedDiceScore, JaccardIndex, Precision, Recall, threshold_labels
 from .pooled import pooled_intervals
 from .presets import preset
+from .raters import ece_by_rater, inter_rater_dice, rater_bins
 from .scorer import Scorer
 from .scores import BrierScore, NegativeLogLikelihood, lowest_scores
 from .smooth import SmoothCurve, smooth_calibration_error, smooth_reliability_curve
@@ -78,12 +79,14 @@ __all__ = [
     "curves",
     "difference_interval",
     "distance_bins",
+    "ece_by_rater",
     "empty_bins",
     "errors",
     "evaluate_case",
     "expected_dice",
     "expected_volume",
     "frequency_band",
+    "inter_rater_dice",
     "intervals",
     "jackknife_interval",
     "lesion_wise_dice",
@@ -98,6 +101,7 @@ __all__ = [
     "predict_labels",
     "preset",
     "presets",
+    "rater_bins",
     "rebin",
     "regions",
     "risk",
