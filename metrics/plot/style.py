@@ -95,11 +95,12 @@ def legend(ax: "Axes", loc: str = "best", beside: "Axes | None" = None) -> None:
 
 
 def series_style(index: int) -> dict[str, Any]:
-    """Colour, marker and line of the index-th series: told apart without colour, too."""
+    """Colour, marker and line of the index-th series: told apart without colour, too, and beyond the colours."""
+    turn = index // len(COLOURS)  # a colour that comes again comes with another marker and line
     return {
         "color": COLOURS[index % len(COLOURS)],
-        "marker": MARKERS[index % len(MARKERS)],
-        "linestyle": LINES[index % len(LINES)],
+        "marker": MARKERS[(index + 3 * turn) % len(MARKERS)],
+        "linestyle": LINES[(index + turn) % len(LINES)],
         "markersize": 4,
         "linewidth": 1.4,
     }

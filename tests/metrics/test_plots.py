@@ -247,3 +247,8 @@ def test_no_line_of_ranks_crosses_a_name():
     boxes = [text.get_window_extent() for text in ax.texts]
     lines = [line.get_window_extent() for line in ax.lines]
     assert not any(box.overlaps(line) for box in boxes for line in lines)
+
+
+def test_series_beyond_the_colours_look_different():
+    looks = [tuple(style.series_style(index)[part] for part in ("color", "marker", "linestyle")) for index in range(32)]
+    assert len(set(looks)) == 32
