@@ -1,11 +1,12 @@
 """The user's own images."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 from . import readers
 from .case import Case, DataInfo
 from .errors import DataError
-from .images import ImageData
+from .images import ImageData, Raters
 from .masks import Colour, MaskCoding
 from .pairs import Pairing, check_masks, grey_coding, index_coding
 from .patterns import Listing
@@ -25,7 +26,7 @@ class ImageFolder(ImageData):
         images: Pattern of the image files below the root. Without {name} in it, the name is that of the file without
             ending; without {folder}, the folder is the whole path to the file.
         masks: Pattern of the mask files of an image below the root; several matches are united ("binary") or taken as
-            one file a class ("files"). A list of patterns, one a rater: the label is then soft, the mean of the raters.
+            one file a class ("files"). A list of patterns, one a rater: see `raters`.
         classes: Names of the classes, background first.
         coding: How masks hold classes: "binary" (grey above the threshold), "index" (the value is the class), "colour"
             (see `colours`) or "files" (a file a class, in natural order).
@@ -39,6 +40,8 @@ class ImageFolder(ImageData):
         group: Regular expression on the image's path below the root whose first group says what must stay in one
             subset, as a patient number.
         exclude: Pattern of image files below the root to leave out, as "images/*_overlay.png", or a list of such.
+        raters: What training takes of several raters: "mean" their mean, a soft label, or "draw" the labels of one,
+            whom each step draws anew for each image. Validation and test have the mean in either case.
         **kwargs: Arguments of `ImageData` and `SegmentationData`.
 
     Example:
@@ -83,10 +86,12 @@ class ImageFolder(ImageData):
         channels: int = 3,
         group: str | None = None,
         exclude: list[str] | str | None = None,
+        raters: Raters = "mean",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.pairing = Pairing(images, masks, exclude, group)
+        self.raters = _raters(raters, self.pairing.masks)
         self.class_names = tuple(classes or ("background", "foreground"))
         self.in_channels = channels
         self.coding = _coding(coding, len(self.class_names), threshold, invert, values, ignore, colours)
@@ -104,6 +109,17 @@ class ImageFolder(ImageData):
     def mask_pattern(self) -> str:
         """The patterns."""
         return f" by masks={', '.join(self.pairing.masks)}"
+
+
+def _raters(raters: Raters, patterns: Sequence[str]) -> Raters:
+    if raters not in get_args(Raters):
+        raise DataError(f"raters={raters!r}: use {' or '.join(get_args(Raters))}.")
+    if raters == "draw" and len(patterns) < 2:
+        raise DataError(
+            f"raters='draw' with one rater, masks={patterns[0]!r}: give masks as a list of patterns, one a rater, "
+            "or leave raters out."
+        )
+    return raters
 
 
 def _coding(

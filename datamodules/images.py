@@ -22,6 +22,7 @@ from .sampling import Draw
 from .transforms import Augment2D, Augmentation, normalise
 
 Fit = Literal["stretch", "pad", "crop"]
+Raters = Literal["mean", "draw"]
 
 
 class PreparedImage:
@@ -58,6 +59,7 @@ class ImagePipeline(Pipeline):
         memory: Bytes of prepared images to keep.
         fit: How images of another aspect come to the size: "stretch" squeezes them, "pad" keeps the aspect and fills
             up, "crop" keeps the aspect and cuts what hangs over.
+        raters: Label of several raters in training: their "mean", or that of one, whom each draw of a case picks anew.
     """
 
     def __init__(
@@ -70,9 +72,11 @@ class ImagePipeline(Pipeline):
         patches: TrainingPatches,
         memory: int,
         fit: Fit = "stretch",
+        raters: Raters = "mean",
     ) -> None:
         self.coding, self.channels, self.num_classes, self.size = coding, channels, num_classes, size
         self.normalisation, self.patches, self.fit = normalisation, patches, fit
+        self.raters = raters
         self.memory = MemoryCache(memory)
 
     def __repr__(self) -> str:
@@ -174,8 +178,10 @@ class ImagePipeline(Pipeline):
             window = Window(mask.shape[1:], start, patches.size)
             image = window.apply(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).contiguous().numpy()
             mask = window.apply(torch.from_numpy(mask), IGNORE).numpy()
+        seed = int(rng.integers(1 << 31))
+        if self.raters == "draw":  # after place and seed, so that the image is that of the mean
+            mask = mask[[rng.integers(len(mask))]]
         if patches.augmentation is not None:
-            seed = int(rng.integers(1 << 31))
             pairs = [patches.augmentation(image, one, seed) for one in mask]  # a function of the seed: alike for all
             image, mask = pairs[0][0], np.stack([one for _, one in pairs])
         window = padded(mask.shape[1:], patches.divisor)
@@ -260,6 +266,7 @@ class ImageData(SegmentationData):
     coding: MaskCoding = Binary()
     default_size: Sequence[int] | None = (256, 256)
     default_patch: Sequence[int] | None = None
+    raters: Raters = "mean"
 
     def __init__(
         self,
@@ -296,6 +303,7 @@ class ImageData(SegmentationData):
             TrainingPatches(self.patch_size, self.divisor, self.sampling or Uniform(), augmentation, self.seed),
             self.memory_limit // max(1, self.num_workers),
             self.fit,
+            self.raters,
         )
 
     def label_reader(self) -> LabelReader | None:

@@ -191,13 +191,68 @@ def test_several_raters_give_their_mean_and_are_scored_by_what_most_say(tmp_path
     assert (mask.sum(0) == 0).any()
 
 
+def several(tmp_path, **kwargs):
+    patterns = [f"rater{rater}/{{name}}.png" for rater in range(3)]
+    kwargs = {"size": "native", "divisor": 1, "batch_size": 2, "split_sizes": [2, 1, 1]} | kwargs
+    data = ImageFolder(root=str(tmp_path), masks=patterns, patches_per_case=30, **kwargs)
+    data.setup()
+    return data
+
+
+def train_masks(data, epoch=0):
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return torch.cat([batch["mask"] for batch in loader])
+
+
+def test_one_rater_is_drawn_a_step(tmp_path):
+    maps = torch.from_numpy(raters(tmp_path))
+    data = several(tmp_path, raters="draw", augment=False)
+    masks = train_masks(data)
+    assert masks.shape == (60, *SHAPE)
+    assert masks.dtype == torch.uint8
+    drawn = [[bool((one == own).all()) for own in maps] for one in masks]
+    assert all(sum(row) == 1 for row in drawn)
+    counts = torch.tensor(drawn).sum(0)
+    assert counts.min() >= 10  # of 60, 20 each in expectation: fewer than 10 once in 1,000 seeds
+    again = several(tmp_path, raters="draw", augment=False, num_workers=2, batch_size=3)
+    assert torch.equal(train_masks(again), masks)
+    assert not torch.equal(train_masks(data, epoch=1), masks)
+    assert not torch.equal(train_masks(several(tmp_path, raters="draw", augment=False, seed=1)), masks)
+    for subset in ("val", "test"):
+        assert torch.allclose(data.dataset(subset)[0]["mask"][1], maps.float().mean(0))
+
+
+def test_a_drawn_rater_is_one_of_the_mean_of_the_same_image(tmp_path):
+    raters(tmp_path)
+    mean, drawn = (several(tmp_path, raters=how, patch_size=[24, 24]).dataset("train") for how in ("mean", "draw"))
+    for number in range(2):
+        soft, hard = mean[number], drawn[number]
+        assert torch.equal(soft["image"], hard["image"])
+        sure = soft["mask"].max(0).values == 1
+        assert torch.equal(hard["mask"][sure].long(), soft["mask"].argmax(0)[sure])
+
+
+def test_a_rater_is_not_drawn_of_one(tmp_path):
+    with pytest.raises(
+        DataError, match=r"raters='draw' with one rater, masks='masks/\{name\}.png': give masks as a list"
+    ):
+        ImageFolder(root=str(tmp_path), masks="masks/{name}.png", raters="draw")
+    with pytest.raises(DataError, match="with one rater"):
+        ImageFolder(root=str(tmp_path), masks=["masks/{name}.png"], raters="draw")
+    with pytest.raises(DataError, match="raters='vote': use mean or draw"):
+        ImageFolder(root=str(tmp_path), raters="vote")
+
+
+@pytest.mark.parametrize("how", ["mean", "draw"])
 @pytest.mark.usefixtures("unpainted_here")
-def test_training_on_several_raters(tmp_path):
+def test_training_on_several_raters(tmp_path, how):
     from lightning_app.cli import main
 
     raters(tmp_path)
     args = ["fit", "--data=datamodules.ImageFolder", f"--data.root={tmp_path}", "--data.size=[32,32]"]
     args += ["--data.masks=['rater0/{name}.png','rater1/{name}.png','rater2/{name}.png']", "--data.split_sizes=[2,1,1]"]
+    args += [f"--data.raters={how}"]
     args += ["--model.net=models.UNet", "--model.net.width=4", "--model.net.depth=2", "--trainer.max_epochs=1"]
     args += ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
     main([*args, f"--runs_dir={tmp_path / 'runs'}", "--run_name=a"])
