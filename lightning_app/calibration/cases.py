@@ -137,15 +137,21 @@ def describe(promises: CasePromises, where: str) -> str:
     )
 
 
-def held_against(promises: CasePromises, rows: Rows) -> list[dict[str, Any]]:
-    """A row a class: what was promised, and what the cases show."""
+def held_against(promises: CasePromises, rows: Rows, largest: bool = True) -> list[dict[str, Any]]:
+    """A row a class: what was promised, and what the cases show.
+
+    Args:
+        promises: By class.
+        rows: Of the table of cases.
+        largest: Whether the largest probability made the masks; which cases pass is promised of such masks alone.
+    """
     found = []
     for name, (volume, passing) in promises.items():
         true = column(rows, name, "true_volume")
         ends = [volume.around(value) for value in column(rows, name, "expected_volume")]
         held = [low <= value <= high for value, (low, high) in zip(true, ends, strict=True)]
         row = {"class": name, "cases": len(true), "coverage": volume.coverage, "covered": float(np.mean(held))}
-        if passing is not None:
+        if passing is not None and largest:
             actual = column(rows, name, "dice")
             through = (column(rows, name, "expected_dice") >= passing.cut) & np.isfinite(actual)
             row |= {
@@ -163,6 +169,6 @@ def told(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ["", f"{'promise of each case':<30}{'covered':>20}{'bad of those that pass':>40}"]
     for row in rows:
         covered = f"{row['covered']:.3f} ({row['coverage']:.0%})"
-        bad = f"{row['bad']} of {row['passed']} (at most {row['share']:.0%})" if "cut" in row else "none passes"
+        bad = f"{row['bad']} of {row['passed']} (at most {row['share']:.0%})" if "cut" in row else "nothing promised"
         lines.append(f"{row['class']:<30}{covered:>20}{bad:>40}")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The numbers of a case that has no label: what `predict` and `apply` write of each into `cases.csv`."""
+"""The numbers of a case that has no label: what `predict` writes of each into `cases.csv`."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +23,12 @@ def columns(names: Sequence[str]) -> list[str]:
 
 
 def case_numbers(
-    head: Head, probs: Tensor, mask: Tensor, spacing: Sequence[float] | None, promises: CasePromises
+    head: Head,
+    probs: Tensor,
+    mask: Tensor,
+    spacing: Sequence[float] | None,
+    promises: CasePromises,
+    largest: bool = True,
 ) -> dict[str, float | str]:
     """Every column's number of one case.
 
@@ -33,6 +38,7 @@ def case_numbers(
         mask: (*S) labels, as written.
         spacing: Voxel size in mm, if known.
         promises: What is promised of each class.
+        largest: Whether the largest probability made the mask; which cases pass is promised of such masks alone.
     """
     found: dict[str, list[Tensor]] = {key: [] for key in KEYS}
     for p, labels in zip(*head.items(probs[None], mask[None]), strict=True):
@@ -44,7 +50,8 @@ def case_numbers(
         for key in KEYS
         for name, value in zip(head.names[1:], torch.cat(found[key]), strict=True)
     }
-    return numbers | {key: value for name, one in promises.items() for key, value in _promised(name, one, numbers)}
+    promised = {key: value for name, one in promises.items() for key, value in _promised(name, one, numbers)}
+    return numbers | {key: value for key, value in promised.items() if largest or not key.startswith("look/")}
 
 
 def _promised(name: str, one: CasePromise, numbers: dict[str, float]) -> Iterator[tuple[str, float | str]]:

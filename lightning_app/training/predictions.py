@@ -123,7 +123,8 @@ class PredictionWriter(StageCallback):
                 write_map(self.folder / name / case, values, geometry, head.largest_entropy)
         labels = head.label_map(probs, self.cuts, self.promised)
         mask, promises = labels.numpy().astype(np.uint8), stage.module.case_promises
-        numbers = case_numbers(head, probs, labels, geometry.spacing, promises)
+        largest = self.threshold == "argmax"
+        numbers = case_numbers(head, probs, labels, geometry.spacing, promises, largest)
         if self.promised and len(stage.class_names) > 2:
             sets = head.sets(probs, self.promised).numpy().astype(np.uint8)
             for name, claimed in zip(stage.class_names[1:], sets, strict=True):

@@ -34,6 +34,6 @@ class PromiseCheck(StageCallback):
         if of_cases and stage.name == "test" and stage.trainer.is_global_zero:
             names = stage.head.names
             table = [row for _, sums in self.evaluation.cases for row in metrics.rows_from_sums(sums, names)]
-            held = cases.held_against(of_cases, table)
+            held = cases.held_against(of_cases, table, stage.scorer.cuts is None)
             write_csv(self.run.stage("test") / "cases.csv", held)
             sys.stdout.write(cases.told(held))

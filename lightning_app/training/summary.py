@@ -64,4 +64,6 @@ def print_predictions(folder: Path, count: int) -> None:
     for name in ("probabilities", "entropy", "mutual_information", "dicom_seg"):
         if (folder / name).is_dir():
             sys.stdout.write(f"{name.replace('_', ' ').capitalize() + ' in':<22}{folder / name}\n")
+    told = "expected Dice and volume; calibrate --method cases adds intervals, and which cases to look at"
+    sys.stdout.write(f"{'Numbers of each in':<22}{folder / 'cases.csv'} ({told})\n")
     sys.stdout.flush()

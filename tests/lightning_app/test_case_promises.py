@@ -38,6 +38,10 @@ def test_what_is_promised_is_written_of_a_case_and_held_against_others(capsys):
     assert sure["volume_low/lesion"] < 100.0 < sure["volume_high/lesion"] < 115.0
     unsure = case_numbers(Head(NAMES), 0.5 * p + 0.25, p.argmax(0), (2.0, 1.0), promises)
     assert unsure["look/lesion"] == "yes"
+    cut = case_numbers(Head(NAMES), p, p.argmax(0), (2.0, 1.0), promises, largest=False)
+    assert "look/lesion" not in cut
+    assert cut["volume_low/lesion"] == sure["volume_low/lesion"]
+    assert "passed" not in held_against(promises, rows([0.95] * 3, [0.9] * 3), largest=False)[0]
     held = held_against(promises, rows([0.95, 0.95, 0.4], [0.9, 0.7, 0.2]))[0]
     assert (held["passed"], held["bad"], held["covered"]) == (2, 1, 1 / 3)  # off by 9 % are two of them
 
