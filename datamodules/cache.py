@@ -24,6 +24,7 @@ import numpy as np
 
 from .case import Case
 from .errors import DataError
+from .paths import present
 from .preparation import Preparation, PreparedVolume
 from .readers import parts
 
@@ -45,7 +46,11 @@ def entry_key(case: Case, parameters: object) -> str:
     """Hash of the case's files (path, size, times, inode) and the parameters."""
     sources = []
     for path in (part for file in case.files for part in parts(file)):
-        status = path.stat()
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            present(path)  # which says why
+            raise
         sources.append([str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino])
     text = json.dumps([VERSION, sources, repr(parameters)])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -141,7 +141,14 @@ class NNUNetRaw(VolumeData):
 
     def _case(self, label: Path, folder: Path, masks: tuple[Path, ...], subset: str = "") -> Case:
         base = label.name.removesuffix(self.ending)
-        images = [folder / f"{base}_{number:04d}{self.ending}" for number in range(len(self.facts.channels))]
+        count = len(self.facts.channels)
+        images = [folder / f"{base}_{number:04d}{self.ending}" for number in range(count)]
+        beyond = folder / f"{base}_{count:04d}{self.ending}"
+        if masks and images[0].exists() and beyond.exists():
+            raise DataError(
+                f"{beyond}: is a channel that {self.json} does not name, channel_names has {count}. Name it there, or "
+                "remove the file."
+            )
         if self.reads_images and not all(path.exists() for path in images[1:]):
             images = images[:1]
         whole = folder / f"{base}{self.ending}"

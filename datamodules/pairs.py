@@ -71,6 +71,8 @@ class Pairing:
             if not all(raters):
                 found.unlabelled.append(image)
                 continue
+            for masks in raters:
+                _refuse_twins(masks, image)
             for path in (path for masks in raters for path in masks):
                 if path in owners:
                     raise DataError(self._claimed(path, owners[path], image))
@@ -134,6 +136,18 @@ class Pairing:
         if match is None or not match.groups():
             raise DataError(f"{inside}: group={self.group!r} finds no group in it. Correct the expression.")
         return match.group(1)
+
+
+def _refuse_twins(masks: Sequence[Path], image: Path) -> None:
+    """Refuse two masks of an image whose names differ by the ending alone: one is another's export or of other age."""
+    seen = dict[Path, Path]()
+    for path in masks:
+        twin = seen.setdefault(path.with_name(readers.stem(path)), path)
+        if twin != path:
+            raise DataError(
+                f"{twin} and {path}: are both masks of {image.name} and differ by the ending alone. Remove one, or "
+                f"write the ending into masks, as {{name}}{path.suffix}."
+            )
 
 
 def check_masks(case: Case, coding: MaskCoding, num_classes: int) -> None:

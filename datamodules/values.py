@@ -61,14 +61,22 @@ def crowded(values: np.ndarray, counts: np.ndarray, threshold: float) -> str:
 
 
 def _soft_edges(values: np.ndarray, counts: np.ndarray) -> bool:
-    """Whether what lies between the extremes looks like interpolated edges: many values, each rare, few in all."""
+    """Whether what lies between the extremes looks like interpolated edges: many values, each rare, few in all.
+
+    Values close to the ground, as 1 and 2 in 0, 1, 2, 255, are classes or objects unless lossy storage made them, which
+    leaves values close to the brightest too or few in all, or interpolation, which leaves values between, each rare.
+    """
     if len(values) <= 2:
         return True
     low, span = float(values[0]), float(values[-1]) - float(values[0])
     place = (values - low) / span
-    between = (place > 0.1) & (place < 0.9)
+    between, faint = (place > 0.1) & (place < 0.9), (place > 0) & (place <= 0.1)
     others = max(int(counts[place > 0.1].sum()), 1)
-    often = bool((counts[between] >= max(50, 0.15 * others)).any())
+    many = max(50, 0.15 * others)
+    lossy = values[-1] <= 255 and bool(((place >= 0.9) & (place < 1)).any())
+    if not lossy and int(counts[faint].max(initial=0) if between.any() else counts[faint].sum()) >= many:
+        return False
+    often = bool((counts[between] >= many).any())
     bright = int(counts[place >= 0.75].sum()) / others
     return not often and (bright >= 1 / 3 or others < 200)
 

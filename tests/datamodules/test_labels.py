@@ -1,6 +1,8 @@
 """What a mask holds is looked at before it is believed: right, or refused in one line."""
 
+import io
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -89,6 +91,28 @@ def test_numbers_of_objects_are_refused_until_the_threshold_is_given(tmp_path):
     with pytest.raises(DataError, match=r"values 0, 1, 2, \.\.\. 299, 300 \(301 values\): more than an object"):
         ImageFolder(root=root).setup()
     assert all(np.array_equal(mask, numbers > 0) for mask in labels(ImageFolder(root=root, threshold=0)))
+
+
+@pytest.mark.parametrize("values", [[0, 1, 255], [0, 1, 2, 20, 255], [0, 7, 300, 301]])
+def test_classes_and_objects_close_to_the_ground_are_not_lost_below_the_threshold(values):
+    mask = np.zeros((40, 40), np.uint16)
+    for number, value in enumerate(values[1:]):
+        mask[8 * number : 8 * number + 7, 3:23] = value
+    with pytest.raises(DataError, match=r"m.png: values 0, .* more than an object and its ground"):
+        Binary(given=False, cure=None).decode([mask], [Path("m.png")])
+
+
+def test_lossy_storage_and_interpolation_are_no_classes():
+    mask = np.zeros((60, 60), np.uint8)
+    mask[11:37, 13:42] = 255
+    for quality in (50, 75, 95, 100):
+        file = io.BytesIO()
+        Image.fromarray(mask).save(file, "JPEG", quality=quality)
+        found = Binary(given=False, cure=None).decode([np.asarray(Image.open(file))], [Path("m.jpg")])
+        np.testing.assert_array_equal(found, mask > 127)
+    for method in (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS):
+        soft = np.asarray(Image.fromarray(mask).resize((157, 143), method))
+        np.testing.assert_array_equal(Binary(given=False, cure=None).decode([soft], [Path("m.png")]), soft > 127)
 
 
 def test_soft_edges_empty_and_full_masks_are_read():
@@ -264,3 +288,31 @@ def test_nothing_counts_outside_the_field_of_view_of_a_volume(tmp_path):
     case = Case("a", (image,), (mask,), valid=valid)
     assert np.array_equal(reader.labels(case), np.where(field, truth, IGNORE))
     assert np.array_equal(reader.read(case).mask, np.where(field, truth, IGNORE))
+
+
+def test_a_channel_that_dataset_json_does_not_name_is_refused(tmp_path):
+    noise = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
+    for number in range(2):
+        save_volume(tmp_path / f"imagesTr/a_{number:04d}.nii.gz", noise)
+    save_volume(tmp_path / "labelsTr/a.nii.gz", (noise > 1).astype(np.uint8))
+    facts = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "x": 1}, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    with pytest.raises(DataError, match=r"a_0001.nii.gz: is a channel that .* does not name, channel_names has 1"):
+        NNUNetRaw(root=str(tmp_path)).find_cases()
+    facts["channel_names"]["1"] = "CT"
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    assert len(NNUNetRaw(root=str(tmp_path)).find_cases()[0].images) == 2
+
+
+def test_two_masks_that_differ_by_the_ending_alone_are_refused_and_a_dead_link_is_named(tmp_path):
+    for name in "abcd":
+        save_image(tmp_path / f"images/{name}.png", np.arange(64, dtype=np.uint8).reshape(8, 8))
+        save_image(tmp_path / f"masks/{name}.png", 255 * np.eye(8, dtype=np.uint8))
+    save_image(tmp_path / "masks/a.tif", 255 * np.eye(8, dtype=np.uint8)[::-1])
+    with pytest.raises(DataError, match=r"a.png and .*a.tif: are both masks of a.png and differ by the ending alone"):
+        ImageFolder(root=str(tmp_path), channels=1).find_cases()
+    (tmp_path / "masks/a.tif").unlink()
+    (tmp_path / "masks/b.png").unlink()
+    (tmp_path / "masks/b.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"b.png: is a link to nothing"):
+        ImageFolder(root=str(tmp_path), channels=1).setup()
