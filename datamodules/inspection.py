@@ -15,6 +15,7 @@ import numpy as np
 from . import guesses, proposals, readers
 from .base import SegmentationData
 from .case import Case
+from .checks import refuse_links
 from .decathlon import Decathlon
 from .errors import DataError
 from .image_folder import ImageFolder
@@ -27,7 +28,6 @@ from .volume_folder import VolumeFolder
 from .volumes import VolumeData
 
 _SAMPLE = 12
-_VOXELS = 100_000_000  # of masks that are read
 _OWN_FORM = (
     "volumes of several files a case are read in nnU-Net's form: imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz "
     "and dataset.json with channel_names, labels and file_ending (docs/data.md)"
@@ -106,7 +106,7 @@ def _as_a_known_form(root: Path, found: Finding) -> bool:
             data = _construct(name, options)
             cases = data.find_cases()
         except DataError as error:
-            if _nearly(root, error):
+            if name == "NNUNetRaw" or _nearly(root, error):  # whose dataset.json is there
                 found.hints.append(f"as {name} nothing here can be trained: {error}")
             continue
         except OSError:
@@ -265,6 +265,11 @@ def _tell_pairs(root: Path, paired: Paired, masks: Sequence[str], found: Finding
     several = max(len(case.masks) for case in paired.cases) // len(masks)
     count = len(paired.cases)
     found.facts.append(("pairs", f"{count}" + (f", up to {several} masks an image" if several > 1 else "")))
+    try:
+        refuse_links(paired.cases, root)
+    except DataError:
+        found.options.append(("follow_links", "true"))
+        found.hints.append("links lead out of the folder; they are followed as far as --data.follow_links true says so")
     if len(masks) > 1:
         found.facts.append(("raters", str(len(masks))))
     if paired.unlabelled:
@@ -282,7 +287,7 @@ def _tell_pairs(root: Path, paired: Paired, masks: Sequence[str], found: Finding
 def _propose(cases: Sequence[Case], kind: type[ImageFolder | VolumeFolder], found: Finding) -> None:
     """Add the options by what some masks hold; where none can be read, take back what was proposed."""
     every = [mask for case in cases for mask in case.masks]
-    chosen = _affordable(_some(every, 3 * _SAMPLE if kind is ImageFolder else _SAMPLE))
+    chosen = proposals.affordable(_some(every, 3 * _SAMPLE if kind is ImageFolder else _SAMPLE))
     proposal = proposals.of_images(cases, chosen) if kind is ImageFolder else proposals.of_volumes(cases, chosen)
     if not proposal.readable:
         found.data, found.options = "", []
@@ -291,26 +296,6 @@ def _propose(cases: Sequence[Case], kind: type[ImageFolder | VolumeFolder], foun
     found.facts += [(f"{fact}, {len(chosen)} of {len(every)}", value) for fact, value in proposal.facts]
     found.options += proposal.options
     found.hints += proposal.hints
-
-
-def _affordable(masks: Sequence[Path]) -> list[Path]:
-    """As many masks as hold no more than so many pixels or voxels together, one at least."""
-    chosen: list[Path] = []
-    left = _VOXELS
-    for mask in masks:
-        if left > 0 or not chosen:
-            chosen.append(mask)
-            left -= _size(mask)
-    return chosen
-
-
-def _size(path: Path) -> int:
-    try:
-        if path.name.lower().endswith(readers.IMAGE_ENDINGS):
-            return int(np.prod(readers.image_size(path) or (1000, 1000)))
-        return int(np.prod(readers.volume_header(path)[0]))
-    except DataError:
-        return 0
 
 
 def _some(items: Sequence[Any], count: int) -> list[Any]:

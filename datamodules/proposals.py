@@ -1,5 +1,6 @@
 """Options that suit the masks of somebody's folder, from what some of them hold."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -16,6 +17,9 @@ from .values import counted, listed, suits
 _MAX_COLOURS = 16
 _MAX_CLASSES = 32
 _PIXELS = 1 << 20  # of a mask that are looked at for colours
+_VOXELS = 100_000_000  # of masks that are read
+_BLACK = (0, 0, 0)
+Colour = tuple[int, int, int]
 
 
 @dataclass
@@ -72,37 +76,50 @@ def of_images(cases: Sequence[Case], masks: Sequence[Path]) -> Proposal:
     return proposal
 
 
-def _read(masks: Sequence[Path], proposal: Proposal) -> tuple[list[np.ndarray], np.ndarray]:
-    """Grey values of the masks, and the colours that occur in them."""
-    grey, colours = [], np.zeros((0, 3), np.int64)
+def _read(masks: Sequence[Path], proposal: Proposal) -> tuple[list[np.ndarray], Counter[Colour]]:
+    """Grey values of the masks, and how often colours occur in them."""
+    grey, colours = [], Counter[Colour]()
     for path in masks:
         try:
             if len(colours) <= _MAX_COLOURS:
-                colours = np.unique(np.concatenate([colours, _colours(readers.read_mask(path, "colour"))]), axis=0)
-            grey.append(readers.read_mask(path, "grey"))
+                colours.update(_colours(readers.read_mask(path, "colour")))
+            array = readers.read_mask(path, "grey")
         except DataError as error:
             proposal.hints.append(str(error))
+            continue
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            proposal.hints.append(
+                f"{path}: the mask holds values that are not finite. Repair the file or leave it out."
+            )
+        else:
+            grey.append(array)
     return grey, colours
 
 
-def _colours(array: np.ndarray) -> np.ndarray:
-    """Colours `(N, 3)` of a mask that has any, of a large one on a grid of its pixels; else none."""
+def _colours(array: np.ndarray) -> dict[Colour, int]:
+    """How often each colour occurs in a mask that has any, in a large one on a grid of its pixels; else none."""
     step = max(1, int(np.sqrt(array[..., 0].size / _PIXELS)))
     red, green, blue = (array[::step, ::step, channel].ravel() for channel in range(3))
     if array.dtype != np.uint8 or (np.array_equal(red, green) and np.array_equal(red, blue)):
-        return np.zeros((0, 3), np.int64)
-    packed = counted(red.astype(np.int32) << 16 | green.astype(np.int32) << 8 | blue)[0]
-    return np.stack([packed >> shift & 255 for shift in (16, 8, 0)], axis=1)
+        return {}
+    packed, counts = counted(red.astype(np.int32) << 16 | green.astype(np.int32) << 8 | blue)
+    colours = [(code >> 16, code >> 8 & 255, code & 255) for code in packed.tolist()]
+    return dict(zip(colours, counts.tolist(), strict=True))
 
 
-def _by_colour(colours: np.ndarray, proposal: Proposal) -> bool:
-    """Whether the masks tell more than two classes by colour."""
-    if not (colours != colours[:, :1]).any() or len(colours) > _MAX_COLOURS:
+def _by_colour(colours: Counter[Colour], proposal: Proposal) -> bool:
+    """Whether the masks tell more than two classes by colour; the background is black, else what most pixels have."""
+    if not colours or len(colours) > _MAX_COLOURS:
         return False
-    rows = colours.astype(int).tolist()
+    ground = _BLACK if _BLACK in colours else max(colours, key=lambda colour: colours[colour])
+    rows = [list(colour) for colour in sorted(colours, key=lambda colour: (colour != ground, colour))]
     proposal.facts.append(("colours in masks", str(rows)))
     if len(rows) < 3:
         return False
+    if ground != _BLACK:
+        proposal.hints.append(
+            f"most pixels have the colour {rows[0]}, so it is the background; if not, put another first"
+        )
     proposal.options += [("coding", "colour"), ("colours", str(rows).replace(" ", "")), ("classes", names(len(rows)))]
     return True
 
@@ -120,14 +137,8 @@ def _by_value(grey: Sequence[np.ndarray], classes: Sequence[str], several: int, 
         proposal.hints.append(
             "masks of one image are united; for one a class set --data.coding files and --data.classes"
         )
-    elif coding == "index" and _are_objects(grey):
-        options = _joined(values)
-        proposal.hints.append(
-            "each value of a mask is one connected object, so they are joined into one class; were they classes, set "
-            "--data.coding index, --data.values and --data.classes"
-        )
     elif coding == "index":
-        proposal.hints.append(f"were the values numbers of objects, --data.threshold {values[0]:g} would join them")
+        options = _numbered(grey, values, options, proposal)
     elif len(values) > 2 and not options:
         proposal.hints.append(
             "values between come from soft or JPEG edges; what is above the threshold, 127, is object"
@@ -135,8 +146,30 @@ def _by_value(grey: Sequence[np.ndarray], classes: Sequence[str], several: int, 
     proposal.options += options
     if coding is None and several == 1:
         _bright(grey, values, proposal)
-    if IGNORE in values.tolist() and coding == "index" and len(values) > 2:
+    if IGNORE in values.tolist() and dict(options).get("coding") == "index" and len(values) > 2:
         proposal.hints.append("where 255 does not count, take it out of values and classes and set --data.ignore [255]")
+
+
+def _numbered(
+    grey: Sequence[np.ndarray], values: np.ndarray, options: list[tuple[str, str]], proposal: Proposal
+) -> list[tuple[str, str]]:
+    """The options, or others where the values are no classes but objects, or one object in two codings."""
+    if _mixed(grey, values):
+        proposal.hints.append("some masks hold 0 and 1, others 0 and 255: what is above 0 is object in all of them")
+        return [("threshold", "0")]
+    if _are_objects(grey):
+        proposal.hints.append(
+            "each value of a mask is one connected object, so they are joined into one class; were they classes, set "
+            "--data.coding index, --data.values and --data.classes"
+        )
+        return _joined(values)
+    proposal.hints.append(f"were the values numbers of objects, --data.threshold {values[0]:g} would join them")
+    return options
+
+
+def _mixed(grey: Sequence[np.ndarray], values: np.ndarray) -> bool:
+    """Whether one object is 1 in some masks and 255 in others."""
+    return values.tolist() == [0, 1, IGNORE] and all(len(counted(array)[0]) < 3 for array in grey)
 
 
 def _joined(values: np.ndarray) -> list[tuple[str, str]]:
@@ -205,3 +238,23 @@ def _whole_numbers(values: np.ndarray, proposal: Proposal) -> None:
         proposal.options.append(("classes", names(len(numbers))))
     if IGNORE in numbers and len(numbers) > 2:
         proposal.hints.append("where 255 does not count, take it out of values and classes and set --data.ignore [255]")
+
+
+def affordable(masks: Sequence[Path]) -> list[Path]:
+    """As many masks as hold no more than so many pixels or voxels together, one at least."""
+    chosen: list[Path] = []
+    left = _VOXELS
+    for mask in masks:
+        if left > 0 or not chosen:
+            chosen.append(mask)
+            left -= _size(mask)
+    return chosen
+
+
+def _size(path: Path) -> int:
+    try:
+        if path.name.lower().endswith(readers.IMAGE_ENDINGS):
+            return int(np.prod(readers.image_size(path) or (1000, 1000)))
+        return int(np.prod(readers.volume_header(path)[0]))
+    except DataError:
+        return 0

@@ -195,3 +195,49 @@ def test_folders_of_data_sets_are_listed_and_not_taken_for_one(tmp_path, capsys)
     (tmp_path / "Dataset001_A/imagesTr").mkdir(parents=True)
     assert main(["inspect", str(tmp_path)]) == 1
     assert "2: Dataset001_A, drive" in capsys.readouterr().out
+
+
+def _masks(root, masks):
+    for number, mask in enumerate(masks):
+        save_image(root / f"images/{number}.png", generator(number).integers(0, 255, (24, 32), dtype=np.uint8))
+        save_image(root / f"masks/{number}.{'tif' if mask.dtype.kind == 'f' else 'png'}", mask)
+    return inspect_folder(root)
+
+
+def test_without_black_the_commonest_colour_is_the_background(tmp_path):
+    labels = TRUTH.copy()
+    labels[18:22, 2:9] = 2
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
+    found = _masks(tmp_path, [colours[labels]] * 3)
+    assert dict(found.options)["colours"] == "[[255,0,0],[0,0,255],[0,255,0]]"
+    assert any("most pixels have the colour [255, 0, 0], so it is the background" in hint for hint in found.hints)
+
+
+def test_one_object_of_two_codings_is_joined_and_said(tmp_path):
+    found = _masks(tmp_path, [TRUTH, 255 * TRUTH, TRUTH, 255 * TRUTH])
+    assert dict(found.options)["threshold"] == "0"
+    assert "coding" not in dict(found.options)
+    assert any("some masks hold 0 and 1, others 0 and 255" in hint for hint in found.hints)
+
+
+def test_a_mask_with_nan_is_named_and_gives_no_threshold(tmp_path):
+    odd = np.where(TRUTH > 0, np.nan, 0).astype(np.float32)
+    found = _masks(tmp_path, [TRUTH.astype(np.float32)] * 3 + [odd])
+    assert dict(found.options)["threshold"] == "0.5"
+    assert any("3.tif: the mask holds values that are not finite" in hint for hint in found.hints)
+
+
+def test_links_that_lead_out_are_proposed_to_be_followed(tmp_path):
+    _masks(tmp_path / "there", [255 * TRUTH] * 3)
+    (tmp_path / "here/masks").mkdir(parents=True)
+    (tmp_path / "here/images").symlink_to(tmp_path / "there/images")
+    for path in (tmp_path / "there/masks").iterdir():
+        (tmp_path / "here/masks" / path.name).symlink_to(path)
+    assert dict(inspect_folder(tmp_path / "here").options)["follow_links"] == "true"
+
+
+def test_why_a_dataset_json_is_refused_is_told(tmp_path):
+    save_volume(tmp_path / "imagesTr/a_0000.nii.gz", np.ones((4, 5, 6), np.float32))
+    save_volume(tmp_path / "labelsTr/a.nii.gz", np.ones((4, 5, 6), np.uint8))
+    (tmp_path / "dataset.json").write_text("{nope")
+    assert any("as NNUNetRaw" in hint and "dataset.json" in hint for hint in inspect_folder(tmp_path).hints)
