@@ -1,7 +1,6 @@
 """Pictures of cases: worst, median and best of each run, and a browser of slices for volumes."""
 
 import html
-import io
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lightning_app.report.compact import media_type, webp
 from lightning_app.report.compare import Comparison
 from lightning_app.report.page import Picture, data_uri, folded
 from lightning_app.report.read import Run
@@ -17,40 +17,42 @@ from metrics.plot.maps import IGNORED, class_colour, error_map
 
 PANELS = ("image", "truth", "prediction", "confidence", "error")
 MAX_RUNS = 24
-WEBP_LIMIT = 16383  # pixels along an axis
+ROOM = 1_200_000  # bytes of all pictures of cases together: a page of many runs still goes into a mail
 
 
 def case_details(comparison: Comparison) -> list[str]:
     """A folded part for each data set and method (its first seed) with its worst, median and best case."""
-    parts: list[str] = []
-    for data in comparison.data:
-        for method in comparison.leading:
-            runs = comparison.of(data, method)
-            content = _cases(runs[0], comparison.stage) if runs and len(parts) < MAX_RUNS else ""
-            if content:
-                parts.append(folded(f"{data}: {method}", content, printed=True))
-    return parts
+    pairs = [(data, method) for data in comparison.data for method in comparison.leading]
+    shown = [(f"{data}: {method}", runs[0]) for data, method in pairs if (runs := comparison.of(data, method))]
+    shown = shown[:MAX_RUNS]
+    parts = [(title, _cases(run, comparison.stage, ROOM // (3 * len(shown)))) for title, run in shown]
+    return [folded(title, content, printed=True) for title, content in parts if content]
 
 
-def _cases(run: Run, stage: str) -> str:
+def _cases(run: Run, stage: str, most: int) -> str:
     slices = run.slices(stage)
     names = [str(name) for name in run.reliability(stage).arrays.get("class_names", ())]
     dice = {case.name: case.scores.get(("dice", "all"), np.nan) for case in run.cases(stage)}
     blocks = []
     for rank, path in run.pictures(stage).items():
         if rank in slices:
-            blocks.append(slice_browser(slices[rank], rank, names, dice))
+            blocks.append(slice_browser(slices[rank], rank, names, dice, most))
         else:
             alt = f"{rank} case: {', '.join(PANELS)} side by side"
             caption = f"By Dice; run {run.name}."
-            shown = Picture(
-                f"{rank.capitalize()} case", caption, alt, _webp(Image.open(path)), "image/webp", width=1100
-            )
+            data = webp(Image.open(path), most)
+            shown = Picture(f"{rank.capitalize()} case", caption, alt, data, media_type(data), width=1100)
             blocks.append(shown.to_html())
     return "".join(blocks)
 
 
-def slice_browser(path: Path, rank: str, names: Sequence[str] = (), dice: Mapping[str, float] | None = None) -> str:
+def slice_browser(
+    path: Path,
+    rank: str,
+    names: Sequence[str] = (),
+    dice: Mapping[str, float] | None = None,
+    most: int | None = None,
+) -> str:
     """A slider over the slices of a volume: image, truth, prediction, confidence and error side by side.
 
     Args:
@@ -58,6 +60,7 @@ def slice_browser(path: Path, rank: str, names: Sequence[str] = (), dice: Mappin
         rank: Worst, median or best.
         names: Names of the classes, background first.
         dice: Dice by case.
+        most: Bytes that the picture may have, as far as that can be kept.
     """
     with np.load(path) as arrays:
         volume = {name: arrays[name] for name in PANELS[:-1]}
@@ -68,7 +71,8 @@ def slice_browser(path: Path, rank: str, names: Sequence[str] = (), dice: Mappin
     label, panels = html.escape(f"{rank} case {case}"), ", ".join(PANELS)
     score = (dice or {}).get(case, np.nan)
     told = f"{label}, Dice {score:.3f}" if np.isfinite(score) else label
-    source = data_uri(_webp(Image.fromarray(strip)), "image/webp")
+    data = webp(Image.fromarray(strip), most)
+    source = data_uri(data, media_type(data))
     heads = "".join(f"<span>{name}</span>" for name in PANELS)
     return (
         f'<figure class="slices" style="width:{width}px"><div class="heads" aria-hidden="true">{heads}</div>'
@@ -97,16 +101,6 @@ def _key(names: Sequence[str], top: int) -> str:
     least = 1 / max(len(names), top + 1)
     bar = f'<span class="bar" style="background:linear-gradient(to right,{stops})"></span>'
     return f'{swatches} <span class="key">confidence {least:.2g} {bar} 1</span>'
-
-
-def _webp(image: "Image.Image") -> bytes:
-    """A picture in a quarter of the bytes of PNG; what is too tall for the format stays PNG."""
-    buffer = io.BytesIO()
-    if max(image.size) > WEBP_LIMIT:
-        image.save(buffer, format="PNG", optimize=True)
-    else:
-        image.convert("RGB").save(buffer, format="WEBP", quality=80)
-    return buffer.getvalue()
 
 
 def _strip(arrays: dict[str, np.ndarray], classes: int) -> np.ndarray:

@@ -45,11 +45,11 @@ def pooled(comparison: Comparison, data: str, method: str, name: str) -> "Bins |
     return metrics.Bins(*(field.sum(0, keepdim=True) for field in bins)) if of_classes else bins
 
 
-def _grid(count: int, height: float) -> tuple[Any, list[Any]]:
+def _grid(count: int, height: float, width: float = 2.5, most: int = COLUMNS) -> tuple[Any, list[Any]]:
     """A figure with that many axes, in rows."""
-    columns = min(COLUMNS, count)
+    columns = min(most, count)
     lines = -(-count // columns)
-    figure, axes = style.new_figure(lines, columns, size=(2.5 * columns, height * lines), squeeze=False)
+    figure, axes = style.new_figure(lines, columns, size=(width * columns, height * lines), squeeze=False)
     for ax in axes.flat[count:]:
         ax.remove()
     return figure, list(axes.flat[:count])
@@ -129,7 +129,10 @@ def _errors(found: "dict[str, Bins]") -> str:
 
 
 def _side_by_side(found: "dict[str, Bins]", bands: dict[str, Any], title: str) -> Picture:
-    figure, axes = _grid(len(found), height=4.1 + 0.2 * max(_title(method).count("\n") for method in found))
+    lines = max(_title(method).count("\n") for method in found)
+    most = 2 if len(found) == 4 else 3
+    figure, axes = _grid(len(found), 5.4 + 0.2 * lines, width=4.2, most=most)
+    figure.get_layout_engine().set(h_pad=0.25)  # a legend of three lines stands above the next row's titles
     for ax, (method, bins) in zip(axes, found.items(), strict=True):
         plot.reliability_diagram(bins, num_bins=NUM_BINS, title=_title(method), ax=ax, band=bands.get(method))
     caption = f"{NUM_BINS} bins, 95 % bands over cases; the strip shows where the voxels are. {_errors(found)}."

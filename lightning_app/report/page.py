@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from lightning_app.files import write_text
+from lightning_app.report.compact import svg_uri
 from lightning_app.report.tables import Table
 
 
@@ -36,8 +37,10 @@ class Picture:
 
     def to_html(self) -> str:
         """A figure with the picture inside the text of the page."""
+        drawn = self.kind == "image/svg+xml"
+        source = svg_uri(self.data) if drawn else data_uri(self.data, self.kind)
         return (
-            f'<figure><img src="{data_uri(self.data, self.kind)}" width="{self.width}" alt="{html.escape(self.alt)}" '
+            f'<figure><img src="{source}" width="{self.width}" alt="{html.escape(self.alt)}" '
             f'loading="lazy"><figcaption><strong>{html.escape(self.title)}.</strong> {html.escape(self.caption)}'
             "</figcaption></figure>"
         )

@@ -1,6 +1,5 @@
 """Reading, comparing and tabling of run folders."""
 
-import base64
 import csv
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import metrics
 from lightning_app.dashboard import calibration
 from lightning_app.files import read_csv
 from lightning_app.report import figures, gdl, main
+from lightning_app.report.compact import svg_uri
 from lightning_app.report.compare import Comparison
 from lightning_app.report.gdl import GDL_PUBLISHED
 from lightning_app.report.papers import paper_tables
@@ -173,8 +173,8 @@ def test_every_picture_of_the_page_is_written_under_its_own_plain_name(page, run
     assert {"overview.svg", "results_against_gamma.svg", "training_phantom.svg"} <= pictures.keys()
     assert all(name.isascii() and data.startswith(b"<?xml") for name, data in pictures.items())
     html = page.read_text(encoding="utf-8")
-    assert all(base64.b64encode(data).decode() in html for data in pictures.values())
-    assert len(pictures) == html.count('<figure><img src="data:image/svg+xml;')
+    assert all(svg_uri(data) in html for data in pictures.values())
+    assert len(pictures) == html.count('<figure><img src="data:image/svg+xml,')
 
 
 def test_help_imports_nothing_heavy():

@@ -1,0 +1,73 @@
+"""Pictures in few bytes show the same."""
+
+import io
+import itertools
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+
+from lightning_app.report import diagrams
+from lightning_app.report.compact import compact_svg, media_type, svg_uri, webp
+from lightning_app.report.compare import Comparison
+from lightning_app.report.read import find_runs
+from metrics import plot
+from tests.report.browser import chromium
+
+
+def drawing():
+    figure, _ = plot.critical_difference([1.1, 1.9, 3.0], ['5 % "a" <b>', "it's #1 & 2", "c"], 1.0, "Dice")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg")
+    return buffer.getvalue()
+
+
+def test_a_drawing_as_text_is_the_compact_drawing_and_a_third_smaller():
+    data = drawing()
+    prefix, _, text = svg_uri(data).partition(",")
+    assert prefix == "data:image/svg+xml"
+    assert not set('"<>#') & set(text)
+    found = unquote(text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    shapes = [sorted(e.tag for e in ElementTree.fromstring(part).iter()) for part in (found, data.decode())]
+    assert [tag for tag in shapes[1] if "svg}" in tag and "metadata" not in tag] == shapes[0]
+    assert len(text) < 0.7 * len(data) * 4 / 3
+    assert "scale(0.015625)" in compact_svg(data.decode())
+
+
+def test_a_browser_draws_the_compact_drawing_as_it_draws_the_whole(tmp_path):
+    shots = []
+    (tmp_path / "whole.svg").write_bytes(drawing())
+    for name, source in (("whole", "whole.svg"), ("compact", svg_uri(drawing()))):
+        page = tmp_path / f"{name}.html"
+        page.write_text(f'<body style="margin:0;background:#fff"><img width="560" src="{source}"></body>')
+        chromium(page, f"--screenshot={tmp_path / name}.png", "--window-size=600,300")
+        shots.append(np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")).astype(int))
+    assert shots[0].min() < 50
+    assert np.abs(shots[0] - shots[1]).mean() < 0.2
+
+
+def test_a_picture_is_coarser_until_it_fits_and_png_where_that_is_smaller():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8))
+    free, bound = webp(noise), webp(noise, 20_000)
+    assert len(bound) <= 20_000 < len(free)
+    assert media_type(bound) == "image/webp"
+    assert np.abs(np.asarray(Image.open(io.BytesIO(free))).astype(int).mean() - 127) < 3
+    flat = webp(Image.new("RGB", (40, 20_000)))
+    assert media_type(flat) == "image/png"
+    assert Image.open(io.BytesIO(flat)).size == (40, 20_000)
+
+
+def test_diagrams_side_by_side_fill_their_panels(runs, monkeypatch):
+    """Their strips and legends once left a thirtieth of the picture to each."""
+    comparison = Comparison(find_runs([runs]))
+    figures = []
+    monkeypatch.setattr(diagrams, "picture", lambda figure, *words: figures.append(figure))
+    (problem,) = diagrams._problems(comparison, "Phantom", diagrams.FULL)
+    diagrams._side_by_side(problem.found, {}, "Phantom")
+    (figure,) = figures
+    figure.savefig(io.BytesIO())  # lays out
+    assert len(figure.axes) == 4
+    assert all(ax.get_window_extent().width > 2.5 * figure.dpi for ax in figure.axes)
+    whole = [ax.get_tightbbox() for ax in figure.axes]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(whole, 2))
