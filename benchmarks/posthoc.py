@@ -1,20 +1,21 @@
-"""Every post-hoc calibrator on finished runs: fitted on their validation cases, scored on their test cases.
+"""Every post-hoc calibrator on finished runs, fitted on their validation cases and, cross-fitted, on their test cases.
 
-    python -m benchmarks.posthoc runs/a runs/b --output table.csv
+    python -m benchmarks.posthoc runs/six --losses CrossEntropyLoss DiceLoss DicePlusPlusLoss --output runs/posthoc.csv
 
 The network predicts each case once. Methods are fitted on the network's grid, as `calibrate` does, and scored on the
-original grid, as `test` does (mask value 255 left out): Dice (mean over foreground classes and cases), pooled top-label
-and class-wise ECE of 15 bins, and NLL and Brier score over all voxels. Prints a Markdown table a data set, with the
-losses side by side. `fit_s` of the CSV file are CPU seconds.
+original grid, as `test` does: mean Dice of the cases; ECE (15 bins, top-label), class-wise ECE and NLL of all voxels
+together. `cross`: fitted on one half of the test cases and scored on the other, both ways, the mean of the two, so that
+few or unlike validation cases are no part of the answer; never pooled over both halves, where their errors of opposite
+sign would cancel. Runs that stand in the file are not run again; `benchmarks.results` makes the tables of the page from
+it. `fit_s` are CPU seconds.
 """
 
 import argparse
-import csv
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,126 +24,125 @@ import torch
 import metrics
 from lightning_app.calibrate import CalibratingTrainer, Collector, calibrator_arguments
 from lightning_app.calibration.registry import CLASSES, build
+from lightning_app.files import read_csv, write_csv
+from lightning_app.report.read import Run, find_runs
 from lightning_app.training.program import run_training
 from models import Calibrator
 
-COLUMNS = ("dice", "ece", "ece_classwise", "nll", "brier")
-SHOWN = {"dice": "Dice", "ece": "ECE", "ece_classwise": "class-wise ECE", "nll": "NLL"}
+COLUMNS = ("dice", "ece_pooled", "ece_classwise_pooled", "nll_pooled")
 
 
-class TestCases:
-    """The test cases as predicted, with what brings them to their original grid.
+class Half:
+    """Every second case of a collector, to fit on.
 
     Args:
-        module: The training module.
-        data: Its data.
+        cases: All cases.
+        first: 0 or 1, the case to begin with.
+    """
+
+    def __init__(self, cases: Collector, first: int) -> None:
+        self.cases, self.first = cases, first
+
+    def __iter__(self) -> Iterator[Any]:
+        """The cases of this half."""
+        return (case for number, case in enumerate(self.cases) if number % 2 == self.first)
+
+
+class Network:
+    """A trained network's predictions of its validation and test cases, to be calibrated again and again.
+
+    Args:
+        run: The run.
         folder: Where to keep the predictions.
     """
 
-    __test__ = False  # pytest: not a test
+    def __init__(self, run: Run, folder: Path) -> None:
+        path = run.folder.path
+        split = ["--data.split", str(path / "split.csv"), "--data.fold", "null"]
+        cli = run_training(
+            ["fit", "--config", str(path / "config.yaml"), "--trainer.logger", "false", *split], run=False
+        )
+        self.module, self.data = cli.model, cli.datamodule
+        checkpoint = torch.load(path / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
+        self.module.load_state_dict(checkpoint["state_dict"], strict=False)
+        self.module.calibrator = None
+        self.data.prepare_data()
+        self.data.setup("validate")
+        self.data.setup("test")
+        self.validation = self._collect(self.data.val_dataloader(), folder / "val")
+        self.test = self._collect(self.data.test_dataloader(), folder / "test")
+        self.grids = [(batch["geometry"][0], batch["original_mask"]) for batch in self.data.test_dataloader()]
 
-    def __init__(self, module: Any, data: Any, folder: Path) -> None:
-        self.predicted = collect(module, data.test_dataloader(), folder)
-        self.grids = [(batch["geometry"][0], batch["original_mask"]) for batch in data.test_dataloader()]
-        self.class_names = tuple(data.class_names)
+    def _collect(self, loader: Any, folder: Path) -> Collector:
+        folder.mkdir()
+        collector = Collector(self.module, folder, frozenset(case.name for case in loader.dataset.cases), images=True)
+        trainer = CalibratingTrainer(
+            accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+            enable_checkpointing=False, precision="bf16-mixed",
+        )  # fmt: skip
+        trainer.predict(collector, dataloaders=loader, return_predictions=False)
+        return collector
 
-    def __iter__(self) -> Iterator[tuple[Any, Any, torch.Tensor]]:
-        """Each prediction with its geometry and its mask on the original grid."""
-        for case, (geometry, mask) in zip(self.predicted, self.grids, strict=True):
-            yield case, geometry, mask
+    def fitted(self, method: str, cases: Any) -> Calibrator:
+        """A calibrator, fitted on cases."""
+        options = {"gamma": 2.0} if method == "dicepp_inverse" else {}
+        calibrator = build(method, calibrator_arguments(method, options, self.module, self.data))
+        calibrator.fit(cases)
+        return calibrator
 
-    def score(self, calibrator: Calibrator | None) -> dict[str, float]:
-        """Metrics of all cases, calibrated."""
-        collection = metrics.Scorer(len(self.class_names), self.class_names)
-        for case, geometry, mask in self:
+    def score(self, calibrators: Sequence[Calibrator | None]) -> dict[str, float]:
+        """Metrics of the test cases; of several calibrators the mean, each on the cases that it gets in turn."""
+        names = tuple(self.data.class_names)
+        scorers = [metrics.Scorer(len(names), names) for _ in calibrators]
+        for number, (case, (geometry, mask)) in enumerate(zip(self.test, self.grids, strict=True)):
+            calibrator = calibrators[number % len(calibrators)]
             probs = case.probs if calibrator is None else calibrator(case.probs, case.image)
-            collection.update(geometry.restore(probs[0])[None], mask)
-        values = collection.compute()
-        return {name: float(values[name]) for name in COLUMNS}
+            scorers[number % len(calibrators)].update(geometry.restore(probs[0])[None], mask)
+        values = [scorer.compute() for scorer in scorers]
+        return {name: sum(float(part[name]) for part in values) / len(values) for name in COLUMNS}
 
 
-def collect(module: Any, loader: Any, folder: Path) -> Collector:
-    """Predict the cases of a loader once."""
-    folder.mkdir()
-    names = frozenset(case.name for case in loader.dataset.cases)
-    collector = Collector(module, folder, names, images=True)
-    trainer = CalibratingTrainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False, precision="bf16-mixed",
-    )  # fmt: skip
-    trainer.predict(collector, dataloaders=loader, return_predictions=False)
-    return collector
-
-
-def load(run: Path, which: str = "best") -> tuple[Any, Any]:
-    """The training module, with the weights of a checkpoint and no calibrator, and the data of a run."""
-    cli = run_training(["fit", "--config", str(run / "config.yaml"), "--trainer.logger", "false"], run=False)
-    checkpoint = torch.load(run / "checkpoints" / f"{which}.ckpt", map_location="cpu", weights_only=True)
-    cli.model.load_state_dict(checkpoint["state_dict"], strict=False)
-    cli.model.calibrator = None
-    return cli.model, cli.datamodule
-
-
-def table(run: Path, methods: list[str], which: str) -> list[dict[str, Any]]:
-    """A row a method for one run."""
-    module, data = load(run, which)
-    data.prepare_data()
-    data.setup("validate")
-    data.setup("test")
+def table(run: Run, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of one run: uncalibrated, then each method fitted in both ways."""
     with tempfile.TemporaryDirectory() as folder:
-        validation = collect(module, data.val_dataloader(), Path(folder) / "val")
-        test = TestCases(module, data, Path(folder) / "test")
-        first = {
-            "data": getattr(data, "task", None) or type(data).__name__, "loss": type(module.loss).__name__,
-            "val_cases": len(validation.names), "test_cases": len(test.grids),
+        network = Network(run, Path(folder))
+        about = {
+            "run": run.name, "data": run.data, "loss": type(network.module.loss).__name__,
+            "val_cases": len(network.validation.names), "test_cases": len(network.grids),
         }  # fmt: skip
-        rows = [{**first, "method": "none", **test.score(None), "fit_s": 0.0}]
+        rows: list[dict[str, Any]] = [
+            {**about, "method": "none", "fitted": how, **network.score(parts), "fit_s": 0.0}
+            for how, parts in {"validation": [None], "cross": [None, None]}.items()
+        ]
+        halves = [Half(network.test, 1), Half(network.test, 0)]
         for method in methods:
-            options = {"gamma": 2.0} if method == "dicepp_inverse" else {}
-            calibrator = build(method, calibrator_arguments(method, options, module, data))
-            start = time.process_time()
-            calibrator.fit(validation)
-            seconds = time.process_time() - start
-            rows.append({**first, "method": method, **test.score(calibrator), "fit_s": seconds})
-            sys.stderr.write(f"{run.name}: {method} fitted in {seconds:.0f} s\n")
-    return rows
+            for how, parts in {"validation": [network.validation], "cross": halves}.items():
+                start = time.process_time()
+                calibrators = [network.fitted(method, part) for part in parts]
+                seconds = round(time.process_time() - start, 2)
+                rows.append(about | {"method": method, "fitted": how} | network.score(calibrators) | {"fit_s": seconds})
+            print(f"{run.name}: {method}", flush=True)
+        return rows
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The rows as a table a data set, with the losses side by side."""
-    lines = []
-    for name in dict.fromkeys(row["data"] for row in rows):
-        of_set = [row for row in rows if row["data"] == name]
-        found = list(dict.fromkeys(row["loss"] for row in of_set))
-        first = of_set[0]
-        lines += [f"{name}: {first['val_cases']} validation cases, {first['test_cases']} test cases", ""]
-        heads = [f"{loss}: {label}" if label == "Dice" else label for loss in found for label in SHOWN.values()]
-        lines += [f"| method | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-        for method in dict.fromkeys(row["method"] for row in of_set):
-            by_loss = {row["loss"]: row for row in of_set if row["method"] == method}
-            cells = [f"{by_loss[loss][column]:.4f}" for loss in found for column in SHOWN]
-            lines.append(f"| {method.replace('_', ' ')} | {' | '.join(cells)} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Score the runs and print, and where asked write, the table."""
+def main(args: Sequence[str] | None = None) -> int:
+    """Score the runs that the file does not hold yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders of run folders")
+    parser.add_argument("--output", type=Path, required=True, help="CSV file")
+    parser.add_argument("--losses", nargs="+", default=[], help="classes of the losses to take, by default all")
     parser.add_argument("--methods", nargs="+", default=list(CLASSES), choices=list(CLASSES))
-    parser.add_argument("--checkpoint", choices=["best", "last"], default="best")
-    parser.add_argument("--output", type=Path, default=None, help="CSV file")
-    arguments = parser.parse_args()
+    options = parser.parse_args(args)
     warnings.filterwarnings("ignore")
-    rows = [row for run in arguments.runs for row in table(run, arguments.methods, arguments.checkpoint)]
-    sys.stdout.write(markdown(rows))
-    if arguments.output:
-        with arguments.output.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    rows: list[dict[str, Any]] = list(read_csv(options.output)) if options.output.is_file() else []
+    for run in find_runs(options.runs):
+        loss = run.config["model"]["loss"]["class_path"].rpartition(".")[2]
+        if (options.losses and loss not in options.losses) or any(row["run"] == run.name for row in rows):
+            continue
+        rows += table(run, options.methods)
+        write_csv(options.output, rows)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,6 +11,8 @@ by this program:
     <!-- against DSC++ drive drive_after: dice -->    paired differences of that method less each other
     <!-- pairs six: dice nll -->                      data sets on which X++ is better than X; tests that say so
     <!-- rates rates/rates.csv drive -->              learning rates tried on validation cases, and which were chosen
+    <!-- posthoc posthoc.csv DRIVE -->                calibrators on one set, from `benchmarks.posthoc`
+    <!-- posthoc posthoc.csv -->                      calibrators against none, over all sets
     <!-- figure NAME figures/drive.svg drive -->      a picture of the report, as `report --figures` names it
 
 Names are folders in `--runs_dir`. Holm's correction is over all that a table claims.
@@ -25,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.posthoc_tables import calibrators_on, calibrators_over, markdown
 from lightning_app.errors import UserError
 from lightning_app.files import read_csv, write_text
 from lightning_app.report.build import sections
@@ -36,7 +39,9 @@ from lightning_app.report.read import find_runs
 from lightning_app.report.tables import cell_text, number, title_of
 from lightning_app.report.verdicts import Claim, Judged, Marks, judge
 
-BLOCK = re.compile(r"(<!-- (facts|summary|means|against|pairs|rates|figure) ([^>]*?) -->\n).*?(<!-- end -->)", re.S)
+BLOCK = re.compile(
+    r"(<!-- (facts|summary|means|against|pairs|rates|posthoc|figure) ([^>]*?) -->\n).*?(<!-- end -->)", re.S
+)
 
 
 @cache
@@ -103,7 +108,7 @@ class Page:
                 if known is not None:
                     texts = (cell_text(cell, found[metric].get(method, "")) for metric, cell in cells.items())
                     rows.append([method, data, str(known.cases), str(known.seeds), *texts])
-        return _table(heads, rows)
+        return markdown(heads, rows)
 
     def means(self, text: str) -> str:
         """Means alone, a row a method and a column a data set."""
@@ -116,7 +121,7 @@ class Page:
         for method in methods:
             cells = ([comparison.cell(data, method, metric) for metric in metrics] for data in comparison.data)
             rows.append([method, *(", ".join(number(c.mean, 3) if c else "-" for c in own) for own in cells)])
-        return _table([", ".join(map(title_of, metrics)), *comparison.data], rows)
+        return markdown([", ".join(map(title_of, metrics)), *comparison.data], rows)
 
     def against(self, text: str) -> str:
         """Paired differences of a method less each other one."""
@@ -133,7 +138,7 @@ class Page:
             for (data, other), own in claims.items()
             if any(claim in judged for claim in own)
         ]
-        return _table(["difference", "data", *map(title_of, metrics)], rows)
+        return markdown(["difference", "data", *map(title_of, metrics)], rows)
 
     def pairs(self, text: str) -> str:
         """Counts of data sets on which a loss with the exponent of DSC++ is better than without."""
@@ -141,7 +146,7 @@ class Page:
         table = pair_table(comparison, tuple(metrics))
         if table is None:
             raise UserError(f"pairs {text}: no loss was run with ++ and without")
-        return _table(table.columns, table.rows)
+        return markdown(table.columns, table.rows)
 
     def rates(self, text: str) -> str:
         """Every learning rate that was tried: Dice and NLL of the validation cases; the chosen one in bold."""
@@ -152,7 +157,13 @@ class Page:
         for name, loss in dict.fromkeys((row["data"], row["loss"]) for row in rows):
             own = {float(row["lr"]): row for row in rows if (row["data"], row["loss"]) == (name, loss)}
             lines.append([name, loss, *(_rate(own.get(rate)) for rate in rates)])
-        return _table(["data", "loss", *(f"{rate:g}: Dice, NLL" for rate in rates)], lines)
+        return markdown(["data", "loss", *(f"{rate:g}: Dice, NLL" for rate in rates)], lines)
+
+    def posthoc(self, text: str) -> str:
+        """What calibrators do to networks: the values of one set, or over all sets what they change."""
+        path, *data = text.split()
+        rows = read_csv(self.runs_dir / path)
+        return calibrators_on([row for row in rows if row["data"] in data]) if data else calibrators_over(rows)
 
     def figure(self, text: str) -> str:
         """A picture of the report, written beside the page."""
@@ -186,10 +197,6 @@ def _rate(row: dict[str, str] | None) -> str:
         return ""
     shown = f"{number(float(row['val_dice']))}, {number(float(row['val_nll']))}"
     return f"**{shown}**" if row["chosen"] == "yes" else shown
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -28,10 +28,20 @@ between
 <!-- end -->
 <!-- rates rates.csv -->
 <!-- end -->
+<!-- posthoc posthoc.csv x -->
+<!-- end -->
+<!-- posthoc posthoc.csv -->
+<!-- end -->
 <!-- figure overview figures/overview.svg drive -->
 <!-- end -->
 """
 RATES = "data,loss,lr,val_dice,val_nll,chosen,run\nx,A,0.1,0.5,0.25,no,a\nx,A,0.01,0.75,0.125,yes,b\n"
+POSTHOC = """data,loss,method,fitted,dice,ece_pooled,ece_classwise_pooled,nll_pooled
+x,DiceLoss,none,cross,0.5,0.04,0.05,0.4
+x,DiceLoss,histogram,cross,0.4,0.01,0.02,0.1
+y,DiceLoss,none,cross,0.7,0.01,0.02,0.2
+y,DiceLoss,histogram,cross,0.7,0.04,0.05,0.1
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +51,7 @@ def page(tmp_path_factory):
         for seed in (0, 1):
             make_run(folder / "runs" / "drive" / f"{loss}-{seed}", loss, seed=seed, sharpness=sharpness)
     (folder / "runs" / "rates.csv").write_text(RATES)
+    (folder / "runs" / "posthoc.csv").write_text(POSTHOC)
     (folder / "page.md").write_text(PAGE)
     main([str(folder / "page.md"), "--runs_dir", str(folder / "runs")])
     return folder / "page.md"
@@ -103,3 +114,10 @@ def test_calibrated_runs_are_methods_of_their_own(tmp_path):
     folder.note_post_hoc("test", {"calibrator": "temperature", "cuts": [0.5, 0.3]})
     comparison = Comparison(find_runs([run, make_run(tmp_path / "b", "DiceLoss")]))
     assert comparison.methods == ["DSC", "DSC + temperature + cut"]
+
+
+def test_calibrators_are_held_against_none_of_the_same_set(page):
+    text = page.read_text()
+    assert "| histogram | other half | 0.4000 | 0.0100 | 0.0200 | 0.1000 |" in text
+    # ECE by a quarter and by four: a geometric mean of 1; NLL by a quarter and a half: the root of an eighth
+    assert f"| histogram | other half | -0.0500 | 1.00 (1 of 2) | {0.125**0.5:.2f} (2 of 2) |" in text

@@ -1,0 +1,66 @@
+"""Tables of what `benchmarks.posthoc` wrote: calibrators on one set, and over all sets against no calibrator."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+COLUMNS = {
+    "dice": "Dice",
+    "ece_pooled": "ECE, pooled",
+    "ece_classwise_pooled": "class-wise ECE, pooled",
+    "nll_pooled": "NLL, pooled",
+}
+FITTED = {"validation": "validation", "cross": "other half"}
+Row = Mapping[str, str]
+
+
+def calibrators_on(rows: Sequence[Row]) -> str:
+    """A row a calibrator and way of fitting, the losses side by side, of one data set."""
+    losses = list(dict.fromkeys(row["loss"] for row in rows))
+    heads = ["calibrator", "fitted on", *(f"{_short(loss)}: {label}" for loss in losses for label in COLUMNS.values())]
+    lines = []
+    for method, fitted in dict.fromkeys((row["method"], row["fitted"]) for row in rows):
+        by_loss = {row["loss"]: row for row in rows if (row["method"], row["fitted"]) == (method, fitted)}
+        values = [
+            f"{float(by_loss[loss][column]):.4f}" if loss in by_loss else "" for loss in losses for column in COLUMNS
+        ]
+        lines.append([method.replace("_", " "), FITTED[fitted], *values])
+    return markdown(heads, lines)
+
+
+def calibrators_over(rows: Sequence[Row]) -> str:
+    """What calibrators change over all data sets.
+
+    A row a calibrator and way of fitting: for each loss the mean change of Dice, and of ECE and NLL the geometric mean
+    of their ratios to no calibrator, with the number of sets on which they fall.
+    """
+    losses = list(dict.fromkeys(row["loss"] for row in rows))
+    columns = ("ece_pooled", "nll_pooled")
+    titles = ["Dice", *(f"{COLUMNS[column].partition(',')[0]}, ratio (sets lower)" for column in columns)]
+    heads = ["calibrator", "fitted on", *(f"{_short(loss)}: {title}" for loss in losses for title in titles)]
+    base = {(row["data"], row["loss"], row["fitted"]): row for row in rows if row["method"] == "none"}
+    lines = []
+    for method, fitted in dict.fromkeys((row["method"], row["fitted"]) for row in rows if row["method"] != "none"):
+        cells = []
+        for loss in losses:
+            own = [row for row in rows if (row["method"], row["fitted"], row["loss"]) == (method, fitted, loss)]
+            before = [base[row["data"], loss, fitted] for row in own]
+            cells.append(f"{np.mean(_values(own, 'dice') - _values(before, 'dice')):+.4f}")
+            for column in columns:
+                ratio = _values(own, column) / _values(before, column)
+                cells.append(f"{np.exp(np.log(ratio).mean()):.2f} ({(ratio < 1).sum()} of {len(own)})")
+        lines.append([method.replace("_", " "), FITTED[fitted], *cells])
+    return markdown(heads, lines)
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
+
+
+def _values(rows: Sequence[Row], column: str) -> np.ndarray:
+    return np.array([float(row[column]) for row in rows])
+
+
+def _short(loss: str) -> str:
+    return {"CrossEntropyLoss": "CE", "DiceLoss": "DSC", "DicePlusPlusLoss": "DSC++"}.get(loss, loss)
