@@ -5,6 +5,7 @@ SHORT_NAMES = {
     "FocalLoss": "Focal",
     "DiceLoss": "DSC",
     "DicePlusPlusLoss": "DSC++",
+    "ErrorScaledDiceLoss": "DSC, error-scaled",
     "TverskyLoss": "Tversky",
     "TverskyPlusPlusLoss": "Tversky++",
     "FocalTverskyLoss": "Focal Tversky",

@@ -14,6 +14,7 @@ from .cross_entropy import (
     LabelSmoothingLoss,
     SampleDependentFocalLoss,
 )
+from .error_scaled import ErrorScaledDiceLoss
 from .generalized_dice import (
     GeneralizedDiceLoss,
     SensitivitySpecificityLoss,
@@ -58,6 +59,7 @@ __all__ = [
     "DicePlusPlusLoss",
     "DualFocalLoss",
     "EntropyPenaltyLoss",
+    "ErrorScaledDiceLoss",
     "FocalLoss",
     "FocalTverskyLoss",
     "FocalTverskyPlusPlusLoss",

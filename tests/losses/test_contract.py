@@ -39,6 +39,7 @@ VARIANTS = {
     "GeneralizedDiceLoss(simple, foreground)": lambda: losses.GeneralizedDiceLoss("simple", include_background=False),
     "WeightedCrossEntropyLoss(target)": lambda: losses.WeightedCrossEntropyLoss("target"),
     "WeightedCrossEntropyLoss(attached)": lambda: losses.WeightedCrossEntropyLoss(detach=False, largest=100),
+    "ErrorScaledDiceLoss(batch)": lambda: losses.ErrorScaledDiceLoss(pool="batch", include_background=False),
     "TwoClassDiceLoss(printed)": lambda: losses.TwoClassDiceLoss(printed=True),
     "TwoClassDiceLoss(printed, batch)": lambda: losses.TwoClassDiceLoss(printed=True, pool="batch"),
     "SensitivitySpecificityLoss(all)": lambda: losses.SensitivitySpecificityLoss(channels="all"),
@@ -52,8 +53,8 @@ VARIANTS = {
     "ClassAdaptiveMarginLoss(p3)": lambda: losses.ClassAdaptiveMarginLoss(1.0, penalty="p3", multiplier=0.5),
 }
 ALL = {name: getattr(losses, name) for name in BASIC} | VARIANTS
-#: With its weight taken as a constant, this one's gradient is not that of its value.
-DETACHED = {"WeightedCrossEntropyLoss"}
+#: Their gradient is not that of their value: a weight is taken as a constant, a slope is scaled.
+DETACHED = {"WeightedCrossEntropyLoss", "ErrorScaledDiceLoss", "ErrorScaledDiceLoss(batch)"}
 every_loss = pytest.mark.parametrize("make", ALL.values(), ids=ALL.keys())
 
 

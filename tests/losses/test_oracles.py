@@ -175,6 +175,31 @@ def test_dice_settles_at_a_step_at_half_the_overlap():
     assert ((probs > 0.9) | (probs < 0.1)).all()
 
 
+def test_error_scaled_dice_settles_at_odds_that_half_the_overlap_cuts():
+    labels = free_population(TRUE_PROBS)
+    loss = losses.ErrorScaledDiceLoss(include_background=False)
+    scores = settle(SharedLogits(loss, labels.shape[1]), torch.zeros(len(TRUE_PROBS), dtype=torch.float64), labels)
+    overlap = 1 - loss(scores[:, None].expand(labels.shape).reshape(1, 1, -1), labels.reshape(1, -1)).item()
+    odds = (2 - overlap) / overlap * TRUE_PROBS / (1 - TRUE_PROBS)
+    np.testing.assert_allclose(torch.sigmoid(scores), odds / (1 + odds), atol=2e-3)
+    shares = torch.stack([1 - TRUE_PROBS, TRUE_PROBS])[None]
+    soft = settle(loss, torch.zeros(1, 1, len(TRUE_PROBS), dtype=torch.float64), shares)
+    np.testing.assert_allclose(soft.flatten(), scores, atol=0.02)
+
+
+@pytest.mark.parametrize("grid", [(4, 5), (2, 3, 4)], ids=["2d", "3d"])
+def test_error_scaled_dice_multiplies_the_slope_of_each_class_by_its_error(grid):
+    logits, labels = random_pair(3, grid)
+    y = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).double()
+    p = logits.detach().softmax(1).requires_grad_()
+    volumes = [part.flatten(2).sum(2) for part in (y * p, y + p)]
+    dice = (1 - 2 * volumes[0] / volumes[1]).mean()
+    slope = torch.autograd.grad(dice, p)[0] * (p - y).abs()
+    expected = p * (slope - (p * slope).sum(1, keepdim=True))
+    value, gradient = value_and_gradient(losses.ErrorScaledDiceLoss(smooth=0.0), logits, labels)
+    torch.testing.assert_close((value, gradient), (dice, expected))
+
+
 @pytest.mark.parametrize("gamma", [1.5, 3.0])
 def test_other_exponents_act_as_a_temperature(gamma):
     probs, overlap = population_optimum(gamma, TRUE_PROBS)

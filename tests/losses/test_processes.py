@@ -14,6 +14,7 @@ POOLED = {
     "dice": lambda: losses.DiceLoss(pool="batch"),
     "dsc": lambda: losses.DicePlusPlusLoss(pool="batch"),
     "focal_tversky": lambda: losses.FocalTverskyPlusPlusLoss(gamma=1.5, pool="batch"),
+    "error_scaled": lambda: losses.ErrorScaledDiceLoss(pool="batch"),
     "generalized": lambda: losses.GeneralizedDiceLoss(pool="batch"),
     "sensitivity": lambda: losses.SensitivitySpecificityLoss(pool="batch"),
     "two_class": lambda: losses.TwoClassDiceLoss(pool="batch"),
