@@ -11,12 +11,14 @@ from typing import ClassVar
 import numpy as np
 
 from .errors import DataError
+from .paths import is_lossy
 from .readers import MaskKind
-from .values import counted, crowded, listed, one_sided, proposal
+from .values import counted, crowded, listed, one_sided, proposal, smeared
 
 IGNORE = 255
 _NO_CLASS = 254
 _SPAN = 1 << 16
+_STORE = "Store the masks anew as PNG or TIFF, from before they became JPEG."
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Index:
         Raises:
             DataError: If a value is not whole, not finite, or not declared.
         """
+        _without_loss(paths[0])
         numbers = whole_numbers(arrays[0], paths[0])
         low = int(numbers.min(initial=0))
         if int(numbers.max(initial=0)) - low >= _SPAN:
@@ -137,6 +140,7 @@ class Colour:
 
     def decode(self, arrays: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
         """Label map of one RGB array `(H, W, 3)`; a colour not listed is an error."""
+        _without_loss(paths[0])
         array = arrays[0]
         if array.ndim != 3 or array.shape[-1] < 3:
             raise DataError(f"{paths[0]}: the mask is not in colour. Use an index coding for grey masks.")
@@ -162,10 +166,29 @@ def _above(coding: Binary | PerClass, array: np.ndarray, path: Path) -> np.ndarr
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{path}: the mask holds values that are not finite. Repair the file or leave it out.")
     values, counts = counted(array)
-    doubt = one_sided(values, coding.threshold) or ("" if coding.given else crowded(values, counts, coding.threshold))
+    doubt = doubtful(values, counts, path, coding)
     if doubt:
-        raise DataError(f"{path}: {doubt}. {proposal(values, counts) if coding.cure is None else coding.cure}")
+        raise DataError(f"{path}: {doubt}")
     return np.asarray(array > coding.threshold)
+
+
+def doubtful(values: np.ndarray, counts: np.ndarray, path: Path, coding: Binary | PerClass) -> str:
+    """Why a threshold makes no mask of a file's values, and the cure; empty where it does."""
+    lossy = is_lossy(path)
+    if lossy and (smear := smeared(values, coding.threshold)):
+        return f"{smear}. {_STORE}"
+    doubt = one_sided(values, coding.threshold)
+    if not doubt and not coding.given:
+        doubt = crowded(values, counts, coding.threshold, lossy)
+    if not doubt:
+        return ""
+    own = _STORE if lossy else proposal(values, counts)
+    return f"{doubt}. {own if coding.cure is None else coding.cure}"
+
+
+def _without_loss(path: Path) -> None:
+    if is_lossy(path):
+        raise DataError(f"{path}: a JPEG does not keep class numbers or colours, what was 2 may be read as 1. {_STORE}")
 
 
 def soft_labels(raters: np.ndarray, num_classes: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from .errors import DataError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".pbm")
+LOSSY_ENDINGS = (".jpg", ".jpeg")
 TIFF_ENDINGS = (".tif", ".tiff")
 NIFTI_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
 META_ENDINGS = (".mha", ".mhd")
@@ -36,6 +37,11 @@ def stem(path: Path) -> str:
     if path.is_dir():
         return name
     return name[:-7] if name.lower().endswith(".nii.gz") else path.stem
+
+
+def is_lossy(path: Path) -> bool:
+    """Whether the format of a file keeps no exact values."""
+    return str(path).lower().endswith(LOSSY_ENDINGS)
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

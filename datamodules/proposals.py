@@ -11,7 +11,8 @@ import numpy as np
 from . import readers
 from .case import Case
 from .errors import DataError
-from .masks import IGNORE
+from .masks import IGNORE, Binary, doubtful
+from .paths import is_lossy
 from .values import counted, listed, suits
 
 _MAX_COLOURS = 16
@@ -81,19 +82,24 @@ def _read(masks: Sequence[Path], proposal: Proposal) -> tuple[list[np.ndarray], 
     grey, colours = [], Counter[Colour]()
     for path in masks:
         try:
-            if len(colours) <= _MAX_COLOURS:
+            if len(colours) <= _MAX_COLOURS and not is_lossy(path):
                 colours.update(_colours(readers.read_mask(path, "colour")))
             array = readers.read_mask(path, "grey")
         except DataError as error:
             proposal.hints.append(str(error))
             continue
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            proposal.hints.append(
-                f"{path}: the mask holds values that are not finite. Repair the file or leave it out."
-            )
+        if doubt := _doubt(path, array):
+            proposal.hints.append(f"{path}: {doubt}")
         else:
             grey.append(array)
     return grey, colours
+
+
+def _doubt(path: Path, array: np.ndarray) -> str:
+    """Why no coding reads a mask; empty where one does."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return "the mask holds values that are not finite. Repair the file or leave it out."
+    return doubtful(*counted(array), path, Binary(given=False, cure=None)) if is_lossy(path) else ""
 
 
 def _colours(array: np.ndarray) -> dict[Colour, int]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 _SHOWN = 8
+_FEW, _NUMBERS = 8, 10  # values of a mask of classes, and the largest close to the ground that is a class's number
 
 
 def counted(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +45,24 @@ def one_sided(values: np.ndarray, threshold: float) -> str:
     return ""
 
 
-def crowded(values: np.ndarray, counts: np.ndarray, threshold: float) -> str:
+def smeared(values: np.ndarray, threshold: float) -> str:
+    """Why a threshold can not part what a format with loss has kept; empty where an object stands out from its ground.
+
+    Args:
+        values: Values of one file, ascending.
+        threshold: Foreground is above.
+    """
+    span = float(values[-1]) - float(values[0]) if len(values) > 1 else 0.0
+    if 0 < span <= 127:
+        return f"values {listed(values)} in a JPEG, which does not keep them: what was 1 may be read as 0 or 2"
+    if span and not 0.1 <= (threshold - float(values[0])) / span <= 0.9:
+        return (
+            f"the threshold {threshold:g} lies in the noise that a JPEG makes around {values[0]:g} and {values[-1]:g}"
+        )
+    return ""
+
+
+def crowded(values: np.ndarray, counts: np.ndarray, threshold: float, lossy: bool = False) -> str:
     """Why a grey mask is more than an object and its ground; empty where it may be no more.
 
     Values between the darkest and the brightest may be soft edges; where they are too frequent for that, they are
@@ -54,17 +72,18 @@ def crowded(values: np.ndarray, counts: np.ndarray, threshold: float) -> str:
         values: Values of one file, ascending.
         counts: How often each occurs.
         threshold: Foreground is above.
+        lossy: The file's format keeps no exact values.
     """
-    if _soft_edges(values, counts):
+    if _soft_edges(values, counts, lossy):
         return ""
     return f"values {listed(values)}: more than an object and its ground, the threshold {threshold:g} would join some"
 
 
-def _soft_edges(values: np.ndarray, counts: np.ndarray) -> bool:
+def _soft_edges(values: np.ndarray, counts: np.ndarray, lossy: bool = False) -> bool:
     """Whether what lies between the extremes looks like interpolated edges: many values, each rare, few in all.
 
     Values close to the ground, as 1 and 2 in 0, 1, 2, 255, are classes or objects unless lossy storage made them, which
-    leaves values close to the brightest too or few in all, or interpolation, which leaves values between, each rare.
+    leaves values close to the brightest too, or interpolation, which leaves values between, each rare and not so few.
     """
     if len(values) <= 2:
         return True
@@ -73,8 +92,9 @@ def _soft_edges(values: np.ndarray, counts: np.ndarray) -> bool:
     between, faint = (place > 0.1) & (place < 0.9), (place > 0) & (place <= 0.1)
     others = max(int(counts[place > 0.1].sum()), 1)
     many = max(50, 0.15 * others)
-    lossy = values[-1] <= 255 and bool(((place >= 0.9) & (place < 1)).any())
-    if not lossy and int(counts[faint].max(initial=0) if between.any() else counts[faint].sum()) >= many:
+    lossy = lossy or (values[-1] <= 255 and bool(((place >= 0.9) & (place < 1)).any()))
+    numbers = faint & (values - low <= _NUMBERS)
+    if not lossy and (counts[faint].max(initial=0) >= many or (len(values) <= _FEW and numbers.any())):
         return False
     often = bool((counts[between] >= many).any())
     bright = int(counts[place >= 0.75].sum()) / others

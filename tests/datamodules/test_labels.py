@@ -102,6 +102,27 @@ def test_classes_and_objects_close_to_the_ground_are_not_lost_below_the_threshol
         Binary(given=False, cure=None).decode([mask], [Path("m.png")])
 
 
+@pytest.mark.parametrize("pixels", [1, 8])
+def test_a_class_close_to_the_ground_is_not_lost_however_small(pixels):
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:30, 5:30] = 255
+    mask[34, :pixels] = 1
+    with pytest.raises(DataError, match=r"m.png: values 0, 1, 255: more than an object and its ground"):
+        Binary(given=False, cure=None).decode([mask], [Path("m.png")])
+
+
+def jpeg(array):
+    return lambda path, number: Image.fromarray(array.astype(np.uint8)).save(path, "JPEG", quality=95)
+
+
+@pytest.mark.parametrize("array", [BOX, TWO, TWO * 100], ids=["0 and 1", "0 to 2", "grey classes"])
+@pytest.mark.parametrize("options", [{}, {"threshold": 0}, {"coding": "index", "classes": ["a", "b", "c"]}])
+def test_classes_in_a_jpeg_are_refused(tmp_path, array, options):
+    root = folder(tmp_path, jpeg(array), ending="jpg")
+    with pytest.raises(DataError, match=r"0\.jpg: .*\. Store the masks anew as PNG or TIFF"):
+        ImageFolder(root=root, **options).setup("fit")
+
+
 def test_lossy_storage_and_interpolation_are_no_classes():
     mask = np.zeros((60, 60), np.uint8)
     mask[11:37, 13:42] = 255
