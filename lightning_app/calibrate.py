@@ -171,7 +171,9 @@ class CalibratingTrainer(Trainer):
         promises = case_promises.promise_cases(collector.rows, head_of(collector.module).names, *asked)
         checkpoint[CASES] = {"promises": case_promises.to_record(promises), "cases": sorted(collector.names)}
         save_checkpoint(checkpoint, path)
-        sys.stdout.write(case_promises.describe(promises, str(path)))
+        sys.stdout.write(
+            case_promises.describe(promises, str(path), "predict writes it into cases.csv, test checks it")
+        )
 
     def _collect_calibrated(
         self, checkpoint: dict[str, Any], collector: Any, data: SegmentationData, warning: str

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+_COPIES = (2, 3, 4, 6, 8, 12, 16)  # of the cases at hand that are tried where they are too few
+
 
 @dataclass(frozen=True)
 class VolumeInterval:
@@ -127,30 +129,37 @@ class Passing:
             confidence: Between 0 and 1.
 
         Raises:
-            ValueError: If an argument is out of range, the cases are too few, or no cut can be promised.
+            ValueError: If an argument is out of range, the cases are too few, or no cut can be promised; it says how
+                many would do, if any number would.
         """
-        from scipy.stats import binom
-
         if not (0 < share < 1 and 0 < confidence < 1):
             raise ValueError(f"share={share} and confidence={confidence} must be between 0 and 1")
         order = np.argsort(-np.asarray(expected, float), kind="stable")
-        scores, bad = np.asarray(expected, float)[order], np.cumsum(np.asarray(actual, float)[order] < dice)
+        scores, bad = np.asarray(expected, float)[order], np.asarray(actual, float)[order] < dice
         least = math.ceil(math.log(1 - confidence) / math.log(1 - share))
         if len(scores) < least:
             raise ValueError(
                 f"{len(scores)} cases are too few to promise {share:.0%} at {confidence:.0%}: at least {least} would do"
             )
-        found = None
-        for passed in np.flatnonzero(np.append(scores[1:] < scores[:-1], True)) + 1:  # ties pass together
-            if passed < least:
-                continue
-            if binom.cdf(bad[passed - 1], passed, share) > 1 - confidence:
-                break
-            cut, among = float(scores[passed - 1]), int(bad[passed - 1])
-            found = cls(dice, share, confidence, cut, len(scores), int(passed), among)
-        if found is None:
-            raise ValueError(
-                f"no expected Dice lets cases pass of which at most {share:.0%} lie below {dice:g}: the expected Dice "
-                "does not tell good from bad here, or too many are bad"
-            )
-        return found
+        passed = _passed(scores, bad, least, share, confidence)
+        if not passed:
+            copies = (k for k in _COPIES if _passed(scores.repeat(k), bad.repeat(k), least, share, confidence))
+            k = next(copies, 0)
+            cure = f"{k * len(scores):,} like these would do" if k else "nor would with more like these"
+            told = f"no expected Dice lets cases pass of which at most {share:.0%} lie below {dice:g}"
+            raise ValueError(f"{told}, of {len(scores)}; {cure}")
+        return cls(dice, share, confidence, float(scores[passed - 1]), len(scores), passed, int(bad[:passed].sum()))
+
+
+def _passed(scores: np.ndarray, bad: np.ndarray, least: int, share: float, confidence: float) -> int:
+    """How many cases pass, of scores from high to low and which are bad; 0 where no cut can be promised."""
+    from scipy.stats import binom
+
+    found, wrong = 0, np.cumsum(bad)
+    for passed in np.flatnonzero(np.append(scores[1:] < scores[:-1], True)) + 1:  # ties pass together
+        if passed < least:
+            continue
+        if binom.cdf(wrong[passed - 1], passed, share) > 1 - confidence:
+            break
+        found = int(passed)
+    return found

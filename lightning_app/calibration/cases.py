@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from lightning.pytorch import LightningModule
 
 import metrics
 from lightning_app.errors import UserError
+from lightning_app.files import write_csv
 from metrics.selection import Passing, VolumeInterval
 
 KEY = "cases"
@@ -118,7 +120,7 @@ def from_record(record: Mapping[str, Any]) -> dict[str, CasePromise]:
     }
 
 
-def describe(promises: CasePromises, where: str) -> str:
+def describe(promises: CasePromises, where: str, usage: str) -> str:
     """What the terminal shows after the promises were made."""
     lines = [""]
     for name, (volume, passing) in promises.items():
@@ -131,10 +133,7 @@ def describe(promises: CasePromises, where: str) -> str:
                 f"{passing.passed} passed, {passing.bad} bad"
             )
     lines.append("It holds for cases that are drawn as these were; under shift nothing is promised.")
-    return (
-        "\n".join([*lines, f"kept in                   {where}; predict writes it into cases.csv, test checks it"])
-        + "\n"
-    )
+    return "\n".join([*lines, f"kept in                   {where}; {usage}"]) + "\n"
 
 
 def held_against(promises: CasePromises, rows: Rows, largest: bool = True) -> list[dict[str, Any]]:
@@ -150,7 +149,10 @@ def held_against(promises: CasePromises, rows: Rows, largest: bool = True) -> li
         true = column(rows, name, "true_volume")
         ends = [volume.around(value) for value in column(rows, name, "expected_volume")]
         held = [low <= value <= high for value, (low, high) in zip(true, ends, strict=True)]
+        off = column(rows, name, "expected_dice") - column(rows, name, "dice")
         row = {"class": name, "cases": len(true), "coverage": volume.coverage, "covered": float(np.mean(held))}
+        if (known := off[np.isfinite(off)]).size:
+            row |= {"dice_error": float(np.abs(known).mean()), "dice_bias": float(known.mean())}
         if passing is not None and largest:
             actual = column(rows, name, "dice")
             through = (column(rows, name, "expected_dice") >= passing.cut) & np.isfinite(actual)
@@ -164,11 +166,21 @@ def held_against(promises: CasePromises, rows: Rows, largest: bool = True) -> li
     return found
 
 
+def write_rows(stage: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print what was promised beside what happened, and write it to `cases.csv` of a stage."""
+    write_csv(stage / "cases.csv", rows)
+    sys.stdout.write(told(rows))
+
+
 def told(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of the terminal."""
-    lines = ["", f"{'promise of each case':<30}{'covered':>20}{'bad of those that pass':>40}"]
+    lines = [
+        "",
+        f"{'promise of each case':<26}{'volumes held':>20}{'bad of those passed':>24}{'expected Dice off by':>22}",
+    ]
     for row in rows:
         covered = f"{row['covered']:.3f} ({row['coverage']:.0%})"
-        bad = f"{row['bad']} of {row['passed']} (at most {row['share']:.0%})" if "cut" in row else "nothing promised"
-        lines.append(f"{row['class']:<30}{covered:>20}{bad:>40}")
+        bad = f"{row['bad']} of {row['passed']} (<= {row['share']:.0%})" if "cut" in row else "nothing promised"
+        error = f"{row['dice_error']:.3f} ({row['dice_bias']:+.3f})" if "dice_error" in row else ""
+        lines.append(f"{row['class']:<26}{covered:>20}{bad:>24}{error:>22}")
     return "\n".join(lines) + "\n"

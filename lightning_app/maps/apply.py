@@ -14,6 +14,7 @@ from datamodules import DataError
 from lightning_app.calibration.risk import UNDER_SHIFT, cuts_of, promised_labels, promised_sets
 from lightning_app.errors import UserError
 from lightning_app.files import write_text
+from lightning_app.maps.cases import Sheet
 from lightning_app.maps.fitted import FittedCalibrator, digest
 from lightning_app.maps.folder import flag
 from lightning_app.maps.grid import hard_labels
@@ -49,11 +50,14 @@ def main(args: list[str]) -> int:
     sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.digests)} cases; {len(cases)} cases of {options.probs}\n")
     lost = done = 0
     fitted = _threshold(fitted, options)
+    sheet = Sheet(out, fitted, not fitted.promises)
+    noted = sheet.tidy()
     for files in cases.values():
-        if is_done(files, form, out, root):
+        if files.name in noted and is_done(files, form, out, root):
             done += 1
         else:
-            lost += apply_case(files, form, fitted, out, root)
+            lost += apply_case(files, form, sheet, root)
+    sheet.tidy()
     for name in COMPANIONS:
         if (root / name).is_file():
             shutil.copyfile(root / name, out / name)
@@ -141,12 +145,13 @@ def is_done(files: Files, form: Form, out: Path, root: Path) -> bool:
     return (out / last.relative_to(root)).is_file()
 
 
-def apply_case(files: Files, form: Form, fitted: FittedCalibrator, out: Path, root: Path) -> int:
+def apply_case(files: Files, form: Form, sheet: Sheet, root: Path) -> int:
     """Calibrate one case and write it, its mask last.
 
     Returns:
         How many foreground probabilities were rounded to zero.
     """
+    fitted, out = sheet.fitted, sheet.folder
     chosen, beside = files_of(files, form.kind)
     map_ = read_map(files, form)
     probs = calibrated(map_, form, fitted)
@@ -158,9 +163,11 @@ def apply_case(files: Files, form: Form, fitted: FittedCalibrator, out: Path, ro
     write_map(map_, stored, form, out, root)
     if fitted.promises:
         write_map(map_, claimed(map_, form, fitted), form, out / "sets", root)
-    if beside is not None and beside.is_relative_to(root):
-        mask = read_array(beside)
-        labels = risk_labels(map_, form, fitted) if fitted.promises else hard_labels(probs, form)
+    labels = risk_labels(map_, form, fitted) if fitted.promises else hard_labels(probs, form)
+    mask = None if beside is None or not beside.is_relative_to(root) else read_array(beside)
+    known = mask.affine if map_.affine is None and mask is not None else map_.affine
+    sheet.add(files.name, probs, labels, known, form)
+    if beside is not None and mask is not None:
         if labels.shape != mask.array.shape:
             raise DataError(f"{beside}: shape {mask.array.shape}, but its map's is {labels.shape}.")
         write_labels(out / beside.relative_to(root), labels, mask, len(form.classes) == 2)

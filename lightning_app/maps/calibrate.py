@@ -15,6 +15,7 @@ from lightning_app.calibration.registry import CLASSES, build
 from lightning_app.calibration.risk import Wish, case_odds, make_promises
 from lightning_app.calibration.risk import describe as describe_promises
 from lightning_app.errors import UserError
+from lightning_app.maps.cases import promise_of_cases
 from lightning_app.maps.fitted import FittedCalibrator, digest
 from lightning_app.maps.folder import Case, Folder, add_options, describe, open_folder
 from lightning_app.maps.pairing import Pair
@@ -44,6 +45,9 @@ def main(args: list[str]) -> int:
     if options.method == "risk":
         promise_of_maps(folder, options)
         return 0
+    if options.method == "cases":
+        promise_of_cases(folder, options)
+        return 0
     arguments = calibrator_arguments(options.method, arguments, folder)
     fits = CrossFit(folder, options.method, arguments)
     fits.run()
@@ -67,7 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(parser)
     parser.add_argument(
-        "--method", choices=(*CLASSES, "risk"), default="temperature", help="the kind of calibrator, or cuts by risk"
+        "--method",
+        choices=(*CLASSES, "risk", "cases"),
+        default="temperature",
+        help="the kind of calibrator, or cuts by risk, or what is promised of single cases",
     )
     add_risk_options(parser)
     parser.add_argument("--out", required=True, metavar="FILE", help="file to keep the calibrator in")
@@ -76,12 +83,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_risk_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the method `risk`."""
+    """Options of the methods `risk` and `cases`."""
     add = parser.add_argument
     add("--risk", choices=("fnr", "fdr", "precision"), default="fnr", help="what --method risk keeps low")
-    add("--level", type=float, default=0.1, help="the largest risk")
-    add("--confidence", type=float, help="probability that it is kept; without one it is kept in expectation")
+    add(
+        "--level",
+        type=float,
+        default=0.1,
+        help="the largest risk; cases: share of missing intervals, of bad among passing cases",
+    )
+    add(
+        "--confidence",
+        type=float,
+        help="probability that it is kept; without one it is kept in expectation (cases: 0.9)",
+    )
     add("--by", choices=("case", "voxel"), default="case", help="mean over cases, or all voxels together")
+    add("--dice", type=float, default=0.8, help="Dice below which a case is bad, for --method cases")
     add("--of_class", action="append", metavar="CLASS", help="class that is promised of, may be repeated; else all")
 
 

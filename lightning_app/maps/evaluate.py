@@ -16,7 +16,7 @@ import yaml
 from lightning.pytorch.loggers import Logger
 
 import metrics
-from lightning_app.calibration.risk import held_against, write_rows
+from lightning_app.calibration import cases, risk
 from lightning_app.errors import UserError
 from lightning_app.files import read_yaml, write_csv, write_text
 from lightning_app.maps.apply import check_unseen
@@ -33,7 +33,6 @@ from lightning_app.training.record import commit, versions
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.summary import print_summary
 from lightning_app.training.tracking import RunLogger, end_wandb
-from metrics.risk import Promise
 
 PROJECT = "calibrated-segmentation"
 
@@ -53,7 +52,7 @@ def main(args: list[str]) -> int:
     _say(*describe(folder, options), "")
     objects = metrics.ObjectRule(options.object_iou, options.object_connectivity) if options.objects else None
     measure = Measure(options.surface or folder.hard, cuts_of(options.threshold, folder), objects)
-    _promises(options, folder)  # a file that does not fit is refused before hours are spent
+    _promised(options, folder)  # a file that does not fit is refused before hours are spent
     name = options.name or root_of(options.probs).resolve().name
     run = RunFolder.named(options.runs_dir, name)
     with _begin(run, _config(options, folder, name), args):
@@ -73,12 +72,11 @@ def _evaluate(folder: Folder, run: RunFolder, measure: Measure, options: argpars
     except BaseException as error:
         run.write_state(status="failed", error=f"{type(error).__name__}: {error}")
         raise
-    promises = _promises(options, folder)
+    promised = _promised(options, folder)
     _say(*findings(found, len(folder.pairs.pairs)), *unseen_classes(scorer))
     _write(run, scorer, folder, options)
-    if promises:
-        odds = [sums.odds for _, sums in scorer.records if sums.odds is not None]
-        write_rows(run.stage("test"), held_against(promises, odds, head_of(folder.form).names))
+    if promised is not None:
+        _hold(promised, run.stage("test"), scorer, not measure.cuts)
     shutil.rmtree(parts, ignore_errors=True)
 
 
@@ -95,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", help="name of the method and its run folder (default: the folder of the maps)")
     add("--data", help="name of the data set in reports (default: the folder of the labels)")
     add("--runs_dir", default="runs", metavar="DIR", help="folder that run folders are made in")
-    add("--promise", metavar="FILE", help="file of calibrate --method risk, to hold what it promises against the cases")
+    add("--promise", metavar="FILE", help="file of calibrate --method risk or cases, to hold against the cases")
     add("--surface", type=flag, default=False, metavar="true|false", help="surface distances too: HD95, ASSD, NSD")
     add("--objects", type=flag, default=False, metavar="true|false", help="connected components too, matched by IoU")
     add("--object_iou", type=float, default=0.5, metavar="IOU", help="least IoU at which objects match")
@@ -108,21 +106,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _promises(options: argparse.Namespace, folder: Folder) -> dict[str, Promise]:
-    """What was promised of each class or region, after a look that the cases are others than those it was made from.
+def _promised(options: argparse.Namespace, folder: Folder) -> FittedCalibrator | None:
+    """What was promised, after a look that the cases are others than those it was made from.
 
     Raises:
         UserError: If the file holds no promise, or one of other classes.
     """
     if options.promise is None:
-        return {}
+        return None
     fitted = FittedCalibrator.load(Path(options.promise))
-    if not fitted.promises or folder.hard:
-        raise UserError(f"--promise {options.promise}: needs a file of calibrate --method risk, and probability maps")
+    if not (fitted.promises or fitted.cases) or folder.hard:
+        raise UserError(f"--promise {options.promise}: needs a file of calibrate --method risk or cases, and maps")
     if (fitted.form.classes, fitted.form.regions) != (folder.form.classes, folder.form.regions):
         raise UserError(f"--promise {options.promise}: is of the classes {', '.join(fitted.form.classes)}")
     check_unseen({pair.name: pair.maps for pair in folder.pairs.pairs}, fitted)
-    return {name: one for promises in fitted.promises for name, one in promises.items()}
+    return fitted
+
+
+def _hold(promised: FittedCalibrator, stage: Path, scorer: metrics.Scorer, largest: bool) -> None:
+    """Print what was promised beside what happened, and write it to `risk.csv` or `cases.csv`."""
+    names = scorer.class_names or []
+    if promised.promises:
+        one_by_one = {name: one for promises in promised.promises for name, one in promises.items()}
+        odds = [sums.odds for _, sums in scorer.records if sums.odds is not None]
+        risk.write_rows(stage, risk.held_against(one_by_one, odds, names))
+    if promised.cases:
+        table = [row for _, sums in scorer.records for row in metrics.rows_from_sums(sums, names)]
+        cases.write_rows(stage, cases.held_against(promised.cases, table, largest))
 
 
 def _config(options: argparse.Namespace, folder: Folder, name: str) -> dict[str, Any]:

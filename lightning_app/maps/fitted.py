@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from lightning_app.calibration import cases
+from lightning_app.calibration.cases import CasePromises
 from lightning_app.calibration.registry import build
 from lightning_app.calibration.risk import from_record, to_record
 from lightning_app.errors import UserError
@@ -30,6 +32,7 @@ class FittedCalibrator:
         form: Form of the maps of the fit.
         digests: Digest of each map file of the fit to the case's name.
         promises: Of the method `risk`, which has no calibrators: what is promised, a mapping a problem.
+        cases: Of the method `cases`, which has none either: what is promised of each case, by class or region.
     """
 
     method: str
@@ -38,6 +41,7 @@ class FittedCalibrator:
     form: Form
     digests: dict[str, str]
     promises: list[dict[str, Promise]] = field(default_factory=list)
+    cases: CasePromises = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -49,6 +53,7 @@ class FittedCalibrator:
                 "form": asdict(self.form),
                 "digests": self.digests,
                 "promises": [to_record(promises) for promises in self.promises],
+                "cases": cases.to_record(self.cases),
             }
         }
         write_atomic(path, lambda part: torch.save(content, part))
@@ -68,13 +73,14 @@ class FittedCalibrator:
             for calibrator, state in zip(calibrators, content["states"], strict=True):
                 calibrator.load_state_dict(state)
             promises = [from_record(one) for one in content["promises"]]
+            of_cases = cases.from_record(content["cases"])
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; calibrate --probs ... --out {path} makes it") from None
         except Exception as error:  # torch raises anything over a file that is no checkpoint
             reason = "a checkpoint of a training has its calibrator applied by predict" if path.is_file() else error
             raise UserError(f"{path}: no calibrator of calibrate --probs ({reason})") from error
         done = [calibrator.requires_grad_(False) for calibrator in calibrators]
-        return cls(content["method"], content["arguments"], done, form, content["digests"], promises)
+        return cls(content["method"], content["arguments"], done, form, content["digests"], promises, of_cases)
 
 
 def digest(paths: Iterable[Path]) -> str:

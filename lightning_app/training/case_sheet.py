@@ -1,4 +1,4 @@
-"""The numbers of a case that has no label: what `predict` writes of each into `cases.csv`."""
+"""The numbers of a case that has no label: what `predict` and `apply` write of each into `cases.csv`."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,15 +11,21 @@ from lightning_app.training.head import Head
 
 KEYS = ("expected_dice", "expected_volume", "uncertain_share")  # of the catalogue
 PROMISED = ("volume_low", "volume_high", "look")  # of `calibrate --method cases`
+UNIT = "volume_unit"
 
 
 def columns(names: Sequence[str]) -> list[str]:
-    """`<key>/<class>` of every number and foreground class; what is promised is empty where nothing is.
+    """The unit of volumes, and `<key>/<class>` of every number and foreground class; empty where nothing is promised.
 
     Args:
         names: Of the classes or regions, background first.
     """
-    return [f"{key}/{name}" for key in (*KEYS, *PROMISED) for name in names[1:]]
+    return [UNIT, *(f"{key}/{name}" for key in (*KEYS, *PROMISED) for name in names[1:])]
+
+
+def unit_of(spacing: Sequence[float] | None, dims: int) -> str:
+    """The unit of volumes: of mm where the size of a voxel is known."""
+    return ("voxels" if dims == 3 else "pixels") if spacing is None else f"mm{dims}"
 
 
 def case_numbers(
@@ -36,7 +42,7 @@ def case_numbers(
         head: What the probabilities are of.
         probs: (C, *S), as predicted.
         mask: (*S) labels, as written.
-        spacing: Voxel size in mm, if known.
+        spacing: Voxel size in mm; None where nothing says it.
         promises: What is promised of each class.
         largest: Whether the largest probability made the mask; which cases pass is promised of such masks alone.
     """
@@ -45,13 +51,14 @@ def case_numbers(
         found["expected_dice"].append(metrics.expected_dice(p, labels)[1:])
         found["expected_volume"].append(metrics.expected_volume(p, spacing)[1:])
         found["uncertain_share"].append(metrics.uncertain_share(p)[1:])
-    numbers = {
+    numbers: dict[str, float] = {
         f"{key}/{name}": float(value)
         for key in KEYS
         for name, value in zip(head.names[1:], torch.cat(found[key]), strict=True)
     }
     promised = {key: value for name, one in promises.items() for key, value in _promised(name, one, numbers)}
-    return numbers | {key: value for key, value in promised.items() if largest or not key.startswith("look/")}
+    kept = {key: value for key, value in promised.items() if largest or not key.startswith("look/")}
+    return {UNIT: unit_of(spacing, mask.dim())} | numbers | kept
 
 
 def _promised(name: str, one: CasePromise, numbers: dict[str, float]) -> Iterator[tuple[str, float | str]]:

@@ -124,7 +124,8 @@ class PredictionWriter(StageCallback):
         labels = head.label_map(probs, self.cuts, self.promised)
         mask, promises = labels.numpy().astype(np.uint8), stage.module.case_promises
         largest = self.threshold == "argmax"
-        numbers = case_numbers(head, probs, labels, geometry.spacing, promises, largest)
+        spacing = geometry.spacing if geometry.affine is not None else None
+        numbers = case_numbers(head, probs, labels, spacing, promises, largest)
         if self.promised and len(stage.class_names) > 2:
             sets = head.sets(probs, self.promised).numpy().astype(np.uint8)
             for name, claimed in zip(stage.class_names[1:], sets, strict=True):

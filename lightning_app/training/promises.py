@@ -1,12 +1,9 @@
 """Holds the promise that is kept with a checkpoint against the test cases."""
 
-import sys
-
 import metrics
 from lightning_app.calibration import cases
 from lightning_app.calibration.cases import CasePromises
 from lightning_app.calibration.risk import Promises, held_against, write_rows
-from lightning_app.files import write_csv
 from lightning_app.training.evaluation import CaseEvaluation
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.stage import Stage, StageCallback
@@ -35,5 +32,4 @@ class PromiseCheck(StageCallback):
             names = stage.head.names
             table = [row for _, sums in self.evaluation.cases for row in metrics.rows_from_sums(sums, names)]
             held = cases.held_against(of_cases, table, stage.scorer.cuts is None)
-            write_csv(self.run.stage("test") / "cases.csv", held)
-            sys.stdout.write(cases.told(held))
+            cases.write_rows(self.run.stage("test"), held)

@@ -153,7 +153,7 @@ def applied(root, probs, out="out", ckpt="c.ckpt"):
 def test_apply_keeps_names_types_and_geometry(fitted):
     root, calibrator = fitted
     out = applied(root, root / "test")
-    assert sorted(path.name for path in out.iterdir()) == ["calibration.json", "x.nii.gz", "y.nii.gz"]
+    assert sorted(path.name for path in out.iterdir()) == ["calibration.json", "cases.csv", "x.nii.gz", "y.nii.gz"]
     old, new = nibabel.load(root / "test" / "x.nii.gz"), nibabel.load(out / "x.nii.gz")
     assert (old.affine == new.affine).all()
     assert old.get_data_dtype() == new.get_data_dtype()
@@ -198,7 +198,8 @@ def test_nnunet_gets_back_what_it_wrote(tmp_path):
     )  # fmt: skip
     out = applied(tmp_path, tmp_path / "test" / "pred")
     source = tmp_path / "test" / "pred"
-    assert {path.name for path in out.iterdir()} == {path.name for path in source.iterdir()} | {"calibration.json"}
+    written = {path.name for path in out.iterdir()}
+    assert written == {path.name for path in source.iterdir()} | {"calibration.json", "cases.csv"}
     for name, (probs, _) in made.items():
         with np.load(out / f"{name}.npz") as new:
             stored = new["probabilities"]

@@ -1,6 +1,7 @@
 """What is promised of cases to come holds in simulations where the truth is known."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -71,3 +72,19 @@ def test_selection_by_hand():
         Passing.of([0.9] * 22, [0.85] * 20 + [0.1] * 2)
     found = Passing.of([0.9] * 40 + [0.7] * 10, [0.85] * 40 + [0.1] * 10)
     assert (found.cut, found.passed, found.bad) == (0.9, 40, 0)
+
+
+def test_the_number_of_cases_that_would_do_does():
+    expected, actual = np.linspace(1, 0, 40), np.full(40, 0.9)
+    actual[[3, 11]] = 0.5  # of those most sure 5 % are bad: too near to 10 % for 40 cases
+    with pytest.raises(ValueError, match=r"of 40; [\d,]+ like these would do") as caught:
+        Passing.of(expected, actual)
+    copies = int(re.search(r"; ([\d,]+) like", str(caught.value))[1]) // 40
+    assert Passing.of(expected.repeat(copies), actual.repeat(copies)).n == 40 * copies
+    with pytest.raises(ValueError, match="no expected Dice"):
+        Passing.of(expected.repeat(copies - 1), actual.repeat(copies - 1))
+
+
+def test_no_number_of_cases_mends_too_many_bad_ones():
+    with pytest.raises(ValueError, match="of 40; nor would with more like these"):
+        Passing.of(np.linspace(0, 1, 40), np.tile([0.5, 0.9], 20))
