@@ -6,8 +6,9 @@ The network predicts each case once. Methods are fitted on the network's grid, a
 original grid, as `test` does: mean Dice of the cases; ECE (15 bins, top-label), class-wise ECE and NLL of all voxels
 together. `cross`: fitted on one half of the test cases and scored on the other, both ways, the mean of the two, so that
 few or unlike validation cases are no part of the answer; never pooled over both halves, where their errors of opposite
-sign would cancel. Runs that stand in the file are not run again; `benchmarks.results` makes the tables of the page from
-it. `fit_s` are CPU seconds.
+sign would cancel. With `--shift` they are fitted on the validation cases and scored on the other set of the same task
+instead (DRIVE: STARE, ...) and on the run's own test cases. Runs that stand in the file are not run again;
+`benchmarks.results` makes the tables of the pages from it. `fit_s` are CPU seconds.
 """
 
 import argparse
@@ -16,20 +17,30 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 import metrics
+from benchmarks.shift import PARTNERS
 from lightning_app.calibrate import CalibratingTrainer, Collector, calibrator_arguments
 from lightning_app.calibration.registry import CLASSES, build
 from lightning_app.files import read_csv, write_csv
 from lightning_app.report.read import Run, find_runs
 from lightning_app.training.program import run_training
+from lightning_app.training.shift import foreign_data
 from models import Calibrator
 
 COLUMNS = ("dice", "ece_pooled", "ece_classwise_pooled", "nll_pooled")
+
+
+class Tested(NamedTuple):
+    """Test cases as predicted on the network's grid, with the way to the original grid and the mask there."""
+
+    cases: Collector
+    grids: list[tuple[Any, torch.Tensor]]
 
 
 class Half:
@@ -68,17 +79,28 @@ class Network:
         self.module.calibrator = None
         self.data.prepare_data()
         self.data.setup("validate")
-        self.data.setup("test")
         self.validation = self._collect(self.data.val_dataloader(), folder / "val")
-        self.test = self._collect(self.data.test_dataloader(), folder / "test")
-        self.grids = [(batch["geometry"][0], batch["original_mask"]) for batch in self.data.test_dataloader()]
+        self.folder, self.checkpoint = folder, path / "checkpoints" / "best.ckpt"
 
-    def _collect(self, loader: Any, folder: Path) -> Collector:
+    def test(self, limit: int | None = None, other: str | None = None) -> Tested:
+        """Predict the run's own test cases, or those of another set.
+
+        Args:
+            limit: At most so many cases.
+            other: The other set, as of `test --test_data`.
+        """
+        data = foreign_data(other, None, self.data, str(self.checkpoint)) if other else self.data
+        data.setup("test")
+        cases = self._collect(data.test_dataloader(), self.folder / (other or "test"), limit)
+        batches = islice(data.test_dataloader(), limit)
+        return Tested(cases, [(batch["geometry"][0], batch["original_mask"]) for batch in batches])
+
+    def _collect(self, loader: Any, folder: Path, limit: int | None = None) -> Collector:
         folder.mkdir()
         collector = Collector(self.module, folder, frozenset(case.name for case in loader.dataset.cases), images=True)
         trainer = CalibratingTrainer(
             accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-            enable_checkpointing=False, precision="bf16-mixed",
+            enable_checkpointing=False, precision="bf16-mixed", limit_predict_batches=limit or 1.0,
         )  # fmt: skip
         trainer.predict(collector, dataloaders=loader, return_predictions=False)
         return collector
@@ -90,11 +112,11 @@ class Network:
         calibrator.fit(cases)
         return calibrator
 
-    def score(self, calibrators: Sequence[Calibrator | None]) -> dict[str, float]:
+    def score(self, tested: Tested, calibrators: Sequence[Calibrator | None]) -> dict[str, float]:
         """Metrics of the test cases; of several calibrators the mean, each on the cases that it gets in turn."""
         names = tuple(self.data.class_names)
         scorers = [metrics.Scorer(len(names), names) for _ in calibrators]
-        for number, (case, (geometry, mask)) in enumerate(zip(self.test, self.grids, strict=True)):
+        for number, (case, (geometry, mask)) in enumerate(zip(*tested, strict=True)):
             calibrator = calibrators[number % len(calibrators)]
             probs = case.probs if calibrator is None else calibrator(case.probs, case.image)
             scorers[number % len(calibrators)].update(geometry.restore(probs[0])[None], mask)
@@ -102,27 +124,44 @@ class Network:
         return {name: sum(float(part[name]) for part in values) / len(values) for name in COLUMNS}
 
 
-def table(run: Run, methods: Sequence[str]) -> list[dict[str, Any]]:
+def cross_fitted(run: Run, methods: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of one run: uncalibrated, then each method fitted in both ways."""
     with tempfile.TemporaryDirectory() as folder:
         network = Network(run, Path(folder))
-        about = {
-            "run": run.name, "data": run.data, "loss": type(network.module.loss).__name__,
-            "val_cases": len(network.validation.names), "test_cases": len(network.grids),
-        }  # fmt: skip
-        rows: list[dict[str, Any]] = [
-            {**about, "method": "none", "fitted": how, **network.score(parts), "fit_s": 0.0}
-            for how, parts in {"validation": [None], "cross": [None, None]}.items()
-        ]
-        halves = [Half(network.test, 1), Half(network.test, 0)]
+        test = network.test()
+        about = about_of(run, network, test)
+        halves = [Half(test.cases, 1), Half(test.cases, 0)]
+        ways: dict[str, list[Any]] = {"validation": [network.validation], "cross": halves}
+        for how, parts in ways.items():
+            yield about | {"method": "none", "fitted": how, **network.score(test, [None] * len(parts)), "fit_s": 0.0}
         for method in methods:
-            for how, parts in {"validation": [network.validation], "cross": halves}.items():
+            for how, parts in ways.items():
                 start = time.process_time()
                 calibrators = [network.fitted(method, part) for part in parts]
                 seconds = round(time.process_time() - start, 2)
-                rows.append(about | {"method": method, "fitted": how} | network.score(calibrators) | {"fit_s": seconds})
-            print(f"{run.name}: {method}", flush=True)
-        return rows
+                yield about | {"method": method, "fitted": how, **network.score(test, calibrators), "fit_s": seconds}
+
+
+def shifted(run: Run, methods: Sequence[str], limit: int) -> Iterator[dict[str, Any]]:
+    """The rows of one run on its own test cases and on those of the other set; none where there is no other set."""
+    if run.data not in PARTNERS:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        network = Network(run, Path(folder))
+        sets = {other or "own": network.test(limit, other) for other in (None, PARTNERS[run.data])}
+        for method in ("none", *methods):
+            calibrator = None if method == "none" else network.fitted(method, network.validation)
+            for name, tested in sets.items():
+                about = about_of(run, network, tested)
+                yield about | {"method": method, "tested": name, **network.score(tested, [calibrator])}
+
+
+def about_of(run: Run, network: Network, tested: Tested) -> dict[str, Any]:
+    """The first columns."""
+    return {
+        "run": run.name, "data": run.data, "loss": type(network.module.loss).__name__,
+        "val_cases": len(network.validation.names), "test_cases": len(tested.grids),
+    }  # fmt: skip
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -132,6 +171,8 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="CSV file")
     parser.add_argument("--losses", nargs="+", default=[], help="classes of the losses to take, by default all")
     parser.add_argument("--methods", nargs="+", default=list(CLASSES), choices=list(CLASSES))
+    parser.add_argument("--shift", action="store_true", help="score on the other set of the task too")
+    parser.add_argument("--limit", type=int, default=30, help="with --shift: at most so many cases a set")
     options = parser.parse_args(args)
     warnings.filterwarnings("ignore")
     rows: list[dict[str, Any]] = list(read_csv(options.output)) if options.output.is_file() else []
@@ -139,8 +180,10 @@ def main(args: Sequence[str] | None = None) -> int:
         loss = run.config["model"]["loss"]["class_path"].rpartition(".")[2]
         if (options.losses and loss not in options.losses) or any(row["run"] == run.name for row in rows):
             continue
-        rows += table(run, options.methods)
+        made = shifted(run, options.methods, options.limit) if options.shift else cross_fitted(run, options.methods)
+        rows += list(made)
         write_csv(options.output, rows)
+        print(run.name, flush=True)
     return 0
 
 

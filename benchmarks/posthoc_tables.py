@@ -53,6 +53,19 @@ def calibrators_over(rows: Sequence[Row]) -> str:
     return markdown(heads, lines)
 
 
+def calibrators_shifted(rows: Sequence[Row]) -> str:
+    """A row a data set, loss and calibrator: ECE and NLL of the run's own test cases and of the other set."""
+    heads = ["data", "other set", "loss", "calibrator"]
+    heads += [f"{COLUMNS[column]}: {place}" for column in ("ece_pooled", "nll_pooled") for place in ("own", "other")]
+    lines = []
+    for data, loss, method in dict.fromkeys((row["data"], row["loss"], row["method"]) for row in rows):
+        here = [row for row in rows if (row["data"], row["loss"], row["method"]) == (data, loss, method)]
+        own, other = (next(row for row in here if (row["tested"] == "own") == wanted) for wanted in (True, False))
+        values = [f"{float(row[column]):.4f}" for column in ("ece_pooled", "nll_pooled") for row in (own, other)]
+        lines.append([data, other["tested"], _short(loss), method.replace("_", " "), *values])
+    return markdown(heads, lines)
+
+
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))

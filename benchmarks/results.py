@@ -13,6 +13,7 @@ by this program:
     <!-- rates rates/rates.csv drive -->              learning rates tried on validation cases, and which were chosen
     <!-- posthoc posthoc.csv DRIVE -->                calibrators on one set, from `benchmarks.posthoc`
     <!-- posthoc posthoc.csv -->                      calibrators against none, over all sets
+    <!-- shifted shifted.csv -->                      calibrators on another set, from `benchmarks.posthoc --shift`
     <!-- figure NAME figures/drive.svg drive -->      a picture of the report, as `report --figures` names it
 
 Names are folders in `--runs_dir`. Holm's correction is over all that a table claims.
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.posthoc_tables import calibrators_on, calibrators_over, markdown
+from benchmarks.posthoc_tables import calibrators_on, calibrators_over, calibrators_shifted, markdown
 from lightning_app.errors import UserError
 from lightning_app.files import read_csv, write_text
 from lightning_app.report.build import sections
@@ -40,7 +41,7 @@ from lightning_app.report.tables import cell_text, number, title_of
 from lightning_app.report.verdicts import Claim, Judged, Marks, judge
 
 BLOCK = re.compile(
-    r"(<!-- (facts|summary|means|against|pairs|rates|posthoc|figure) ([^>]*?) -->\n).*?(<!-- end -->)", re.S
+    r"(<!-- (facts|summary|means|against|pairs|rates|posthoc|shifted|figure) ([^>]*?) -->\n).*?(<!-- end -->)", re.S
 )
 
 
@@ -164,6 +165,10 @@ class Page:
         path, *data = text.split()
         rows = read_csv(self.runs_dir / path)
         return calibrators_on([row for row in rows if row["data"] in data]) if data else calibrators_over(rows)
+
+    def shifted(self, text: str) -> str:
+        """What calibrators do on the run's own test cases and on another set."""
+        return calibrators_shifted(read_csv(self.runs_dir / text))
 
     def figure(self, text: str) -> str:
         """A picture of the report, written beside the page."""

@@ -32,6 +32,8 @@ between
 <!-- end -->
 <!-- posthoc posthoc.csv -->
 <!-- end -->
+<!-- shifted shifted.csv -->
+<!-- end -->
 <!-- figure overview figures/overview.svg drive -->
 <!-- end -->
 """
@@ -43,6 +45,11 @@ y,DiceLoss,none,cross,0.7,0.01,0.02,0.2
 y,DiceLoss,histogram,cross,0.7,0.04,0.05,0.1
 """
 
+SHIFTED = """data,loss,method,tested,ece_pooled,nll_pooled
+x,DiceLoss,none,own,0.04,0.4
+x,DiceLoss,none,stare,0.08,0.8
+"""
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
@@ -52,6 +59,7 @@ def page(tmp_path_factory):
             make_run(folder / "runs" / "drive" / f"{loss}-{seed}", loss, seed=seed, sharpness=sharpness)
     (folder / "runs" / "rates.csv").write_text(RATES)
     (folder / "runs" / "posthoc.csv").write_text(POSTHOC)
+    (folder / "runs" / "shifted.csv").write_text(SHIFTED)
     (folder / "page.md").write_text(PAGE)
     main([str(folder / "page.md"), "--runs_dir", str(folder / "runs")])
     return folder / "page.md"
@@ -118,6 +126,7 @@ def test_calibrated_runs_are_methods_of_their_own(tmp_path):
 
 def test_calibrators_are_held_against_none_of_the_same_set(page):
     text = page.read_text()
+    assert "| x | stare | DSC | none | 0.0400 | 0.0800 | 0.4000 | 0.8000 |" in text
     assert "| histogram | other half | 0.4000 | 0.0100 | 0.0200 | 0.1000 |" in text
     # ECE by a quarter and by four: a geometric mean of 1; NLL by a quarter and a half: the root of an eighth
     assert f"| histogram | other half | -0.0500 | 1.00 (1 of 2) | {0.125**0.5:.2f} (2 of 2) |" in text
