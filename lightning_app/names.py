@@ -1,5 +1,8 @@
 """The names by which papers call the losses, for tables, tags and run names."""
 
+from collections.abc import Mapping
+from typing import Any
+
 SHORT_NAMES = {
     "CrossEntropyLoss": "CE",
     "FocalLoss": "Focal",
@@ -26,7 +29,6 @@ SHORT_NAMES = {
     "MarginLabelSmoothingLoss": "MbLS",
     "NeighborAwareCalibrationLoss": "NACL",
     "AverageCalibrationLoss": "mL1-ACE",
-    "WeightedSumLoss": "Sum",
 }
 
 
@@ -34,3 +36,16 @@ def short_name(class_path: str) -> str:
     """The name by which papers call a loss, or the class's own name."""
     name = class_path.rpartition(".")[2]
     return SHORT_NAMES.get(name, name)
+
+
+def loss_name(loss: Mapping[str, Any]) -> str:
+    """The name of a loss in a configuration: of a sum its parts, `CE + 0.5 DSC`; of a wrapper what it wraps."""
+    arguments = loss.get("init_args") or {}
+    kind = loss["class_path"].rpartition(".")[2]
+    if kind == "WeightedSumLoss":
+        weights = arguments.get("weights") or {}
+        parts = {loss_name(part): float(weights.get(name, 1)) for name, part in arguments["losses"].items()}
+        return " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in parts.items())
+    if kind in ("DeepSupervisionLoss", "MultiLabelLoss") and isinstance(arguments.get("loss"), Mapping):
+        return loss_name(arguments["loss"])
+    return short_name(kind)

@@ -190,6 +190,9 @@ class Comparison:
 def label_of(factors: Mapping[str, str | float], *without: str) -> str:
     """The words of some factors: loss and network by their names, the others as `name=value`."""
     kept = {name: value for name, value in factors.items() if name not in without}
+    if kept.get("loss") == "DSC++" and kept.get("γ") == 1:
+        kept = {**kept, "loss": "DSC (γ=1)"}
+        del kept["γ"]
     return " ".join(str(v) if name in ("loss", "net", POST_HOC) else f"{name}={v}" for name, v in kept.items())
 
 
@@ -213,8 +216,23 @@ def _factors(runs: Sequence[Run], stage: str) -> list[dict[str, str | float]]:
         }
         for run in runs
     ]
-    kept = _telling(found, [run.data for run in runs])
-    return [{name: factors[name] for name in kept if name in factors} for factors in found]
+    data = [run.data for run in runs]
+    kept = _telling(found, data)
+    apart = {(own["loss"], name) for own in found for name in kept if _differs(name, own["loss"], found, data)}
+    always = ("loss", POST_HOC)
+    return [
+        {name: own[name] for name in kept if name in own and (name in always or (own["loss"], name) in apart)}
+        for own in found
+    ]
+
+
+def _differs(name: str, loss: object, factors: Sequence[dict[str, str | float]], data: Sequence[str]) -> bool:
+    """Whether a setting differs between runs of one loss on one data set."""
+    by_data: dict[str, set[object]] = {}
+    for own, of in zip(factors, data, strict=True):
+        if own["loss"] == loss:
+            by_data.setdefault(of, set()).add(own.get(name))
+    return any(len(values) > 1 for values in by_data.values())
 
 
 def _post_hoc(run: Run, stage: str) -> dict[str, str | float]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lightning_app.errors import UserError
 from lightning_app.files import read_csv, read_yaml
-from lightning_app.names import short_name
+from lightning_app.names import loss_name
 from lightning_app.training.run_folder import STAGES, RunFolder
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Run:
     @property
     def loss(self) -> str:
         """Short name of the loss, without its arguments."""
-        return short_name(self.config["model"]["loss"]["class_path"])
+        return loss_name(self.config["model"]["loss"])
 
     @property
     def loss_arguments(self) -> dict[str, Any]:

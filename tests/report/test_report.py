@@ -67,6 +67,21 @@ def test_a_setting_that_differs_becomes_part_of_the_method(tmp_path):
     assert Comparison(find_runs([tmp_path])).methods == ["DSC++ lr=0.0001", "DSC++ lr=0.001"]
 
 
+def test_a_setting_is_told_only_of_losses_within_which_it_differs(tmp_path):
+    for number, (loss, lr) in enumerate((("DiceLoss", 1e-3), ("CrossEntropyLoss", 1e-2), ("CrossEntropyLoss", 1e-3))):
+        make_run(tmp_path / f"r{number}", loss, lr=lr, cases=2)
+    assert Comparison(find_runs([tmp_path])).methods == ["CE lr=0.001", "CE lr=0.01", "DSC"]
+
+
+def test_losses_are_called_as_a_person_would(tmp_path):
+    parts = {"a": {"class_path": "losses.DiceCrossEntropyLoss"}, "b": {"class_path": "losses.AverageCalibrationLoss"}}
+    make_run(tmp_path / "sum", "WeightedSumLoss", {"losses": parts, "weights": {"b": 0.5}}, cases=2)
+    make_run(tmp_path / "one", "DicePlusPlusLoss", {"gamma": 1.0}, cases=2)
+    make_run(tmp_path / "two", "DicePlusPlusLoss", {"gamma": 2.0}, cases=2)
+    found = Comparison(find_runs([tmp_path])).methods
+    assert sorted(found) == ["CE+DSC + 0.5 mL1-ACE", "DSC (γ=1)", "DSC++ γ=2.0"]
+
+
 def test_of_settings_that_vary_together_one_names_the_method(tmp_path):
     for number, (lr, side) in enumerate([(1e-3, 32), (1e-3, 64), (1e-4, 32), (1e-4, 64)]):
         data = {"class_path": "datamodules.Phantom", "init_args": {"size": side, "batch_size": side // 8}}
