@@ -63,6 +63,7 @@ def main(args: list[str]) -> int:
 def _evaluate(folder: Folder, run: RunFolder, measure: Measure, options: argparse.Namespace) -> None:
     """Score the cases and write the run."""
     scorer = head_of(folder.form).scorer()
+    scorer.cuts = (0.5, *measure.cuts) if measure.cuts else None
     found: Counter[str] = Counter()
     parts = run.stage("test") / "parts"
     try:
@@ -76,7 +77,7 @@ def _evaluate(folder: Folder, run: RunFolder, measure: Measure, options: argpars
     _say(*findings(found, len(folder.pairs.pairs)), *unseen_classes(scorer))
     _write(run, scorer, folder, options)
     if promised is not None:
-        _hold(promised, run.stage("test"), scorer, not measure.cuts)
+        _hold(promised, run.stage("test"), scorer)
     shutil.rmtree(parts, ignore_errors=True)
 
 
@@ -123,7 +124,7 @@ def _promised(options: argparse.Namespace, folder: Folder) -> FittedCalibrator |
     return fitted
 
 
-def _hold(promised: FittedCalibrator, stage: Path, scorer: metrics.Scorer, largest: bool) -> None:
+def _hold(promised: FittedCalibrator, stage: Path, scorer: metrics.Scorer) -> None:
     """Print what was promised beside what happened, and write it to `risk.csv` or `cases.csv`."""
     names = scorer.class_names or []
     if promised.promises:
@@ -132,7 +133,7 @@ def _hold(promised: FittedCalibrator, stage: Path, scorer: metrics.Scorer, large
         risk.write_rows(stage, risk.held_against(one_by_one, odds, names))
     if promised.cases:
         table = [row for _, sums in scorer.records for row in metrics.rows_from_sums(sums, names)]
-        cases.write_rows(stage, cases.held_against(promised.cases, table, largest))
+        cases.write_rows(stage, cases.held_against(promised.cases, table, scorer.cuts is None))
 
 
 def _config(options: argparse.Namespace, folder: Folder, name: str) -> dict[str, Any]:
@@ -210,7 +211,7 @@ def _write(run: RunFolder, scorer: metrics.Scorer, folder: Folder, options: argp
         logger.log_metrics({f"test/{key}": value for key, value in values.items() if not math.isnan(value)}, 0)
     if not folder.hard:
         draw_diagrams(scorer.records, pooled, names, stage, loggers, 0, run.name)
-    draw_cases(folder, cases, stage / "figures", loggers)
+    draw_cases(folder, cases, stage / "figures", loggers, scorer.cuts)
     run.write_state(status="finished")
     print_summary(run, ["test"], loggers)
     for logger in loggers:

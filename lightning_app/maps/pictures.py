@@ -23,6 +23,7 @@ def draw_cases(
     cases: Sequence[tuple[str, metrics.CaseSums]],
     figures: Path,
     loggers: Iterable[Logger],
+    cuts: Sequence[float] | None = None,
 ) -> None:
     """Draw three cases by their Dice.
 
@@ -31,6 +32,7 @@ def draw_cases(
         cases: Name and sums of each case.
         figures: Where the pictures go.
         loggers: What shows them.
+        cuts: By which the masks are made, as the scorer has them.
     """
     dice = metrics.catalogue.NUMBERS["dice"]
     scores = {name: float(dice.value(sums)[0]) for name, sums in cases}
@@ -47,7 +49,7 @@ def draw_cases(
         if target.ndim == 3:  # slices lie along the last axis of a file, and along the first of a picture
             image, target, probs = (part.transpose(-1, -3) for part in (image, target, probs))
         batch = {"image": image[None], "mask": target[None], "case": [name]}
-        draw_case(thumbnail(batch, probs, head), scores[name], rank, "test", figures, loggers, 0)
+        draw_case(thumbnail(batch, probs, head, cuts), scores[name], rank, "test", figures, loggers, 0)
 
 
 def _image(path: Path | None, shape: tuple[int, ...]) -> torch.Tensor | None:

@@ -58,7 +58,7 @@ class TrainingFigures(StageCallback):
     def on_case(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Keep small pictures, unless this is a sanity check or an evaluation of its own."""
         if stage.name == "fit" and stage.trainer.is_global_zero and len(self.shown) < self.num_cases:
-            self.shown.append(thumbnail(batch, outputs["probs"].float(), stage.head))
+            self.shown.append(thumbnail(batch, outputs["probs"].float(), stage.head, stage.scorer.cuts))
 
     def on_scored(self, stage: Stage) -> None:
         """Every process takes part in summing the bins."""
@@ -139,7 +139,7 @@ class StageFigures(StageCallback):
 
     def _keep(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
         """Put the picture on the disk: which three are drawn is known when all are scored, memory holds one."""
-        shown = thumbnail(batch, outputs["probs"].float(), stage.head)
+        shown = thumbnail(batch, outputs["probs"].float(), stage.head, stage.scorer.cuts)
         if self.store is None:
             self.store = TemporaryDirectory(dir=self.run.path, prefix=part_name())
         path = Path(self.store.name) / f"{len(self.shown)}.pt"
@@ -256,7 +256,7 @@ def draw_case(
 
 def draw(shown: dict[str, Any], title: str = "") -> Any:
     """Overlay figure of a thumbnail."""
-    facts = [f"{title}{shown['case']}", *filter(None, [shown["slice"]]), f"Dice {shown['dice']:.3f}"]
+    facts = [f"{title}{shown['case']}", *filter(None, [shown["slice"], shown["cuts"]]), f"Dice {shown['dice']:.3f}"]
     image, prediction, truth, probs = (shown[name] for name in ("image", "prediction", "truth", "probs"))
     return plot.overlay(image, prediction, truth, probs, ", ".join(facts), shown["names"])
 

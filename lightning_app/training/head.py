@@ -122,9 +122,9 @@ class Head:
         """What is claimed for each foreground class or region, bool; they may overlap."""
         return promised_sets(probs, promised)
 
-    def picture(self, probs: Tensor, mask: Tensor) -> Picture:
-        """What is drawn of probabilities (C, *S) and a mask (*S)."""
-        return Picture(hard_labels(mask[None], probs[None])[0], probs.argmax(0), probs)
+    def picture(self, probs: Tensor, mask: Tensor, cuts: Sequence[float] | None = None) -> Picture:
+        """What is drawn of probabilities (C, *S) and a mask (*S); the prediction is made by the cuts, if any."""
+        return Picture(hard_labels(mask[None], probs[None])[0], self.label_map(probs, cuts), probs)
 
     def check(self, net: nn.Module) -> None:
         """Refuse a network that cannot have this head."""
@@ -227,12 +227,12 @@ class RegionHead(Head):
         """What is claimed for each region."""
         return torch.cat([promised_sets(pair, [first]) for pair, first in zip(probs.split(2), promised, strict=True)])
 
-    def picture(self, probs: Tensor, mask: Tensor) -> Picture:
+    def picture(self, probs: Tensor, mask: Tensor, cuts: Sequence[float] | None = None) -> Picture:
         """The label maps of regions, and the confidence of the region that is least sure."""
         labels = self.taught(mask[None])[0]
         truth = self._painted(list(labels == 1)).masked_fill(mask == IGNORED, IGNORED)
         least = probs.unflatten(0, (-1, 2)).amax(1).amin(0)
-        return Picture(truth, self.label_map(probs), torch.stack([least, 1 - least]))
+        return Picture(truth, self.label_map(probs, cuts), torch.stack([least, 1 - least]))
 
     def check(self, net: nn.Module) -> None:
         """Refuse a network that forms a softmax.

@@ -1,5 +1,6 @@
 """Small pictures of cases, as few bytes as a screen needs: what is thin stays there."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,23 +15,27 @@ from metrics.plot.maps import middle_slice
 from models.network import center_crop
 
 
-def thumbnail(batch: dict[str, Any], probs: Tensor, head: Head, size: int = 320) -> dict[str, Any]:
+def thumbnail(
+    batch: dict[str, Any], probs: Tensor, head: Head, cuts: Sequence[float] | None = None, size: int = 320
+) -> dict[str, Any]:
     """A small 2D picture of the first case of a batch: of a volume the slice with most foreground.
 
     Args:
         batch: A batch on the network's grid.
         probs: Its probabilities, `(1, C, *S)`.
         head: What they mean.
+        cuts: By which the masks are made, as the scorer has them; none for the largest probability.
         size: Longest side kept, in pixels; larger ones shrink by whole steps.
 
     Returns:
-        `case`, `image`, `truth`, `prediction`, `probs`; `slice`, as "slice 3 of 9", empty in 2D; `names` of the
+        `case`, `image`, `truth`, `prediction`, `probs`; `slice`, as "slice 3 of 9", empty in 2D; `cuts`; `names` of the
         classes; `dice` of the whole case on this grid; `volume`, as `thin_volume` gives it, None in 2D.
     """
     image = center_crop(batch["image"], probs.shape[2:])[0].float().cpu()
     mask = center_crop(batch["mask"], probs.shape[2:])[0]
-    truth, prediction, chances = (part.cpu() for part in head.picture(probs[0], mask))
-    facts = {"case": batch["case"][0], "names": tuple(head.labels), "dice": dice(prediction, truth), "slice": ""}
+    truth, prediction, chances = (part.cpu() for part in head.picture(probs[0], mask, cuts))
+    facts = {"case": batch["case"][0], "names": tuple(head.labels), "dice": dice(prediction, truth)}
+    facts |= {"slice": "", "cuts": f"cut at {', '.join(f'{cut:.3g}' for cut in cuts[1:])}" if cuts else ""}
     volume = thin_volume(image, truth, prediction, chances) if truth.ndim == 3 else None
     if truth.ndim == 3:
         index = middle_slice(truth.numpy())

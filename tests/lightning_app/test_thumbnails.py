@@ -57,6 +57,19 @@ def test_a_volume_tells_its_slice_and_keeps_thin_lines():
     assert (volume["truth"][3, :, 7] == 1).all()
 
 
+def test_the_mask_is_that_of_the_cuts():
+    truth = torch.zeros(6, 8, dtype=torch.long)
+    truth[2:4] = 1
+    batch, probs = batch_of(truth)
+    probs = torch.where(truth == 1, 0.35, 0.1)[None].expand(2, -1, -1).clone()
+    probs[0] = 1 - probs[1]
+    shown, plain = (thumbnail(batch, probs[None], HEAD, cuts) for cuts in ((0.5, 0.3), None))
+    assert (shown["prediction"] == truth).all()
+    assert shown["cuts"] == "cut at 0.3"
+    assert not plain["prediction"].any()
+    assert plain["cuts"] == ""
+
+
 def test_a_bright_voxel_leaves_the_rest_visible():
     values = torch.linspace(0, 1, 10_000)
     values[-1] = 1e4
