@@ -53,6 +53,27 @@ def calibrators_over(rows: Sequence[Row]) -> str:
     return markdown(heads, lines)
 
 
+def calibrators_kept(rows: Sequence[Row]) -> str:
+    """A row a loss and calibrator: ECE and NLL against no calibrator, on own test cases and on the other sets.
+
+    Geometric means of the ratios over the data sets, with the number of sets on which they fall.
+    """
+    base = {(row["data"], row["loss"], row["tested"]): row for row in rows if row["method"] == "none"}
+    heads = ["loss", "calibrator"]
+    heads += [f"{word}, {place}" for word in ("ECE", "NLL") for place in ("own cases", "other set")]
+    lines = []
+    for loss, method in dict.fromkeys((row["loss"], row["method"]) for row in rows if row["method"] != "none"):
+        own = [row for row in rows if (row["loss"], row["method"]) == (loss, method)]
+        cells = []
+        for column in ("ece_pooled", "nll_pooled"):
+            for here in (True, False):
+                found = [row for row in own if (row["tested"] == "own") == here]
+                ratio = _values(found, column) / _values([base[r["data"], loss, r["tested"]] for r in found], column)
+                cells.append(f"{np.exp(np.log(ratio).mean()):.2f} ({(ratio < 1).sum()} of {len(ratio)})")
+        lines.append([_short(loss), method.replace("_", " "), *cells])
+    return markdown(heads, lines)
+
+
 def calibrators_shifted(rows: Sequence[Row]) -> str:
     """A row a data set, loss and calibrator: ECE and NLL of the run's own test cases and of the other set."""
     heads = ["data", "other set", "loss", "calibrator"]

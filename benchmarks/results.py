@@ -8,12 +8,14 @@ by this program:
     <!-- facts drive drive_after -->                  runs, cases, seeds, commits, versions, hours of training
     <!-- summary drive drive_after: dice nll -->      means with intervals and marks, of these numbers
     <!-- means six: dice nll; DSC, DSC++ -->          means alone, a column a data set, of all methods or of some
-    <!-- against DSC++ drive drive_after: dice -->    paired differences of that method less each other
+    <!-- against DSC++ drive drive_after: dice -->    paired differences of that method less each other; with
+                                                      spaces in its name as `DSC++ γ=2.0; drive drive_after: dice`
     <!-- pairs six: dice nll -->                      data sets on which X++ is better than X; tests that say so
     <!-- rates rates/rates.csv drive -->              learning rates tried on validation cases, and which were chosen
     <!-- posthoc posthoc.csv DRIVE -->                calibrators on one set, from `benchmarks.posthoc`
     <!-- posthoc posthoc.csv -->                      calibrators against none, over all sets
     <!-- shifted shifted.csv -->                      calibrators on another set, from `benchmarks.posthoc --shift`
+    <!-- shifted shifted.csv each -->                 the same, a row a data set
     <!-- figure NAME figures/drive.svg drive -->      a picture of the report, as `report --figures` names it
 
 Names are folders in `--runs_dir`. Holm's correction is over all that a table claims.
@@ -28,7 +30,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.posthoc_tables import calibrators_on, calibrators_over, calibrators_shifted, markdown
+from benchmarks.posthoc_tables import (
+    calibrators_kept,
+    calibrators_on,
+    calibrators_over,
+    calibrators_shifted,
+    markdown,
+)
 from lightning_app.errors import UserError
 from lightning_app.files import read_csv, write_text
 from lightning_app.report.build import sections
@@ -126,7 +134,7 @@ class Page:
 
     def against(self, text: str) -> str:
         """Paired differences of a method less each other one."""
-        method, _, rest = text.partition(" ")
+        method, _, rest = text.partition("; " if ";" in text else " ")
         comparison, metrics = self._asked(rest)
         if method not in comparison.methods:
             raise UserError(f"against {method}: there are {', '.join(comparison.methods)}")
@@ -167,8 +175,9 @@ class Page:
         return calibrators_on([row for row in rows if row["data"] in data]) if data else calibrators_over(rows)
 
     def shifted(self, text: str) -> str:
-        """What calibrators do on the run's own test cases and on another set."""
-        return calibrators_shifted(read_csv(self.runs_dir / text))
+        """What calibrators do on the runs' own test cases and on other sets: over all sets, and `each` of them."""
+        path, _, each = text.partition(" ")
+        return (calibrators_shifted if each else calibrators_kept)(read_csv(self.runs_dir / path))
 
     def figure(self, text: str) -> str:
         """A picture of the report, written beside the page."""

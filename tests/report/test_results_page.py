@@ -34,6 +34,8 @@ between
 <!-- end -->
 <!-- shifted shifted.csv -->
 <!-- end -->
+<!-- shifted shifted.csv each -->
+<!-- end -->
 <!-- figure overview figures/overview.svg drive -->
 <!-- end -->
 """
@@ -48,6 +50,8 @@ y,DiceLoss,histogram,cross,0.7,0.04,0.05,0.1
 SHIFTED = """data,loss,method,tested,ece_pooled,nll_pooled
 x,DiceLoss,none,own,0.04,0.4
 x,DiceLoss,none,stare,0.08,0.8
+x,DiceLoss,vector,own,0.01,0.1
+x,DiceLoss,vector,stare,0.16,0.4
 """
 
 
@@ -126,6 +130,7 @@ def test_calibrated_runs_are_methods_of_their_own(tmp_path):
 
 def test_calibrators_are_held_against_none_of_the_same_set(page):
     text = page.read_text()
+    assert "| DSC | vector | 0.25 (1 of 1) | 2.00 (0 of 1) | 0.25 (1 of 1) | 0.50 (1 of 1) |" in text
     assert "| x | stare | DSC | none | 0.0400 | 0.0800 | 0.4000 | 0.8000 |" in text
     assert "| histogram | other half | 0.4000 | 0.0100 | 0.0200 | 0.1000 |" in text
     # ECE by a quarter and by four: a geometric mean of 1; NLL by a quarter and a half: the root of an eighth
