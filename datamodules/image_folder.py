@@ -41,7 +41,8 @@ class ImageFolder(ImageData):
             subset, as a patient number.
         exclude: Pattern of image files below the root to leave out, as "images/*_overlay.png", or a list of such.
         raters: What training takes of several raters: "mean" their mean, a soft label, or "draw" the labels of one,
-            whom each step draws anew for each image. Validation and test have the mean in either case.
+            whom each step draws anew for each image, or "first" those of the first alone. Validation and
+            test have them all in any case.
         **kwargs: Arguments of `ImageData` and `SegmentationData`.
 
     Example:
@@ -113,10 +114,10 @@ class ImageFolder(ImageData):
 
 def _raters(raters: Raters, patterns: Sequence[str]) -> Raters:
     if raters not in get_args(Raters):
-        raise DataError(f"raters={raters!r}: use {' or '.join(get_args(Raters))}.")
-    if raters == "draw" and len(patterns) < 2:
+        raise DataError(f"raters={raters!r}: use {', '.join(get_args(Raters))}.")
+    if raters != "mean" and len(patterns) < 2:
         raise DataError(
-            f"raters='draw' with one rater, masks={patterns[0]!r}: give masks as a list of patterns, one a rater, "
+            f"raters={raters!r} with one rater, masks={patterns[0]!r}: give masks as a list of patterns, one a rater, "
             "or leave raters out."
         )
     return raters

@@ -22,7 +22,7 @@ from .sampling import Draw
 from .transforms import Augment2D, Augmentation, normalise
 
 Fit = Literal["stretch", "pad", "crop"]
-Raters = Literal["mean", "draw"]
+Raters = Literal["mean", "draw", "first"]
 
 
 class PreparedImage:
@@ -31,7 +31,7 @@ class PreparedImage:
     Args:
         image: `(H, W, C)` float32.
         mask: `(R, H, W)` uint8, a map for each rater, or None.
-        original_mask: The mask `(H, W)` before resizing, of several raters what most say.
+        original_mask: The mask `(R, H, W)` before resizing, or None.
         geometry: Way back to the original grid.
     """
 
@@ -59,7 +59,8 @@ class ImagePipeline(Pipeline):
         memory: Bytes of prepared images to keep.
         fit: How images of another aspect come to the size: "stretch" squeezes them, "pad" keeps the aspect and fills
             up, "crop" keeps the aspect and cuts what hangs over.
-        raters: Label of several raters in training: their "mean", or that of one, whom each draw of a case picks anew.
+        raters: Label of several raters in training: their "mean", or that of one, whom each draw of a case picks
+            anew, or always of the "first".
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class ImagePipeline(Pipeline):
         image = self.read_image(case)
         shape = image.shape[:2]
         mask = self.read_raters(case, shape) if case.masks else None
-        original = None if mask is None else majority(mask, self.num_classes)
+        original = mask  # before resizing
         geometry = Geometry("image", shape, source=case.images[0])
         inner = shape if self.size is None else inner_size(shape, self.size, self.fit)
         if inner != tuple(shape):
@@ -181,6 +182,8 @@ class ImagePipeline(Pipeline):
         seed = int(rng.integers(1 << 31))
         if self.raters == "draw":  # after place and seed, so that the image is that of the mean
             mask = mask[[rng.integers(len(mask))]]
+        elif self.raters == "first":
+            mask = mask[:1]
         if patches.augmentation is not None:
             pairs = [patches.augmentation(image, one, seed) for one in mask]  # a function of the seed: alike for all
             image, mask = pairs[0][0], np.stack([one for _, one in pairs])
@@ -193,15 +196,20 @@ class ImagePipeline(Pipeline):
         return raters[0] if len(raters) == 1 else torch.from_numpy(soft_labels(raters.numpy(), self.num_classes))
 
     def whole_item(self, case: Case) -> Sample:
-        """Whole image, padded to the divisor, with its geometry."""
+        """Whole image, padded to the divisor, with its geometry; of several raters each one's mask as stored too."""
         prepared = self.prepare(case)
         window = padded(prepared.image.shape[:2], self.patches.divisor)
         sample: Sample = {"image": window.apply(_to_tensor(prepared.image)), "case": case.name}
-        if prepared.mask is not None:
+        if prepared.mask is not None and prepared.original_mask is not None:
             sample["mask"] = self._label(window.apply(torch.from_numpy(prepared.mask), IGNORE))
-            sample["original_mask"] = torch.from_numpy(prepared.original_mask)
+            sample |= self._original(prepared.original_mask)
         sample["geometry"] = prepared.geometry.then(window)
         return sample
+
+    def _original(self, raters: np.ndarray) -> Sample:
+        """The mask `(H, W)` as stored, of several raters what most say, and what each says."""
+        found: Sample = {"original_mask": torch.from_numpy(majority(raters, self.num_classes))}
+        return found if len(raters) == 1 else found | {"original_raters": torch.from_numpy(raters)}
 
 
 def inner_size(shape: Sequence[int], size: Sequence[int], fit: Fit) -> tuple[int, ...]:

@@ -228,6 +228,13 @@ ROWS = (
     _measured("uncertain_share", "uncertain share", "", "share below 0.9 of the voxels with p_k > 0.1"),
     _measured("expected_volume", "expected volume", "", "sum of p_k, in mm3 (2D: mm2; voxels of unknown size: voxels)"),
     _measured("true_volume", "true volume", "", "of the label, in the same unit"),
+    Number(
+        "ece_raters", "ECE against the raters", "lower", ECE, "confidence against the share of raters who say so",
+        "raters", "all", main=True,
+    ),
+    _measured("ece_rater_mean", "ECE by rater, mean", "lower", "the same probabilities against each rater alone"),
+    _measured("dice_raters", "Dice with raters", "higher", "of the mask with each rater, their mean", main=True),
+    _measured("dice_inter_rater", "Dice between raters", "", "of each pair of raters: the yardstick"),
     *(
         Number(key, title, better, objects(score), meaning, reads="tallies.objects")
         for key, title, better, score, meaning in OBJECT_ROWS

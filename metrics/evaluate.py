@@ -5,7 +5,7 @@ reads the numbers of the catalogue off them as rows of a table. They know nothin
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from .checks import check_shapes, label_problems, raise_problems, valid_voxels, 
 from .expectations import expected_dice, expected_volume, uncertain_share
 from .objects import ObjectRule, object_sums
 from .overlap import label_confusion, threshold_labels
+from .raters import add_raters
 from .regions import All, Region, get_region, in_mm, region_cells
 from .scores import lowest_scores
 from .sums import CaseSums, stack_sums
@@ -135,6 +136,7 @@ def score_case(
     cuts: Sequence[float] | None = None,
     expectations: bool = False,
     multilabel: bool = False,
+    raters: Tensor | None = None,
 ) -> CaseSums:
     """The sums of a case with all that the catalogue's rows read.
 
@@ -152,9 +154,10 @@ def score_case(
             largest probability if None. Calibration is of the probabilities in either case.
         expectations: Measure what the probabilities expect too: the mask's Dice, the volumes (`metrics.expectations`).
         multilabel: Score regions that may overlap, each as a two-class problem of its own.
+        raters: (R, *S) labels of several raters, to hold the probabilities and the mask against (`metrics.raters`).
 
     Raises:
-        ValueError: As for `sum_case`.
+        ValueError: As for `sum_case`, or for raters of regions that may overlap.
 
     Example:
         >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
@@ -167,31 +170,52 @@ def score_case(
             score_case, spacing=spacing, surface=surface, ignore_index=ignore_index, validate=validate, valid=valid,
             objects=objects, expectations=expectations,
         )  # fmt: skip
-        known = [None] * len(probs) if true_probs is None else true_probs.unbind()
-        own = [None] * len(probs) if cuts is None else [(0.5, cut) for cut in cuts[1:]]
-        each = zip(probs, target, known, own, strict=True)
-        parts = [one(p, y, true_probs=t, cuts=cut) for p, y, t, cut in each]
-        return replace(stack_sums(parts), multilabel=True)
+        return _score_regions(one, probs, target, true_probs, cuts, raters)
     sums = sum_case(probs, target, spacing=spacing, ignore_index=ignore_index, validate=validate, valid=valid)
-    if not surface and true_probs is None and objects is None and cuts is None and not expectations:
+    if not (surface or expectations) and all(part is None for part in (true_probs, objects, cuts, raters)):
         return sums
     counted = valid_voxels(target, len(probs), ignore_index)
     counted = counted if valid is None else valid.bool() if counted is None else counted & valid.bool()
     mask = predict_labels(probs) if cuts is None else threshold_labels(probs, cuts)
-    bins, beside = dict(sums.bins), dict(sums.beside)
+    beside = dict(sums.beside)
     if cuts is not None:
         sums = replace(sums, confusion=label_confusion(mask, target, len(probs), counted))
     if surface:
         beside |= _surfaces(mask, target, len(probs), spacing, counted)
     if expectations:
         beside |= _expectations(probs, mask, target, spacing, counted)
+    sums = replace(sums, beside=beside)
     if true_probs is not None:
-        bins["all.true"] = soft_bins(probs, true_probs, "top_label", CASE_BINS, counted)
-        ignored = None if counted is None else torch.where(counted, 0, 255)[None]
-        lowest = lowest_scores(true_probs[None], ignored)
-        beside |= {f"{name}_lowest": sums.nll.new_tensor([value]) for name, value in lowest.items()}
-    sums = replace(sums, bins=bins, beside=beside)
+        sums = _add_known(sums, probs, true_probs, counted)
+    if raters is not None:
+        sums = add_raters(sums, mask, raters, probs, counted)
     return sums if objects is None else add_objects(sums, mask, target, probs, objects, counted)
+
+
+def _score_regions(
+    score: Callable[..., CaseSums],
+    probs: Tensor,
+    target: Tensor,
+    true_probs: Tensor | None,
+    cuts: Sequence[float] | None,
+    raters: Tensor | None,
+) -> CaseSums:
+    """The sums of regions that may overlap, each by `score`."""
+    if raters is not None:
+        raise ValueError("regions that may overlap are scored against one label map: leave raters out")
+    known = [None] * len(probs) if true_probs is None else true_probs.unbind()
+    own = [None] * len(probs) if cuts is None else [(0.5, cut) for cut in cuts[1:]]
+    each = zip(probs, target, known, own, strict=True)
+    return replace(stack_sums([score(p, y, true_probs=t, cuts=cut) for p, y, t, cut in each]), multilabel=True)
+
+
+def _add_known(sums: CaseSums, probs: Tensor, true_probs: Tensor, counted: Tensor | None) -> CaseSums:
+    """The sums with what known probabilities tell: the bins against them, the lowest reachable scores."""
+    bins = {**sums.bins, "all.true": soft_bins(probs, true_probs, "top_label", CASE_BINS, counted)}
+    ignored = None if counted is None else torch.where(counted, 0, 255)[None]
+    found = lowest_scores(true_probs[None], ignored).items()
+    lowest = {f"{name}_lowest": sums.nll.new_tensor([value]) for name, value in found}
+    return replace(sums, bins=bins, beside={**sums.beside, **lowest})
 
 
 def add_objects(
@@ -245,6 +269,7 @@ def evaluate_case(
     valid: Tensor | None = None,
     true_probs: Tensor | None = None,
     objects: ObjectRule | None = None,
+    raters: Tensor | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of the table of cases: a row per foreground class, and a row "all".
 
@@ -262,6 +287,7 @@ def evaluate_case(
         valid: (*S) bool, the voxels that count; all if None.
         true_probs: As for `score_case`.
         objects: As for `score_case`.
+        raters: As for `score_case`.
 
     Returns:
         Rows with the columns class, voxels, and a column a key of `metrics.catalogue` that is a mean over cases.
@@ -276,7 +302,16 @@ def evaluate_case(
         [('lesion', 1, 0.837), ('all', 2, 0.837)]
     """
     sums = score_case(
-        probs, target, spacing, surface, true_probs, ignore_index, valid=valid, objects=objects, expectations=True
+        probs,
+        target,
+        spacing,
+        surface,
+        true_probs,
+        ignore_index,
+        valid=valid,
+        objects=objects,
+        expectations=True,
+        raters=raters,
     )
     return rows_from_sums(sums, class_names)
 

@@ -29,8 +29,8 @@ class Number:
             foreground classes behind it; NaN where undefined. It serves one case, many stacked, and all of them merged.
         meaning: What it is, in a sentence.
         view: Which probability is held against which event, of `metrics.ReliabilityBins`; "true" holds the largest p
-            against its true probability, "object" the mean p of a claimed object against "is it one"; empty if no bins
-            are read.
+            against its true probability, "raters" against the share of raters who say so, "object" the mean p of a
+            claimed object against "is it one"; empty if no bins are read.
         region: Where, of `metrics.regions`; empty if no bins are read.
         average: Unit of averaging: "case", the mean over cases, or "pooled", all voxels together.
         adds_up: Whether it exists for the voxels of all cases together too, as `<key>_pooled`.
@@ -60,7 +60,7 @@ class Number:
     better: Direction
     function: Callable[[CaseSums, "Number"], Tensor]
     meaning: str = ""
-    view: View | Literal["true", "object", ""] = ""
+    view: View | Literal["true", "raters", "object", ""] = ""
     region: str = ""
     average: Unit = "case"
     adds_up: bool = True

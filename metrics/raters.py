@@ -3,18 +3,22 @@
 A voxel that one rater ignores (255) counts for none, so that all are compared on the same voxels.
 """
 
+from dataclasses import replace
 from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from . import errors
-from .binning import FINE_BINS, Bins, View, bin_item
+from .binning import CASE_BINS, FINE_BINS, Bins, View, bin_item
 from .calibration import soft_bins
 from .checks import check_shapes, label_problems, raise_problems, value_problems
 from .overlap import label_confusion, overlap_from_confusion
+from .sums import CaseSums
 
 IGNORED = 255
+RATERS = "all.raters"
+BY_RATER = "by_rater"
 
 
 def rater_bins(
@@ -108,6 +112,51 @@ def inter_rater_dice(labels: Tensor, num_classes: int, valid: Tensor | None = No
     keep = _counting(labels, valid)
     counts = [label_confusion(one, other, num_classes, keep) for one, other in combinations(labels, 2)]
     return overlap_from_confusion(torch.stack(counts), "dice").nanmean(0)
+
+
+def add_raters(
+    sums: CaseSums, prediction: Tensor, labels: Tensor, probs: Tensor, valid: Tensor | None = None
+) -> CaseSums:
+    """The sums of a case with its raters in them: what the catalogue's rows of raters read.
+
+    The bins `all.raters` are those of `rater_bins`, top label. Beside the pass: `ece_rater_mean`, `dice_raters`,
+    `dice_inter_rater`, and `by_rater` (R, 1 + K), each rater's ECE, mean Dice of the foreground, Dice of each class.
+
+    Args:
+        sums: The case's sums.
+        prediction: (*S) mask whose Dice is measured.
+        labels: (R, *S), a label map a rater, two at least.
+        probs: (K, *S).
+        valid: (*S) bool, the voxels that count; all if None.
+
+    Raises:
+        ValueError: If there is one rater only, or shapes, probabilities or labels are wrong.
+
+    Example:
+        >>> from metrics import sum_case
+        >>> probs, labels = torch.tensor([[0.25, 0.25], [0.75, 0.75]]), torch.tensor([[1, 1], [1, 0]])
+        >>> sums = add_raters(sum_case(probs, labels[1]), torch.tensor([1, 1]), labels, probs)
+        >>> [round(float(sums.beside[key][0]), 4) for key in ("ece_rater_mean", "dice_raters", "dice_inter_rater")]
+        [0.25, 0.8333, 0.6667]
+    """
+    between = _with_mean(inter_rater_dice(labels, len(probs), valid)[1:])
+    keep = _counting(labels, valid)
+    counts = torch.stack([label_confusion(prediction, one, len(probs), keep) for one in labels])
+    dice = _with_mean(overlap_from_confusion(counts, "dice")[:, 1:])
+    ece = ece_by_rater(probs, labels, valid=valid)
+    found = {
+        "ece_rater_mean": ece.nanmean().unsqueeze(0),
+        "dice_raters": _with_mean(dice[:, 1:].nanmean(0)),
+        "dice_inter_rater": between,
+        BY_RATER: torch.cat([ece.unsqueeze(1), dice], 1),
+    }
+    bins = {**sums.bins, RATERS: rater_bins(probs, labels, num_bins=CASE_BINS, valid=valid)}
+    return replace(sums, bins=bins, beside={**sums.beside, **found})
+
+
+def _with_mean(classes: Tensor) -> Tensor:
+    """The mean over the foreground classes (..., K - 1) that have a value, then each."""
+    return torch.cat([classes.nanmean(-1, keepdim=True), classes], -1)
 
 
 def _check(probs: Tensor, labels: Tensor) -> None:

@@ -15,10 +15,12 @@ from .binning import CASE_BINS, Bins, empty_bins, view_channels
 from .checks import check_regions, check_shapes
 from .evaluate import OBJECTS, REGIONS, VIEWS, case_values, score_case
 from .objects import TALLY, ObjectRule
+from .raters import RATERS
 from .sums import CaseSums
 
 TRUE = "all.true"
-SOMETIMES = {TRUE: "ece_true", OBJECTS: "object_ece"}  # bins that are not always measured, and a number of theirs
+# Bins that are not always measured, and a number of theirs.
+SOMETIMES = {TRUE: "ece_true", OBJECTS: "object_ece", RATERS: "ece_raters"}
 KEYS = (*(f"{region}.{view}" for region in REGIONS for view in VIEWS), *SOMETIMES)
 
 
@@ -119,15 +121,17 @@ class Scorer(Metric):
         spacing: Sequence[float] | None = None,
         true_probs: Tensor | None = None,
         names: Sequence[str] | None = None,
+        raters: Tensor | None = None,
     ) -> None:
-        """Score the cases of a batch, all of one voxel size; named ones are kept."""
+        """Score the cases of a batch, all of one voxel size, maybe against raters (B, R, *S); named ones are kept."""
         if self.multilabel:
             check_regions(probs, target, self.num_classes - 1)
         else:
             check_shapes(probs, target, self.num_classes)
         for index in range(len(probs)):
             known = None if true_probs is None else true_probs[index]
-            sums = self.score(probs[index], target[index], spacing, known)
+            several = None if raters is None else raters[index]
+            sums = self.score(probs[index], target[index], spacing, known, several)
             self.add(sums, None if names is None else names[index])
 
     def score(
@@ -136,9 +140,10 @@ class Scorer(Metric):
         target: Tensor,
         spacing: Sequence[float] | None = None,
         true_probs: Tensor | None = None,
+        raters: Tensor | None = None,
     ) -> CaseSums:
         """The sums of one case, a batch's item, which `add` takes; the state stays as it is."""
-        return score_case(probs.detach(), target, spacing, true_probs=true_probs, **self.options())
+        return score_case(probs.detach(), target, spacing, true_probs=true_probs, raters=raters, **self.options())
 
     def options(self) -> dict[str, Any]:
         """What `score_case` is told, for a process that scores a case on its own."""

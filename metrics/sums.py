@@ -16,11 +16,11 @@ class CaseSums:
 
     Attributes:
         bins: "<region>.<view>" to bins (..., C, B). The view "true" holds, where the true probabilities are known, the
-            true probability of the predicted class in place of "was it right".
+            true probability of the predicted class in place of "was it right"; "raters" the share of raters who say so.
         confusion: (..., K, K) int64 counts over all voxels, truth in rows.
         nll: (..., 1 + K) float64: sum of -log p_y, then of each class's one-vs-rest cross entropy.
         beside: What was measured beside the pass and does not add up, by key, (..., K) or (..., 1): the case as a whole
-            first, then each foreground class.
+            first, then each foreground class. "by_rater" of `metrics.raters` has a row a rater.
         tallies: What was measured beside the pass and adds up, by key, (..., K, n): "objects" of `metrics.objects`.
         odds: (..., 2, K, AXIS_BINS) int32, the voxels of each p_k on the fine axis, and those that are of class k; kept
             where the bins are coarse.

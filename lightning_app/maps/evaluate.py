@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(parser)
     add = parser.add_argument
+    add("--raters", nargs="+", metavar="DIR|PATTERN", help="labels of every further rater of the same cases")
     add("--images", metavar="DIR|PATTERN", help="images to draw cases on; else they are drawn on the map")
     add("--name", help="name of the method and its run folder (default: the folder of the maps)")
     add("--data", help="name of the data set in reports (default: the folder of the labels)")

@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from datamodules import DataError
-from datamodules.masks import IGNORE
+from datamodules.masks import IGNORE, majority
 from lightning_app.errors import UserError
 from lightning_app.maps import nnunet, values
 from lightning_app.maps.grid import arrangements, check_mask, hard_labels, on_grid, unlike
@@ -22,12 +22,16 @@ PEEKED = 3  # cases from which the form of a folder is told
 
 @dataclass(frozen=True)
 class Case:
-    """One case, ready to be scored: probabilities (K, *S) or regions (R, *S), labels (*S), and what was doubtful."""
+    """One case, ready to be scored: probabilities (K, *S) or regions (R, *S), labels (*S), and what was doubtful.
+
+    Of several raters the label is what most say, and `raters` (n, *S) what each says.
+    """
 
     name: str
     probs: np.ndarray
     label: Label
     map: Map
+    raters: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Folder:
         Raises:
             DataError: If a file is not what it should be; the message names it.
         """
-        label = read_label(case.label, self.coding, case.valid)
+        label, raters = self._labels(case)
         chosen, beside = files_of(case.maps, self.form.kind)
         path = next(iter(chosen.values()))
         if self.hard:
@@ -63,11 +67,25 @@ class Folder:
             map_ = read_map(case.maps, self.form, label.array.shape)
             if beside is not None:
                 check_mask(map_, self.form, path, beside)
-        case_ = Case(case.name, on_grid(map_, label, path, self.resample), label, map_)
+        case_ = Case(case.name, on_grid(map_, label, path, self.resample), label, map_, raters)
         counted = label.array != IGNORE
         foreground = case_.probs if self.form.regions else case_.probs[1:]
         values.count_extremes(foreground if counted.all() else foreground[:, counted], map_.found)
         return case_
+
+    def _labels(self, case: Pair) -> tuple[Label, np.ndarray | None]:
+        """The label, and of several raters what each says."""
+        label = read_label(case.label, self.coding, case.valid)
+        if not case.raters:
+            return label, None
+        maps = [label.array, *(read_label(files, self.coding, case.valid).array for files in case.raters)]
+        for files, array in zip(case.raters, maps[1:], strict=True):
+            if array.shape != label.array.shape:
+                raise DataError(
+                    f"{files.all[0]}: shape {array.shape}, but {case.label.all[0]} has {label.array.shape}."
+                )
+        several = np.stack(maps)
+        return replace(label, array=majority(several, len(self.coding.classes)).astype(np.uint8)), several
 
 
 def hard_map(path: Path, form: Form) -> Map:
@@ -152,7 +170,7 @@ def open_folder(options: argparse.Namespace) -> Folder:
     classes, regions = class_names(options, facts)
     maps, labels = group_classes(maps, classes, labels), group_classes(labels, classes, maps)
     images = find(options.images, "--images") if getattr(options, "images", None) else None
-    pairs = pair(maps, labels, valid, images)
+    pairs = _rated(pair(maps, labels, valid, images), getattr(options, "raters", None) or (), classes)
     coding = Coding(
         classes, regions, options.label_coding, options.label_values, options.label_threshold, options.label_colours,
         options.ignore if options.ignore is not None or facts is None else facts.ignore,
@@ -162,10 +180,27 @@ def open_folder(options: argparse.Namespace) -> Folder:
     hard = options.format == "mask" or (options.format is None and _are_hard(peeked, form))
     if hard and regions:
         raise UserError("--format mask: hard masks hold one class a voxel, no regions; leave --regions out")
+    if regions and pairs.pairs[0].raters:
+        raise UserError("--raters: regions that may overlap are scored against one label a case; leave --raters out")
     folder = Folder(pairs, form, coding, hard, options.resample)
     if not hard:
         _check_arrangement(folder)
     return folder
+
+
+def _rated(pairs: Pairs, texts: Sequence[str], classes: Sequence[str]) -> Pairs:
+    """The cases with the labels of further raters.
+
+    Raises:
+        UserError: If a rater has no label of a case.
+    """
+    names = [case.name for case in pairs.pairs]
+    found = [group_classes(find(text, "--raters"), classes, names) for text in texts]
+    for text, files in zip(texts, found, strict=True):
+        if without := [name for name in names if name not in files]:
+            raise UserError(f"--raters {text}: no label for {len(without)} of {len(names)} cases, first {without[0]}")
+    cases = [replace(case, raters=tuple(files[case.name] for files in found)) for case in pairs.pairs]
+    return replace(pairs, pairs=cases)
 
 
 def class_names(
@@ -279,6 +314,8 @@ def describe(folder: Folder, options: argparse.Namespace) -> list[str]:
     kind = "hard masks" if folder.hard else {"png": "images", "npy": "NumPy arrays"}.get(form.kind, form.kind)
     lines = [f"maps      {options.probs}: {kind}, {_shown(p.name for p in pairs.pairs)}"]
     lines += [f"labels    {options.labels}"]
+    if raters := getattr(options, "raters", None):
+        lines += [f"raters    {1 + len(raters)}, --labels and {', '.join(raters)}: scored against what most say, too"]
     if options.valid:
         lines += [f"counted   where {options.valid} is set"]
     if form.regions:

@@ -32,13 +32,14 @@ class Files:
 
 @dataclass(frozen=True)
 class Pair:
-    """What is known of one case: its maps, its label and what belongs to them."""
+    """What is known of one case: its maps, its label, those of other raters, and what belongs to them."""
 
     name: str
     maps: Files
     label: Files
     valid: Path | None = None
     image: Path | None = None
+    raters: tuple[Files, ...] = ()
 
 
 @dataclass(frozen=True)

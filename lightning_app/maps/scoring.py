@@ -109,12 +109,18 @@ def _sums(case: Case, folder: Folder, measure: Measure) -> metrics.CaseSums:
     scorer.expectations = not folder.hard
     scorer.cuts = (0.5, *measure.cuts) if measure.cuts else None
     probs, labels, _ = head.scored(*(part[None] for part in channels_of(case, folder.form)))
-    found = scorer.score(probs[0], labels[0], case.label.spacing)
+    raters = None if case.raters is None else torch.from_numpy(case.raters)
+    found = scorer.score(probs[0], labels[0], case.label.spacing, raters=raters)
     return replace(found, bins={}) if folder.hard else found  # hard masks have no calibration
 
 
 def _stamp(pair: Pair, settings: str) -> str:
     """Digest of the settings and of name, size and time of a case's files."""
-    paths = [*pair.maps.all, *pair.label.all, *([pair.valid] if pair.valid else [])]
+    paths = [
+        *pair.maps.all,
+        *pair.label.all,
+        *(path for files in pair.raters for path in files.all),
+        *([pair.valid] if pair.valid else []),
+    ]
     facts = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
     return hashlib.sha256(json.dumps([settings, facts]).encode()).hexdigest()

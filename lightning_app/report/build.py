@@ -5,7 +5,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_app.report import cases, diagrams, expected, figures, gdl, interactive, pairs, papers, shift, tables
+from lightning_app.report import (
+    cases,
+    diagrams,
+    expected,
+    figures,
+    gdl,
+    interactive,
+    pairs,
+    papers,
+    raters,
+    shift,
+    tables,
+)
 from lightning_app.report.compare import Comparison
 from lightning_app.report.page import Section, folded, render
 from lightning_app.report.read import Run, find_runs
@@ -17,7 +29,7 @@ RANK_METRICS = ("dice", "nll", "brier", "ece", "ece_classwise")
 def all_tables(comparison: Comparison) -> list[Table]:
     """Every table of the report."""
     found = [tables.summary_table(comparison), pairs.pair_table(comparison), pairs.difference_table(comparison)]
-    found += [tables.class_table(comparison), shift.shift_table(comparison)]
+    found += [tables.class_table(comparison), shift.shift_table(comparison), raters.rater_table(comparison)]
     found += papers.paper_tables(comparison)
     return [*(table for table in found if table), tables.run_table(comparison)]
 
@@ -42,7 +54,8 @@ def sections(comparison: Comparison) -> list[Section]:
     first = [table for table in compared if table.name in ("summary", "pairs")]
     differences = [table for table in compared if table.name == "differences"]
     shifted = [table for table in compared if table.name == "shift"]
-    others = [table for table in compared if table not in [*first, *differences, *shifted]]
+    rated = [table for table in compared if table.name == "raters"]
+    others = [table for table in compared if table not in [*first, *differences, *shifted, *rated]]
     curves, maps = figures.parameter_curves(comparison), figures.isolines(comparison)
     chosen = "Worst, median and best case by Dice, of each method's first seed."
     confidence = [*diagrams.histograms(comparison), *diagrams.selection(comparison)]
@@ -60,6 +73,7 @@ def sections(comparison: Comparison) -> list[Section]:
             diagrams.reliability(comparison),
             first=interactive.reliability_chart(comparison),
         ),
+        Section("raters-section", "Raters", raters.INTRODUCTION if rated else "", rated, raters.dice_boxes(comparison)),
         Section("confidence", "Confidence", "", (), confidence),
         Section("thresholds", "Thresholds", "", (), diagrams.thresholds(comparison)),
         Section("shift", "Other test cases", "", shifted),

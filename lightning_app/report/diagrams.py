@@ -27,6 +27,7 @@ SHOWN = {
     "all.top_label": "top label, all voxels",
     "boundary.top_label": "top label, predicted boundary",
     "all.foreground": "foreground probability, all voxels",
+    "all.raters": "top label, against the share of raters",
     "all.object": "claimed objects of every class",
 }
 FULL = "all.top_label"

@@ -115,7 +115,7 @@ def _post_hoc(stage: Stage) -> dict[str, Any]:
 def write_stage(
     folder: Path, cases: Sequence[ScoredCase], pooled: Mapping[str, metrics.Bins], class_names: Sequence[str]
 ) -> None:
-    """Write `per_case.csv`, `summary.csv` and `bins.npz` of a stage.
+    """Write `per_case.csv`, `summary.csv` and `bins.npz` of a stage, and `raters.csv` where there are several.
 
     Args:
         folder: The stage's folder.
@@ -127,6 +127,19 @@ def write_stage(
     write_csv(folder / "per_case.csv", rows)
     write_csv(folder / "summary.csv", summarise(rows) + summarise_pooled([sums for _, sums in cases], class_names))
     write_bins(folder / "bins.npz", cases, pooled, class_names)
+    if rows := by_rater(cases, class_names):
+        write_csv(folder / "raters.csv", rows)
+
+
+def by_rater(cases: Sequence[ScoredCase], class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """A row a case and rater, numbered from 1: ECE and Dice, that of each class too where there are several."""
+    classes = [f"dice/{name}" for name in class_names[1:]] if len(class_names) > 2 else []
+    return [
+        {"case": name, "rater": rater, **dict(zip(("ece", "dice", *classes), values, strict=False))}
+        for name, sums in cases
+        if metrics.raters.BY_RATER in sums.beside
+        for rater, values in enumerate(sums.beside[metrics.raters.BY_RATER].tolist(), 1)
+    ]
 
 
 def gather(items: list[Any]) -> list[Any]:

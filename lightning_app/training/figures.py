@@ -26,6 +26,7 @@ DIAGRAMS = {
     "dilated.top_label": "top label, predicted foreground and around it",
     "all.foreground": "foreground probability, all voxels",
     "all.classwise": "each class, all voxels",
+    "all.raters": "top label, against the share of raters",
     "all.object": "claimed objects",
 }
 NUM_BINS = metrics.catalogue.NUM_BINS

@@ -303,11 +303,13 @@ class SegmentationModule(LightningModule):
         """Score the case on its original grid, here or in a process of its own."""
         scorer = self._scorer(stage)
         scored, labels, known = self.head.scored(probs, batch["original_mask"], batch.get("true_probs"))
+        raters = None if self.head.regions else batch.get("original_raters")
         if self._pool is None:
-            scorer.update(scored, labels, spacing, known, batch["case"])
+            scorer.update(scored, labels, spacing, known, batch["case"], raters)
         else:
             true = None if known is None else known[0]
-            self._pool.submit(scorer, batch["case"][0], scored[0], labels[0], spacing, true)
+            several = None if raters is None else raters[0]
+            self._pool.submit(scorer, batch["case"][0], scored[0], labels[0], spacing, true, several)
 
     def _calibrated(self, probs: Tensor, image: Tensor) -> Tensor:
         """Probabilities after the calibrator that the checkpoint holds, if it holds one."""

@@ -41,9 +41,11 @@ class ScoringPool:
         target: Tensor,
         spacing: Sequence[float] | None,
         true_probs: Tensor | None,
+        raters: Tensor | None = None,
     ) -> None:
         """Score a case, (K, *S) and (*S), later; waits while the processes are behind."""
-        known = None if true_probs is None else _array(true_probs)
+        beside = {"true_probs": true_probs, "raters": raters}
+        known = {name: _array(part) for name, part in beside.items() if part is not None}
         future = self.processes.submit(_score, _array(probs), _array(target), known, spacing, scorer.options())
         self.waiting.append((scorer, name, future))
         while len(self.waiting) > self.workers:
@@ -71,7 +73,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _score(
-    probs: np.ndarray, target: np.ndarray, true_probs: np.ndarray | None, spacing: Any, options: dict[str, Any]
+    probs: np.ndarray, target: np.ndarray, known: dict[str, np.ndarray], spacing: Any, options: dict[str, Any]
 ) -> metrics.CaseSums:
-    known = None if true_probs is None else torch.from_numpy(true_probs)
-    return metrics.score_case(torch.from_numpy(probs), torch.from_numpy(target), spacing, true_probs=known, **options)
+    beside: Any = {name: torch.from_numpy(part) for name, part in known.items()}
+    return metrics.score_case(torch.from_numpy(probs), torch.from_numpy(target), spacing, **beside, **options)

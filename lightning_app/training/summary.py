@@ -14,6 +14,7 @@ from metrics import catalogue
 
 LINES = ("dice", "ece", "ece_true", "nll", "nll_lowest", "brier", "brier_lowest")
 OF_OBJECTS = ("object_f1", "lesion_dice", "object_ece")
+OF_RATERS = ("ece_raters", "ece_rater_mean", "dice_raters", "dice_inter_rater")
 
 
 def print_summary(run: RunFolder, stages: Sequence[str], loggers: Iterable[Logger] = ()) -> None:
@@ -48,7 +49,7 @@ def table(run: RunFolder, stage: str) -> str:
     part = {"val": "validation", "test": "test"}[stage]
     title = f"{part}: {cases} cases"
     lines = ["", f"{title:<26}{'mean of cases':>14}  {'95 % interval':<19}{'pooled':>9}"]
-    for key in (*LINES, *OF_OBJECTS):
+    for key in (*LINES, *OF_OBJECTS, *OF_RATERS):
         mean, pooled = rows.get((key, "all")), rows.get((f"{key}{catalogue.POOLED}", "all"))
         if mean is None or not mean["mean"]:
             continue

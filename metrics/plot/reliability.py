@@ -19,6 +19,7 @@ MIN_COUNT = {"voxels": 100, "objects": 10}  # below which a bin is drawn hollow 
 WORDS = {
     "top_label": ("confidence of the predicted label", "share of right labels", "over-confident", "under-confident"),
     "classwise": ("probability of the class", "share of voxels of the class", "too high", "too low"),
+    "raters": ("confidence of the predicted label", "share of raters who say so", "over-confident", "under-confident"),
     "object": ("mean probability of the claimed object", "share of claimed that are objects", "too high", "too low"),
     "foreground": ("probability of foreground", "share of foreground voxels", "too high", "too low"),
 }
@@ -48,7 +49,8 @@ def reliability_diagram(
         title: Title.
         labels: Names of the C channels.
         ax: Axes to draw on; new ones if None.
-        view: What the axes are called: "top_label", "classwise", "foreground", or "object" for bins of objects.
+        view: What the axes are called: "top_label", "classwise", "foreground", "raters" for bins against the share
+            of raters, or "object" for bins of objects.
         interval: Low and high end of the ECE, written beside it.
 
     Returns:

@@ -184,6 +184,7 @@ def test_several_raters_give_their_mean_and_are_scored_by_what_most_say(tmp_path
     assert torch.allclose(sample["mask"].sum(0), torch.ones(SHAPE))
     whole = data.dataset("val")[0]
     assert np.array_equal(whole["original_mask"].numpy(), maps.sum(0) >= 2)
+    assert np.array_equal(whole["original_raters"].numpy(), maps)  # each is scored against too
     padded = ImageFolder(root=str(tmp_path), masks=patterns, size="native", divisor=64, patch_size=[64, 64])
     padded.setup("fit")
     mask = padded.dataset("train")[1]["mask"]  # augmented, and padded with voxels that do not count
@@ -203,6 +204,15 @@ def train_masks(data, epoch=0):
     loader = data.train_dataloader()
     loader.sampler.set_epoch(epoch)
     return torch.cat([batch["mask"] for batch in loader])
+
+
+def test_the_first_rater_alone_is_trained_on_and_all_are_scored_against(tmp_path):
+    maps = torch.from_numpy(raters(tmp_path))
+    data = several(tmp_path, raters="first", augment=False)
+    masks = train_masks(data)
+    assert masks.dtype == torch.uint8
+    assert torch.equal(masks.bool(), maps[:1].expand_as(masks))
+    assert torch.equal(data.dataset("test")[0]["original_raters"].bool(), maps)
 
 
 def test_one_rater_is_drawn_a_step(tmp_path):
@@ -240,7 +250,7 @@ def test_a_rater_is_not_drawn_of_one(tmp_path):
         ImageFolder(root=str(tmp_path), masks="masks/{name}.png", raters="draw")
     with pytest.raises(DataError, match="with one rater"):
         ImageFolder(root=str(tmp_path), masks=["masks/{name}.png"], raters="draw")
-    with pytest.raises(DataError, match="raters='vote': use mean or draw"):
+    with pytest.raises(DataError, match="raters='vote': use mean, draw, first"):
         ImageFolder(root=str(tmp_path), raters="vote")
 
 

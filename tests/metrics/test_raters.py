@@ -117,3 +117,43 @@ def test_what_cannot_be_meant_is_refused():
         metrics.rater_bins(probs, labels[:0])
     with pytest.raises(ValueError, match="valid must be bool"):
         metrics.inter_rater_dice(labels, 2, valid[:2])
+
+
+def brute_dice(one, other, k):
+    return 2 * ((one == k) & (other == k)).sum() / ((one == k).sum() + (other == k).sum())
+
+
+@pytest.mark.parametrize(("shape", "classes"), CASES)
+def test_numbers_of_a_case_are_those_of_brute_force_and_pooled_of_all(shape, classes):
+    scorer, ece, dice, between, sums = metrics.Scorer(classes), [], [], [], []
+    for seed in range(3):
+        probs, labels, _ = case(shape, classes, seed=seed)
+        scorer.update(probs[None], labels[1][None], names=[str(seed)], raters=labels[None])
+        keep = (labels != 255).all(0).numpy()
+        own, mask = labels.numpy()[:, keep], probs.argmax(0).numpy()[keep]
+        foreground = range(1, classes)
+        dice.append([[brute_dice(mask, one, k) for k in foreground] for one in own])
+        pairs = [(0, 1), (0, 2), (1, 2)]
+        between.append([[brute_dice(own[a], own[b], k) for k in foreground] for a, b in pairs])
+        parts = sums_by_voxel(probs, labels, torch.ones(shape, dtype=torch.bool), "top_label", 15)
+        sums.append(parts.mean(1, keepdims=True))
+        ece.append(brute_ece(*parts))
+    found = {key: float(value) for key, value in scorer.compute().items()}
+    assert found["dice_raters"] == pytest.approx(np.mean(dice), abs=1e-12)
+    assert found["dice_inter_rater"] == pytest.approx(np.mean(between), abs=1e-12)
+    assert found["ece_rater_mean"] == pytest.approx(np.mean(ece), abs=1e-7)
+    assert found["ece_raters"] == pytest.approx(np.mean([brute_ece(*part) for part in sums]), abs=1e-7)
+    assert found["ece_raters_pooled"] == pytest.approx(float(brute_ece(*sum(sums))[0]), abs=1e-7)
+    name, kept = scorer.records[-1]
+    assert (name, kept.beside["by_rater"].shape) == ("2", (3, 1 + classes))
+    assert kept.beside["by_rater"][:, 0].numpy() == pytest.approx(ece[-1], abs=1e-7)
+    assert kept.beside["by_rater"][:, 2:].numpy() == pytest.approx(np.array(dice[-1]), abs=1e-12)
+
+
+def test_without_raters_there_are_no_numbers_of_raters_and_regions_refuse_them():
+    probs, labels, _ = case((9, 11), 2)
+    scorer = metrics.Scorer(2)
+    scorer.update(probs[None], labels[1][None])
+    assert not [key for key in scorer.compute() if "rater" in key]
+    with pytest.raises(ValueError, match="leave raters out"):
+        metrics.score_case(probs[None], labels[:1], multilabel=True, raters=labels)

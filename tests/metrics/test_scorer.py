@@ -64,10 +64,10 @@ def test_rows_of_a_case_are_what_the_scorer_averages():
     scorer = metrics.Scorer(3, NAMES, surface=True, objects=rule, expectations=True)
     tables = []
     for probs, target in cases(shape=(12, 9, 8)):
-        scorer.update(probs[None], target[None], (3.0, 1.0, 1.0), probs[None])
-        tables.append(
-            metrics.evaluate_case(probs, target, NAMES, (3.0, 1.0, 1.0), True, true_probs=probs, objects=rule)
-        )
+        raters = torch.stack([target, target.flip(0)])
+        scorer.update(probs[None], target[None], (3.0, 1.0, 1.0), probs[None], raters=raters[None])
+        options = {"true_probs": probs, "objects": rule, "raters": raters}
+        tables.append(metrics.evaluate_case(probs, target, NAMES, (3.0, 1.0, 1.0), True, **options))
     values = scorer.compute()
     for row in catalogue.of_average("case"):
         column = [rows[-1][row.key] for rows in tables]
