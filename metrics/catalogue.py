@@ -244,6 +244,7 @@ ROWS = (
         "object", "all",
     ),
 )  # fmt: skip
+SHARES = ("expected_dice", "uncertain_share", "dice_inter_rater")  # at most 1, though neither side is better
 NUMBERS: dict[str, Number] = {}
 
 
@@ -279,7 +280,7 @@ def remove(key: str) -> None:
 
 
 for _row in ROWS:
-    add(replace(_row, bounds=(0.0, 1.0 if _row.better == "higher" else math.inf)))
+    add(replace(_row, bounds=(0.0, 1.0 if _row.better == "higher" or _row.key in SHARES else math.inf)))
 
 
 def of_average(average: Unit) -> list[Number]:

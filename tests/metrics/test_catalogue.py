@@ -53,6 +53,11 @@ def test_an_added_number_is_in_rows_scorer_and_tables(extra):
     assert "| `haze` |" in catalogue.markdown()
 
 
+def test_shares_end_at_one_whichever_side_is_better():
+    for key in ("dice", "dice_raters", "dice_inter_rater", "expected_dice", "uncertain_share"):
+        assert catalogue.bounds_of(key) == (0.0, 1.0), key
+
+
 def test_a_key_is_taken_once(extra):
     for row in (extra, catalogue.Number("a/b", "A", "", signed)):
         with pytest.raises(ValueError, match="choose another name"):
