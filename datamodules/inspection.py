@@ -333,7 +333,7 @@ def _describe_volumes(paths: Sequence[Path], found: Finding) -> None:
     for path in _some(paths, _SAMPLE):
         try:
             shape, affine = readers.volume_header(path)
-            spacing = " x ".join(f"{s:.3g}" for s in readers.volume_spacing(path, affine))
+            spacing = " x ".join(f"{s:.3g}" for s in readers.volume_spacing(path, affine, shape))
             shapes[f"{' x '.join(map(str, shape))} voxels of {spacing} mm, as {path.name}"] += 1
             channels = max(channels, shape[3] if len(shape) > 3 else 1)
         except DataError as error:

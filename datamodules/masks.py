@@ -18,6 +18,7 @@ from .values import counted, crowded, listed, one_sided, proposal, smeared
 IGNORE = 255
 _NO_CLASS = 254
 _SPAN = 1 << 16
+_LARGEST = 1 << 53  # beyond, not every whole number has a float of its own
 _STORE = "Store the masks anew as PNG or TIFF, from before they became JPEG."
 
 
@@ -221,7 +222,7 @@ def whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
     if not np.isfinite(array).all():
         raise DataError(f"{path}: the mask holds values that are not finite. Repair the file or leave it out.")
     numbers = np.rint(array)
-    off = np.abs(array - numbers) > 1e-3
+    off = (np.abs(array - numbers) > 1e-3) | (np.abs(array) > _LARGEST)
     if off.any():
         raise DataError(f"{path}: mask value {array[off].flat[0]:.6g} is no label. Store whole numbers.")
     return numbers.astype(np.int64)

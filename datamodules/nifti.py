@@ -65,6 +65,8 @@ def read_nifti(path: Path) -> tuple[np.ndarray, Grid]:
 def _unpacked(path: Path) -> Any:
     """Image of nibabel's of a compressed file, after a look at the size that its first bytes declare."""
     data = path.read_bytes()
+    if b"n+1" in data[344:348] or b"n+2" in data[4:8]:
+        raise DataError(f"{path}: is named as compressed and is not. Rename it to .nii, or compress it.")
     head = zlib.decompressobj(wbits=31).decompress(data, _HEAD)
     kind = _kind(path, head)
     header = kind.header_class(head[: kind.header_class.template_dtype.itemsize], check=False)

@@ -58,7 +58,7 @@ def read_dataset_json(path: Path) -> DatasetJson:
     if not path.is_file():
         raise DataError(f"{path}: does not exist. Set root to the folder that holds dataset.json, images and labels.")
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8-sig"))
         channels = facts.get("channel_names") or facts.get("modality") or {}
         ending = str(facts.get("file_ending", ""))
         united, ignored = read_labels(facts["labels"])

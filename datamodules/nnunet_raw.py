@@ -86,7 +86,7 @@ class NNUNetRaw(VolumeData):
         self.facts = read_dataset_json(self.json)
         if not self.facts.channels:
             raise DataError(f"{self.json}: is not understood (no channel_names). See nnU-Net's dataset_format.md.")
-        self.ending = self.facts.ending or self._ending()
+        self.ending = self._as_written(self.facts.ending or self._ending())
         if not self.ending.lower().endswith((*readers.IMAGE_ENDINGS, *readers.VOLUME_ENDINGS)):
             raise DataError(f"{self.json}: file_ending {self.ending!r} cannot be read. Convert to .nii.gz or .png.")
         self.reads_images = self.ending.lower().endswith(readers.IMAGE_ENDINGS) and not self._holds_stacks()
@@ -101,6 +101,12 @@ class NNUNetRaw(VolumeData):
         if self.reads_images:
             self.spatial_dims = 2
             self.patch_size = tuple(patch_size or (256, 256))
+
+    def _as_written(self, ending: str) -> str:
+        """The ending in the letters of the label files, as `.NII.GZ`."""
+        folder = self.json.parent / "labelsTr"
+        found = readers.files(folder, (ending,)) if folder.is_dir() else []
+        return found[0].name[-len(ending) :] if found else ending
 
     def _ending(self) -> str:
         """Ending of the label files, where `dataset.json` does not say."""

@@ -59,7 +59,7 @@ def files(folder: Path, endings: Iterable[str]) -> list[Path]:
 
     Of the two files of an Analyze or NIfTI pair (`a.hdr`, `a.img`) the header stands for both.
     """
-    endings = tuple(endings)
+    endings = tuple(ending.lower() for ending in endings)
     found = [p for p in folder.iterdir() if p.name.lower().endswith(endings) and is_visible(p) and not p.is_dir()]
     return [folder / name for name in sorted(headed([path.name for path in found]), key=natural)]
 

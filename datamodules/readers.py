@@ -3,7 +3,7 @@
 Every reader either returns a complete array or raises `DataError` naming the file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -186,7 +186,7 @@ def read_volume(path: Path, labels: bool = False, like: Path | None = None) -> V
     present(path)
     if like is not None and is_segmentation(path):
         shape, affine = volume_header(like)
-        return Volume(read_segmentation(path, shape[:3], affine), affine, volume_spacing(like, affine))
+        return Volume(read_segmentation(path, shape[:3], affine), affine, volume_spacing(like, affine, shape))
     with decoding(path):
         array, grid = _format(path).read(path)
     affine, remark = (grid.affine, grid.remark) if isinstance(grid, Grid) else (grid, "")
@@ -195,7 +195,7 @@ def read_volume(path: Path, labels: bool = False, like: Path | None = None) -> V
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
             raise DataError(f"{path}: {bad} voxels are NaN or infinite. Repair the file or leave the case out.")
-    return Volume(array, affine, volume_spacing(path, affine), remark)
+    return Volume(array, affine, volume_spacing(path, affine, array.shape), remark)
 
 
 def _sums_finite(array: np.ndarray) -> bool:
@@ -251,8 +251,8 @@ def parts(path: Path) -> tuple[Path, ...]:
         return (path,)
 
 
-def volume_spacing(path: Path, affine: np.ndarray) -> tuple[float, float, float]:
-    """Spacing in mm from the affine.
+def volume_spacing(path: Path, affine: np.ndarray, shape: Sequence[int]) -> tuple[float, float, float]:
+    """Spacing in mm from the affine; 1 between slices of which there is one, 999 mm from the next, as nnU-Net marks 2D.
 
     Raises:
         DataError: If it is not finite, not in 0.000001..100 mm, or the axes are linearly dependent.
@@ -260,11 +260,12 @@ def volume_spacing(path: Path, affine: np.ndarray) -> tuple[float, float, float]
     matrix = np.asarray(affine, float)[:3, :3]
     spacing = np.linalg.norm(matrix, axis=0)
     low, high = _SPACING_RANGE
+    spacing[(np.asarray(shape[:3]) == 1) & (spacing > high)] = 1.0
     if not np.isfinite(affine).all() or not ((spacing >= low) & (spacing <= high)).all():
         raise DataError(
             f"{path}: spacing {spacing.tolist()} mm is absurd ({low:g}..{high:g} expected). Fix its header."
         )
-    if abs(np.linalg.det(matrix / spacing)) < 1e-3:
+    if abs(np.linalg.det(matrix / np.linalg.norm(matrix, axis=0))) < 1e-3:
         raise DataError(f"{path}: the affine is singular. Fix the header.")
     x, y, z = (float(s) for s in spacing)
     return x, y, z

@@ -355,7 +355,7 @@ class VolumeData(SegmentationData):
     def prepared_bytes(self, case: Case, preparation: Preparation) -> int:
         """Size of a case after preparation, from its header."""
         shape, affine = readers.volume_header(case.images[0])
-        spacing = readers.volume_spacing(case.images[0], affine)
+        spacing = readers.volume_spacing(case.images[0], affine, shape)
         voxels = int(np.prod(preparation.grid_shape(shape[:3], affine, spacing), dtype=np.int64))
         return voxels * (4 * self.in_channels + bool(case.masks))
 
@@ -374,7 +374,7 @@ class VolumeData(SegmentationData):
     @staticmethod
     def _slices(case: Case, preparation: Preparation) -> list[Case]:
         shape, affine = readers.volume_header(case.images[0])
-        spacing = readers.volume_spacing(case.images[0], affine)
+        spacing = readers.volume_spacing(case.images[0], affine, shape)
         depth = preparation.grid_shape(shape[:3], affine, spacing)[0]
         if depth != replace(preparation, spacing=None).grid_shape(shape[:3], affine, spacing)[0]:
             raise DataError(f"{case.images[0]}: slices cannot be resampled along z. Set spacing native.")

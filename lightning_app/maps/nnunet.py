@@ -158,7 +158,7 @@ def read_labels(folder: Path) -> Labels | None:
     if not path.is_file():
         return None
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8-sig"))
         labels = dict(facts["labels"])
         order = [int(n) for n in facts.get("regions_class_order", ())]
         if all(str(name).isdigit() for name in labels):  # v1 writes number: name

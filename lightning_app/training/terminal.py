@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
@@ -56,18 +57,25 @@ def describe_data(data: Any) -> str:
     if not subsets:
         return name
     cases = ", ".join(f"{len(subsets[part])} {text}" for part, text in PARTS.items() if subsets.get(part))
-    dataset = data.dataset("train")
-    masks = [dataset.pipeline.whole_item(case)["original_mask"] for case in dataset.cases[:LOOKED_AT]]
-    sizes = sorted({tuple(mask.shape[-data.spatial_dims :]) for mask in masks})
+    masks = _training_masks(data)
+    sizes = sorted({tuple(mask.shape) for mask in masks})
     shown = " to ".join(" x ".join(map(str, size)) for size in dict.fromkeys((sizes[0], sizes[-1])))
-    of = f"of {len(masks)} training masks " if len(dataset) > len(masks) else ""
+    of = f"of {len(masks)} training masks " if len(subsets["train"]) > len(masks) else ""
     return f"{name}: {cases} cases; {shown}; {of}{_shares(masks, data.class_names, getattr(data, 'regions', None))}"
 
 
+def _training_masks(data: Any) -> list[torch.Tensor]:
+    """The label maps (*S) of a few training cases, as stored: of slices the volume's."""
+    cases, reader = data.subsets["train"][:LOOKED_AT], data.label_reader()
+    if reader is None:
+        pipeline = data.dataset("train").pipeline
+        return [pipeline.whole_item(case)["original_mask"].long() for case in cases]
+    return [torch.from_numpy(np.asarray(reader.labels(case), np.int64)) for case in cases]
+
+
 def _shares(masks: Sequence[torch.Tensor], names: Sequence[str], regions: Regions | None) -> str:
-    """The classes, or regions, with their shares of the voxels; soft labels count as their likeliest class."""
-    hard = [mask.argmax(0) if mask.is_floating_point() else mask.long() for mask in masks]
-    counts = torch.stack([torch.bincount(mask.flatten(), minlength=256)[: len(names)] for mask in hard]).sum(0)
+    """The classes, or regions, with their shares of the voxels; where raters differ, as most of them say."""
+    counts = torch.stack([torch.bincount(mask.flatten(), minlength=256)[: len(names)] for mask in masks]).sum(0)
     shares = counts.double() / counts.sum().clamp_min(1)
     held = dict(zip(names, shares.tolist(), strict=True))
     if regions is not None:

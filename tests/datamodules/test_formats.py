@@ -102,7 +102,8 @@ def test_a_sform_that_lost_its_scale_gives_way_to_the_qform(tmp_path):
         image.set_qform(qform, 1, update_affine=False)
         image.set_sform(np.diag([-1.0, -1, 1, 1]), 2, update_affine=False)
         nibabel.save(image, path)
-    assert readers.volume_spacing(path, readers.volume_header(path)[1]) == pytest.approx((1.3158, 1.3158, 10))
+    shape, affine = readers.volume_header(path)
+    assert readers.volume_spacing(path, affine, shape) == pytest.approx((1.3158, 1.3158, 10))
     assert "1 x 1 x 1 in the sform, 1.316 x 1.316 x 10 in pixdim: the qform" in readers.read_volume(path).remark
     data = ACDC(root=str(root), spacing=[10, 1.5, 1.5])
     data.setup()

@@ -324,6 +324,25 @@ def test_both_versions_of_dataset_json_and_endings_without_dot_or_absent(tmp_pat
             assert (data.class_names, len(data.split_table())) == (("background", "a"), 4)
 
 
+def test_a_byte_order_mark_and_endings_in_capitals_are_read(tmp_path):
+    root = nnunet(tmp_path)
+    path = tmp_path / "dataset.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    for file in sorted(tmp_path.glob("*Tr/*.nii.gz")):
+        file.rename(file.with_name(file.name.replace(".nii.gz", ".NII.GZ")))
+    data = NNUNetRaw(root=root)
+    data.setup()
+    assert len(data.split_table()) == 4
+    assert data.dataset("test")[0]["mask"].any()
+
+
+def test_a_label_beyond_what_floats_hold_is_named(tmp_path):
+    root = nnunet(tmp_path)
+    save_volume(tmp_path / "labelsTr/c0.nii.gz", np.where(CUBE > 0, 1e20, 0).astype(np.float32))
+    with pytest.raises(DataError, match=r"c0\.nii\.gz: mask value 1e\+20 is no label"):
+        NNUNetRaw(root=root).setup()
+
+
 def test_cases_that_dataset_json_lists_lie_anywhere(tmp_path):
     listed = {}
     for number in range(3):

@@ -136,7 +136,7 @@ def test_volumes_with_nan_or_an_absurd_spacing(tmp_path):
     with pytest.raises(DataError, match="1 voxels are NaN"):
         readers.read_volume(save_volume(tmp_path / "nan.nii.gz", volume))
     with pytest.raises(DataError, match="absurd"):
-        readers.volume_spacing(tmp_path, np.diag([1, 1, 0, 1]))
+        readers.volume_spacing(tmp_path, np.diag([1, 1, 0, 1]), (4, 4, 4))
     for scale in (1e-6, 5000.0):
         path = save_volume(tmp_path / "scale.nii.gz", np.ones((4, 4, 4), np.uint8), np.diag([1, 1, scale, 1]))
         with pytest.raises(DataError, match="absurd"):
@@ -144,7 +144,21 @@ def test_volumes_with_nan_or_an_absurd_spacing(tmp_path):
     singular = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     path = save_volume(tmp_path / "singular.nii", np.ones((4, 4, 4), np.uint8))
     with pytest.raises(DataError, match="singular"):
-        readers.volume_spacing(path, singular)
+        readers.volume_spacing(path, singular, (4, 4, 4))
+
+
+def test_one_slice_that_nnunet_marks_as_two_dimensional_is_read(tmp_path):
+    path = save_volume(tmp_path / "one.nii.gz", np.ones((4, 5, 1), np.uint8), np.diag([0.5, 2, 999, 1]))
+    assert readers.read_volume(path).spacing == (0.5, 2.0, 1.0)
+    path = save_volume(tmp_path / "two.nii.gz", np.ones((4, 5, 2), np.uint8), np.diag([0.5, 2, 999, 1]))
+    with pytest.raises(DataError, match="absurd"):
+        readers.read_volume(path)
+
+
+def test_a_volume_named_as_compressed_that_is_not_says_so(tmp_path):
+    path = save_volume(tmp_path / "a.nii", np.ones((4, 4, 4), np.uint8)).rename(tmp_path / "a.nii.gz")
+    with pytest.raises(DataError, match=r"named as compressed and is not\. Rename it to \.nii"):
+        readers.read_volume(path)
 
 
 def test_natural_order():

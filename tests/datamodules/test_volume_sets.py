@@ -234,7 +234,7 @@ def test_real_kits_segmentations(shared_data):
         kinds.add(open_header(path).get_data_dtype().name)
         depths.append(shape[0])
         assert shape[1:] == (512, 512)
-        assert 3 <= readers.volume_spacing(path, affine)[0] <= 5
+        assert 3 <= readers.volume_spacing(path, affine, shape)[0] <= 5
     assert kinds == {"uint8", "uint16"}
     assert (min(depths), max(depths)) == (29, 107)
     array = readers.read_volume(masks[0], labels=True).array

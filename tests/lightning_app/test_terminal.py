@@ -5,6 +5,7 @@ import io
 import re
 from types import SimpleNamespace
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -70,6 +71,22 @@ def test_shares_of_classes_are_those_of_the_masks():
     for number, name in enumerate(data.class_names):
         share = float(re.search(rf"{name} (\d+)%", text)[1])
         assert share == pytest.approx(100 * np.mean([mask == number for mask in masks]), abs=0.51)
+
+
+def test_slices_are_told_by_their_volumes(tmp_path):
+    for number in range(3):
+        labels = np.zeros((6, 5, 4), np.uint8)
+        labels[:3] = 1
+        for folder, array in (("images", labels.astype(np.float32)), ("masks", labels)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / folder / f"{number}.nii.gz")
+    data = datamodules.VolumeFolder(
+        root=str(tmp_path), classes=["background", "half"], slices=True, patch_size=[4, 4], split_sizes=[1, 1, 1]
+    )
+    data.setup("fit")
+    assert describe_data(data) == (
+        "VolumeFolder: 1 training, 1 validation, 1 test cases; 6 x 5 x 4; background 50%, half 50%"
+    )
 
 
 def test_a_foreign_data_module_is_named():
