@@ -136,7 +136,9 @@ def test_a_killed_evaluation_goes_on_with_the_cases_that_are_left(tmp_path, monk
     monkeypatch.setattr(Folder, "read", read)
     scored = []
     of_case = metrics.Scorer.score
-    monkeypatch.setattr(metrics.Scorer, "score", lambda self, *given: scored.append(1) or of_case(self, *given))
+    monkeypatch.setattr(
+        metrics.Scorer, "score", lambda self, *given, **more: scored.append(1) or of_case(self, *given, **more)
+    )
     resumed = run(tmp_path, *CELLS)
     assert len(scored) == 2
     monkeypatch.undo()
