@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("calibrator", help="file of calibrate --probs ... --out")
     add("--probs", required=True, metavar="DIR|PATTERN", help="maps of cases that the fit has not seen")
-    add("--out", required=True, metavar="DIR", help="folder to write to")
+    add("--out", "--output", required=True, metavar="DIR", help="folder to write to")
     add(
         "--format", choices=tuple(k for k in KINDS if k != "mask"), help="form of the maps; that of the fit if left out"
     )

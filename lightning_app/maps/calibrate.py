@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the kind of calibrator, or cuts by risk, or what is promised of single cases",
     )
     add_risk_options(parser)
-    parser.add_argument("--out", required=True, metavar="FILE", help="file to keep the calibrator in")
+    parser.add_argument("--out", "--output", required=True, metavar="FILE", help="file to keep the calibrator in")
     parser.epilog = "Further arguments of the method's class in models: --options.NAME VALUE, as --options.gamma 2"
     return parser
 

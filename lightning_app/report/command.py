@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("runs", nargs="+", help="run folders, or folders of run folders such as runs/bench_a_phantom")
-    add("--out", default=None, help="the page (default: report.html in the first folder)")
+    add("--out", "--output", default=None, help="the page (default: report.html in the first folder)")
     add("--stage", choices=STAGES, default=None, help="which part to report (default: test where every run has it)")
     add("--title", default=None, help="title of the page")
     add("--tables", default=None, metavar="FOLDER", help="also write the tables there, as .csv, .md and .tex")

@@ -123,7 +123,7 @@ def test_regions_have_numbers_of_their_own(tmp_path):
             save(tmp_path / f"{part}_labels" / f"{part}{case}.nii.gz", labels)
     form = ("--regions", "whole=1,2;core=2")
     ask("calibrate", tmp_path, "fit", *form, "--method", "cases", "--out", str(tmp_path / "c.ckpt"))
-    ask("apply", tmp_path, "test", "--out", str(tmp_path / "out"), str(tmp_path / "c.ckpt"))
+    ask("apply", tmp_path, "test", "--output", str(tmp_path / "out"), str(tmp_path / "c.ckpt"))
     row = read_csv(tmp_path / "out" / "cases.csv")[0]
     stored = nibabel.load(tmp_path / "test" / "test0.nii.gz").get_fdata()
     for channel, region in enumerate(regions):
