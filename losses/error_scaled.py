@@ -54,7 +54,7 @@ class ErrorScaledDiceLoss(OverlapLoss):
     def summands(self, voxels: Voxels) -> dict[str, Tensor]:
         """Give the summands of the overlap, of probabilities that pass on a scaled gradient."""
         y, p = voxels.labels, voxels.probs
-        of_class, of_others = _ScaledGradient.apply(p, 1 - p), _ScaledGradient.apply(p, p)
+        of_class, of_others = _ScaledGradient.apply(p, 1 - p), _ScaledGradient.apply(p, p.detach())
         parts = {"overlap": y * of_class, "missed": y * (1 - of_class), "spurious": (1 - y) * of_others}
         counted = {name: part * voxels.counted for name, part in parts.items()}
         return {"voxels": voxels.counted, "volume": y, **counted}
