@@ -232,7 +232,8 @@ def test_a_choice_that_does_not_exist_lists_the_choices_in_words(capsys, tmp_pat
 def test_pictures_of_a_stage_keep_no_case_alive(tmp_path, size):
     run = RunFolder(tmp_path)
     scored = SimpleNamespace(cases_by_dice=lambda: [f"c{number}" for number in range(5)], bins={})
-    callback, stage = figures.StageFigures(run, scored), SimpleNamespace(head=Head(["background", "region"]))
+    callback = figures.StageFigures(run, scored)
+    stage = SimpleNamespace(head=Head(["background", "region"]), scorer=SimpleNamespace(cuts=None))
     for number in range(5):
         shape = size[1:]
         mask = torch.randint(0, 2, (1, *shape), dtype=torch.uint8)
