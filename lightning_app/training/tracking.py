@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from lightning_app.errors import UserError
-from lightning_app.names import SHORT_NAMES
+from lightning_app.names import loss_name
 
 log = logging.getLogger(__name__)
 OPENING = 15.0  # seconds that a server has to answer before a run goes on without it
@@ -132,13 +132,13 @@ def run_labels(config: Mapping[str, Any], verb: str, name: str | None, recipe: P
     """
     from lightning_app.shipped import header
 
-    data, loss, net = (_named(config, part) for part in ("data", "model.loss", "model.net"))
-    words = [slug(data), slug(SHORT_NAMES.get(loss, loss)), *_marks(config["model"]["loss"])]
+    data, net, loss = _named(config, "data"), _named(config, "model.net"), loss_name(config["model"]["loss"])
+    words = [slug(data), slug(loss), *_marks(config["model"]["loss"])]
     labels = {
         "name": name or "-".join([*words, f"s{config.get('seed_everything') or 0}"]),
         "group": recipe.stem if recipe else None,
         "job_type": verb,
-        "tags": [data, SHORT_NAMES.get(loss, loss), net],
+        "tags": [data, loss, net],
         "notes": header(recipe) if recipe else None,
     }
     own = {"name": "WANDB_NAME", "group": "WANDB_RUN_GROUP", "job_type": "WANDB_JOB_TYPE", "notes": "WANDB_NOTES"}

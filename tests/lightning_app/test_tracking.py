@@ -173,6 +173,13 @@ class TestLabels:
         assert labels["name"] == "hippocampus-otherloss-m0.5-s0"
         assert labels["job_type"] == "test"
 
+    def test_a_sum_is_called_by_its_parts(self):
+        parts = {name: {"class_path": f"losses.{name}"} for name in ("CrossEntropyLoss", "DicePlusPlusLoss")}
+        loss = {"class_path": "losses.WeightedSumLoss", "init_args": {"losses": parts, "weights": None}}
+        labels = run_labels({**CONFIG, "model": {**CONFIG["model"], "loss": loss}}, "fit", None, None)
+        assert labels["name"] == "drive-cedscpp-s0"
+        assert labels["tags"] == ["DRIVE", "CE + DSC++", "UNet"]
+
     def test_the_users_name_and_the_environment_win(self, monkeypatch):
         assert run_labels(CONFIG, "fit", "baseline", None)["name"] == "baseline"
         monkeypatch.setenv("WANDB_NAME", "mine")
