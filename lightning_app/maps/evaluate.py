@@ -16,7 +16,6 @@ import yaml
 from lightning.pytorch.loggers import Logger
 
 import metrics
-from lightning_app.calibration import cases, risk
 from lightning_app.errors import UserError
 from lightning_app.files import read_yaml, write_csv, write_text
 from lightning_app.maps.apply import check_unseen
@@ -29,6 +28,7 @@ from lightning_app.maps.scoring import Measure, score
 from lightning_app.system.lock import claim
 from lightning_app.training.evaluation import write_stage
 from lightning_app.training.figures import draw_diagrams
+from lightning_app.training.promises import hold
 from lightning_app.training.record import commit, versions
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.summary import print_summary
@@ -52,16 +52,22 @@ def main(args: list[str]) -> int:
     _say(*describe(folder, options), "")
     objects = metrics.ObjectRule(options.object_iou, options.object_connectivity) if options.objects else None
     measure = Measure(options.surface or folder.hard, cuts_of(options.threshold, folder), objects)
-    _promised(options, folder)  # a file that does not fit is refused before hours are spent
+    promised = _promised(options, folder)  # a file that does not fit is refused before hours are spent
     name = options.name or root_of(options.probs).resolve().name
     run = RunFolder.named(options.runs_dir, name)
     with _begin(run, _config(options, folder, name), args):
-        _evaluate(folder, run, measure, options)
+        _evaluate(folder, run, measure, promised, options)
     return 0
 
 
-def _evaluate(folder: Folder, run: RunFolder, measure: Measure, options: argparse.Namespace) -> None:
-    """Score the cases and write the run."""
+def _evaluate(
+    folder: Folder,
+    run: RunFolder,
+    measure: Measure,
+    promised: FittedCalibrator | None,
+    options: argparse.Namespace,
+) -> None:
+    """Score the cases and write the run, and what was promised beside what happened."""
     scorer = head_of(folder.form).scorer()
     scorer.cuts = (0.5, *measure.cuts) if measure.cuts else None
     found: Counter[str] = Counter()
@@ -73,11 +79,12 @@ def _evaluate(folder: Folder, run: RunFolder, measure: Measure, options: argpars
     except BaseException as error:
         run.write_state(status="failed", error=f"{type(error).__name__}: {error}")
         raise
-    promised = _promised(options, folder)
     _say(*findings(found, len(folder.pairs.pairs)), *unseen_classes(scorer))
     _write(run, scorer, folder, options)
     if promised is not None:
-        _hold(promised, run.stage("test"), scorer)
+        risks = {name: one for promises in promised.promises for name, one in promises.items()}
+        largest = scorer.cuts is None
+        hold(run.stage("test"), scorer.records, scorer.class_names or [], risks, promised.cases, largest)
     shutil.rmtree(parts, ignore_errors=True)
 
 
@@ -123,18 +130,6 @@ def _promised(options: argparse.Namespace, folder: Folder) -> FittedCalibrator |
         raise UserError(f"--promise {options.promise}: is of the classes {', '.join(fitted.form.classes)}")
     check_unseen({pair.name: pair.maps for pair in folder.pairs.pairs}, fitted)
     return fitted
-
-
-def _hold(promised: FittedCalibrator, stage: Path, scorer: metrics.Scorer) -> None:
-    """Print what was promised beside what happened, and write it to `risk.csv` or `cases.csv`."""
-    names = scorer.class_names or []
-    if promised.promises:
-        one_by_one = {name: one for promises in promised.promises for name, one in promises.items()}
-        odds = [sums.odds for _, sums in scorer.records if sums.odds is not None]
-        risk.write_rows(stage, risk.held_against(one_by_one, odds, names))
-    if promised.cases:
-        table = [row for _, sums in scorer.records for row in metrics.rows_from_sums(sums, names)]
-        cases.write_rows(stage, cases.held_against(promised.cases, table, scorer.cuts is None))
 
 
 def _config(options: argparse.Namespace, folder: Folder, name: str) -> dict[str, Any]:
