@@ -16,7 +16,7 @@ from lightning_app.calibration.risk import Wish, case_odds, make_promises
 from lightning_app.calibration.risk import describe as describe_promises
 from lightning_app.errors import UserError
 from lightning_app.maps.cases import promise_of_cases
-from lightning_app.maps.fitted import FittedCalibrator, digest
+from lightning_app.maps.fitted import FittedCalibrator, digests_of
 from lightning_app.maps.folder import Case, Folder, add_options, describe, open_folder
 from lightning_app.maps.pairing import Pair
 from lightning_app.maps.problems import above_zero, names_of, problems_of
@@ -54,10 +54,8 @@ def main(args: list[str]) -> int:
     final = fits.final
     before, after = fits.judge()
     say("", *comparison(options.method, before, after, folder))
-    paths = {pair.name: pair.maps.all for pair in folder.pairs.pairs}
-    digests = {digest(files): name for name, files in paths.items()}
     out = Path(options.out)
-    FittedCalibrator(options.method, arguments, final, folder.form, digests).save(out)
+    FittedCalibrator(options.method, arguments, final, folder.form, digests_of(folder)).save(out)
     say(f"kept in   {out}; python -m lightning_app apply {out} --probs TEST_MAPS --out CALIBRATED_MAPS")
     return 0
 
@@ -116,9 +114,8 @@ def promise_of_maps(folder: Folder, options: argparse.Namespace) -> None:
     if folder.form.regions and wish.of_class:
         raise UserError("--of_class: regions are promised of all together; leave it out")
     promises = [make_promises(own, n, wish) for own, n in zip(zip(*odds, strict=True), names, strict=True)]
-    digests = {digest(pair.maps.all): pair.name for pair in folder.pairs.pairs}
     out = Path(options.out)
-    FittedCalibrator("risk", {}, [], folder.form, digests, promises).save(out)
+    FittedCalibrator("risk", {}, [], folder.form, digests_of(folder), promises).save(out)
     usage = "apply writes its sets, evaluate --promise checks it"
     sys.stdout.write(describe_promises({k: v for one in promises for k, v in one.items()}, str(out), usage))
 

@@ -12,10 +12,11 @@ import torch
 import metrics
 from lightning_app.calibration.cases import describe, promise_cases
 from lightning_app.files import append_csv, read_csv, write_csv
-from lightning_app.maps.fitted import FittedCalibrator, digest
+from lightning_app.maps.fitted import FittedCalibrator, digests_of
 from lightning_app.maps.folder import Folder
-from lightning_app.maps.problems import channels_of, head_of, split
+from lightning_app.maps.problems import head_of, stacked
 from lightning_app.maps.reading import Form
+from lightning_app.maps.scoring import Measure, case_sums
 from lightning_app.training.case_sheet import case_numbers, columns
 
 SHEET = "cases.csv"
@@ -27,19 +28,13 @@ def promise_of_cases(folder: Folder, options: argparse.Namespace) -> None:
     Raises:
         UserError: If the cases are too few for intervals, or an argument is out of range.
     """
-    head = head_of(folder.form)
-    scorer = head.scorer()
-    scorer.expectations, scorer.validate = True, False
-    rows = []
-    for pair in folder.pairs.pairs:
-        case = folder.read(pair)
-        probs, labels, _ = head.scored(*(part[None] for part in channels_of(case, folder.form)))
-        rows += metrics.rows_from_sums(scorer.score(probs[0], labels[0], case.label.spacing), head.names)
+    names = head_of(folder.form).names
+    found = (case_sums(folder.read(pair), folder, Measure()) for pair in folder.pairs.pairs)
+    rows = [row for sums in found for row in metrics.rows_from_sums(sums, names)]
     confidence = 0.9 if options.confidence is None else options.confidence
-    promises = promise_cases(rows, head.names, options.dice, options.level, confidence)
-    digests = {digest(pair.maps.all): pair.name for pair in folder.pairs.pairs}
+    promises = promise_cases(rows, names, options.dice, options.level, confidence)
     out = Path(options.out)
-    FittedCalibrator("cases", {}, [], folder.form, digests, cases=promises).save(out)
+    FittedCalibrator("cases", {}, [], folder.form, digests_of(folder), cases=promises).save(out)
     usage = "apply writes it into cases.csv, evaluate --promise checks it"
     sys.stdout.write(describe(promises, str(out), usage))
 
@@ -65,10 +60,8 @@ class Sheet:
     def add(self, name: str, probs: np.ndarray, labels: np.ndarray, affine: np.ndarray | None, form: Form) -> None:
         """Write the row of a case: what its maps, (K, *S) or of regions (R, *S), say of its mask (*S)."""
         spacing = None if affine is None else tuple(nibabel.affines.voxel_sizes(affine)[: labels.ndim].tolist())
-        parts = split(probs, form)
-        channels = torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
-        mask = torch.from_numpy(labels)
-        numbers = case_numbers(head_of(form), channels, mask, spacing, self.fitted.cases, self.largest)
+        mask, promises = torch.from_numpy(labels), self.fitted.cases
+        numbers = case_numbers(head_of(form), stacked(probs, form), mask, spacing, promises, self.largest)
         append_csv(self.folder / SHEET, {"case": name, **numbers}, self.columns)
 
     def tidy(self) -> set[str]:

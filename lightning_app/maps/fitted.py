@@ -14,6 +14,7 @@ from lightning_app.calibration.registry import build
 from lightning_app.calibration.risk import from_record, to_record
 from lightning_app.errors import UserError
 from lightning_app.files import write_atomic
+from lightning_app.maps.folder import Folder
 from lightning_app.maps.reading import Form
 from metrics.risk import Promise
 from models import Calibrator
@@ -81,6 +82,11 @@ class FittedCalibrator:
             raise UserError(f"{path}: no calibrator of calibrate --probs ({reason})") from error
         done = [calibrator.requires_grad_(False) for calibrator in calibrators]
         return cls(content["method"], content["arguments"], done, form, content["digests"], promises, of_cases)
+
+
+def digests_of(folder: Folder) -> dict[str, str]:
+    """Digest of the map files of each case to its name."""
+    return {digest(pair.maps.all): pair.name for pair in folder.pairs.pairs}
 
 
 def digest(paths: Iterable[Path]) -> str:

@@ -31,9 +31,13 @@ def head_of(form: Form) -> Head:
 
 def channels_of(case: Case, form: Form) -> tuple[Tensor, Tensor]:
     """Probabilities (C, *S) as the head takes them, and labels (*S)."""
-    parts = split(case.probs, form)
-    probs = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return torch.from_numpy(probs), torch.from_numpy(case.label.array)
+    return stacked(case.probs, form), torch.from_numpy(case.label.array)
+
+
+def stacked(probs: np.ndarray, form: Form) -> Tensor:
+    """Probabilities (C, *S) as the head takes them, of a map's (K, *S) or of regions (R, *S)."""
+    parts = split(probs, form)
+    return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
 
 def names_of(form: Form) -> list[tuple[str, tuple[str, ...]]]:

@@ -96,12 +96,12 @@ def score_case(numbered: tuple[int, Pair], folder: Folder, parts: Path, measure:
     if kept is not None:
         return kept
     case = folder.read(pair)
-    scored = Scored(pair.name, _sums(case, folder, measure), case.map.found)
+    scored = Scored(pair.name, case_sums(case, folder, measure), case.map.found)
     write_scored(path, scored, stamp)
     return scored
 
 
-def _sums(case: Case, folder: Folder, measure: Measure) -> metrics.CaseSums:
+def case_sums(case: Case, folder: Folder, measure: Measure) -> metrics.CaseSums:
     """The sums of a case; overlap, surfaces and objects of the mask that the cuts make, where there are cuts."""
     head = head_of(folder.form)
     scorer = head.scorer()
