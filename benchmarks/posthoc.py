@@ -68,19 +68,19 @@ class Network:
     """
 
     def __init__(self, run: Run, folder: Path) -> None:
-        path = run.folder.path
+        self.folder, path = folder, run.folder.path
         split = ["--data.split", str(path / "split.csv"), "--data.fold", "null"]
         cli = run_training(
             ["fit", "--config", str(path / "config.yaml"), "--trainer.logger", "false", *split], run=False
         )
         self.module, self.data = cli.model, cli.datamodule
-        checkpoint = torch.load(path / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
-        self.module.load_state_dict(checkpoint["state_dict"], strict=False)
+        self.checkpoint = path / "checkpoints" / "best.ckpt"
+        weights = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        self.module.load_state_dict(weights, strict=False)
         self.module.calibrator = None
         self.data.prepare_data()
         self.data.setup("validate")
         self.validation = self._collect(self.data.val_dataloader(), folder / "val")
-        self.folder, self.checkpoint = folder, path / "checkpoints" / "best.ckpt"
 
     def test(self, limit: int | None = None, other: str | None = None) -> Tested:
         """Predict the run's own test cases, or those of another set.

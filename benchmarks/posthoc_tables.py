@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lightning_app.names import short_name
+
 COLUMNS = {
     "dice": "Dice",
     "ece_pooled": "ECE, pooled",
@@ -17,7 +19,11 @@ Row = Mapping[str, str]
 def calibrators_on(rows: Sequence[Row]) -> str:
     """A row a calibrator and way of fitting, the losses side by side, of one data set."""
     losses = list(dict.fromkeys(row["loss"] for row in rows))
-    heads = ["calibrator", "fitted on", *(f"{_short(loss)}: {label}" for loss in losses for label in COLUMNS.values())]
+    heads = [
+        "calibrator",
+        "fitted on",
+        *(f"{short_name(loss)}: {label}" for loss in losses for label in COLUMNS.values()),
+    ]
     lines = []
     for method, fitted in dict.fromkeys((row["method"], row["fitted"]) for row in rows):
         by_loss = {row["loss"]: row for row in rows if (row["method"], row["fitted"]) == (method, fitted)}
@@ -37,7 +43,7 @@ def calibrators_over(rows: Sequence[Row]) -> str:
     losses = list(dict.fromkeys(row["loss"] for row in rows))
     columns = ("ece_pooled", "nll_pooled")
     titles = ["Dice", *(f"{COLUMNS[column].partition(',')[0]}, ratio (sets lower)" for column in columns)]
-    heads = ["calibrator", "fitted on", *(f"{_short(loss)}: {title}" for loss in losses for title in titles)]
+    heads = ["calibrator", "fitted on", *(f"{short_name(loss)}: {title}" for loss in losses for title in titles)]
     base = {(row["data"], row["loss"], row["fitted"]): row for row in rows if row["method"] == "none"}
     lines = []
     for method, fitted in dict.fromkeys((row["method"], row["fitted"]) for row in rows if row["method"] != "none"):
@@ -46,9 +52,7 @@ def calibrators_over(rows: Sequence[Row]) -> str:
             own = [row for row in rows if (row["method"], row["fitted"], row["loss"]) == (method, fitted, loss)]
             before = [base[row["data"], loss, fitted] for row in own]
             cells.append(f"{np.mean(_values(own, 'dice') - _values(before, 'dice')):+.4f}")
-            for column in columns:
-                ratio = _values(own, column) / _values(before, column)
-                cells.append(f"{np.exp(np.log(ratio).mean()):.2f} ({(ratio < 1).sum()} of {len(own)})")
+            cells += [_ratio(own, before, column) for column in columns]
         lines.append([method.replace("_", " "), FITTED[fitted], *cells])
     return markdown(heads, lines)
 
@@ -68,9 +72,8 @@ def calibrators_kept(rows: Sequence[Row]) -> str:
         for column in ("ece_pooled", "nll_pooled"):
             for here in (True, False):
                 found = [row for row in own if (row["tested"] == "own") == here]
-                ratio = _values(found, column) / _values([base[r["data"], loss, r["tested"]] for r in found], column)
-                cells.append(f"{np.exp(np.log(ratio).mean()):.2f} ({(ratio < 1).sum()} of {len(ratio)})")
-        lines.append([_short(loss), method.replace("_", " "), *cells])
+                cells.append(_ratio(found, [base[row["data"], loss, row["tested"]] for row in found], column))
+        lines.append([short_name(loss), method.replace("_", " "), *cells])
     return markdown(heads, lines)
 
 
@@ -83,7 +86,7 @@ def calibrators_shifted(rows: Sequence[Row]) -> str:
         here = [row for row in rows if (row["data"], row["loss"], row["method"]) == (data, loss, method)]
         own, other = (next(row for row in here if (row["tested"] == "own") == wanted) for wanted in (True, False))
         values = [f"{float(row[column]):.4f}" for column in ("ece_pooled", "nll_pooled") for row in (own, other)]
-        lines.append([data, other["tested"], _short(loss), method.replace("_", " "), *values])
+        lines.append([data, other["tested"], short_name(loss), method.replace("_", " "), *values])
     return markdown(heads, lines)
 
 
@@ -96,5 +99,7 @@ def _values(rows: Sequence[Row], column: str) -> np.ndarray:
     return np.array([float(row[column]) for row in rows])
 
 
-def _short(loss: str) -> str:
-    return {"CrossEntropyLoss": "CE", "DiceLoss": "DSC", "DicePlusPlusLoss": "DSC++"}.get(loss, loss)
+def _ratio(rows: Sequence[Row], before: Sequence[Row], column: str) -> str:
+    """Geometric mean of the ratios of two columns, with the number of rows in which the first is lower."""
+    ratio = _values(rows, column) / _values(before, column)
+    return f"{np.exp(np.log(ratio).mean()):.2f} ({(ratio < 1).sum()} of {len(ratio)})"

@@ -164,13 +164,19 @@ MaskCoding = Binary | PerClass | Index | Colour
 
 def _above(coding: Binary | PerClass, array: np.ndarray, path: Path) -> np.ndarray:
     """Where a grey mask is above the threshold, which must lie between what is object and what is not."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError(f"{path}: the mask holds values that are not finite. Repair the file or leave it out.")
+    if doubt := not_finite(array):
+        raise DataError(f"{path}: {doubt}")
     values, counts = counted(array)
-    doubt = doubtful(values, counts, path, coding)
-    if doubt:
+    if doubt := doubtful(values, counts, path, coding):
         raise DataError(f"{path}: {doubt}")
     return np.asarray(array > coding.threshold)
+
+
+def not_finite(array: np.ndarray) -> str:
+    """Why an array is no mask where it holds infinity or NaN, and the cure; empty where all values are finite."""
+    if array.dtype.kind not in "fc" or np.isfinite(array).all():
+        return ""
+    return "the mask holds values that are not finite. Repair the file or leave it out."
 
 
 def doubtful(values: np.ndarray, counts: np.ndarray, path: Path, coding: Binary | PerClass) -> str:
@@ -219,8 +225,8 @@ def whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
         return array
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
-    if not np.isfinite(array).all():
-        raise DataError(f"{path}: the mask holds values that are not finite. Repair the file or leave it out.")
+    if doubt := not_finite(array):
+        raise DataError(f"{path}: {doubt}")
     numbers = np.rint(array)
     off = (np.abs(array - numbers) > 1e-3) | (np.abs(array) > _LARGEST)
     if off.any():

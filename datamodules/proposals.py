@@ -11,7 +11,7 @@ import numpy as np
 from . import readers
 from .case import Case
 from .errors import DataError
-from .masks import IGNORE, Binary, doubtful
+from .masks import IGNORE, Binary, doubtful, not_finite
 from .paths import is_lossy
 from .values import counted, listed, suits
 
@@ -97,9 +97,9 @@ def _read(masks: Sequence[Path], proposal: Proposal) -> tuple[list[np.ndarray], 
 
 def _doubt(path: Path, array: np.ndarray) -> str:
     """Why no coding reads a mask; empty where one does."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return "the mask holds values that are not finite. Repair the file or leave it out."
-    return doubtful(*counted(array), path, Binary(given=False, cure=None)) if is_lossy(path) else ""
+    if is_lossy(path):
+        return doubtful(*counted(array), path, Binary(given=False, cure=None))
+    return not_finite(array)
 
 
 def _colours(array: np.ndarray) -> dict[Colour, int]:

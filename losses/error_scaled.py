@@ -61,7 +61,6 @@ class ErrorScaledDiceLoss(OverlapLoss):
 
     def fast(self) -> None:
         """Give none: the engine's terms have the gradient of the value."""
-        return
 
 
 class _ScaledGradient(torch.autograd.Function):

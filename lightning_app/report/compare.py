@@ -191,8 +191,7 @@ def label_of(factors: Mapping[str, str | float], *without: str) -> str:
     """The words of some factors: loss and network by their names, the others as `name=value`."""
     kept = {name: value for name, value in factors.items() if name not in without}
     if kept.get("loss") == "DSC++" and kept.get("γ") == 1:
-        kept = {**kept, "loss": "DSC (γ=1)"}
-        del kept["γ"]
+        kept = {name: value for name, value in kept.items() if name != "γ"} | {"loss": "DSC (γ=1)"}
     return " ".join(str(v) if name in ("loss", "net", POST_HOC) else f"{name}={v}" for name, v in kept.items())
 
 

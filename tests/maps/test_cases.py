@@ -8,20 +8,13 @@ import torch
 import metrics
 from lightning_app.cli import main
 from lightning_app.files import read_csv
-from lightning_app.maps import evaluate
 from tests.maps.fakes import AFFINE, make_probs, save_nifti
 
 SHAPES = pytest.mark.parametrize(
     ("shape", "names"), [((13, 11), "background,cell"), ((7, 6, 5), "background,one,two")], ids=["2d", "3d"]
 )
 VOXEL = float(abs(np.linalg.det(AFFINE[:3, :3])))
-
-
-@pytest.fixture(autouse=True)
-def _without_figures(monkeypatch):
-    """Figures take seconds."""
-    monkeypatch.setattr(evaluate, "draw_diagrams", lambda *given: None)
-    monkeypatch.setattr(evaluate, "draw_cases", lambda *given: None)
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def save(path, array, channels_last=False):

@@ -21,6 +21,8 @@ from lightning_app.report.read import Run
 from tests.maps.fakes import images, make_probs, nnunet, save_nifti, save_png
 from tests.maps.test_nnunet import regions
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 CELLS = ("--classes", "background,cell")
 
 
@@ -44,13 +46,6 @@ def rows(path):
 def summary(run_):
     found = rows(run_.folder.stage("test") / "summary.csv")
     return {(row["metric"], row["class"]): float(row["mean"] or "nan") for row in found}
-
-
-@pytest.fixture(autouse=True)
-def _without_figures(monkeypatch):
-    """Figures take seconds: `cells` alone draws them, being made before."""
-    monkeypatch.setattr(evaluate, "draw_diagrams", lambda *given: None)
-    monkeypatch.setattr(evaluate, "draw_cases", lambda *given: None)
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,10 @@ import pytest
 import torch
 
 from lightning_app.cli import main
-from lightning_app.maps import evaluate
 from metrics import axis_index
 from tests.maps.fakes import make_probs, save_nifti
 
-
-@pytest.fixture(autouse=True)
-def _without_figures(monkeypatch):
-    """Figures take seconds."""
-    monkeypatch.setattr(evaluate, "draw_diagrams", lambda *given: None)
-    monkeypatch.setattr(evaluate, "draw_cases", lambda *given: None)
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def folder(root, part, seeds, shape, classes):
