@@ -1,4 +1,4 @@
-"""What labelled cases promise of cases to come: an interval of the volume, and which cases pass without a look.
+"""What labelled cases promise of cases to come: an interval of the volume, a least Dice, which pass without a look.
 
 Both suppose that the cases and those to come are drawn alike; neither supposes that the probabilities are right, they
 only cost more where they are not.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+_INSIDE = 0.001  # Dice whose logits are taken
 _COPIES = (2, 3, 4, 6, 8, 12, 16)  # of the cases at hand that are tried where they are too few
 
 
@@ -66,6 +67,65 @@ class VolumeInterval:
         """Lower and upper end of a case."""
         middle, factor = expected + self.floor, math.exp(self.reach)
         return max(0.0, middle / factor - self.floor), middle * factor - self.floor
+
+
+@dataclass(frozen=True)
+class DiceBound:
+    """The Dice that a case likely has, and one that it has at least, from its expected one.
+
+    With e the expected and d the true Dice, r = logit(d) - logit(e) is how far a case is better than expected.
+    `likely` shifts e by the median of r. `low` shifts it by the floor((n + 1) * (1 - coverage))-th smallest r, which
+    that of a case to come exceeds with at least the coverage (split conformal prediction, Vovk et al. 2005), however
+    wrong the probabilities are. Logits are of Dice held inside 0.001 to 0.999.
+
+    Attributes:
+        coverage: Probability that the Dice is at least `low`.
+        median: Shift of the likely Dice.
+        least: Shift of the least.
+        n: Cases that it rests on.
+
+    Example:
+        >>> found = DiceBound.of([0.95] * 9, [0.8, 0.82, 0.84, 0.85, 0.86, 0.87, 0.88, 0.9, 0.92])
+        >>> [round(value, 2) for value in found.around(0.95)]
+        [0.8, 0.86]
+    """
+
+    coverage: float
+    median: float
+    least: float
+    n: int
+
+    @classmethod
+    def of(cls, expected: ArrayLike, actual: ArrayLike, coverage: float = 0.9) -> "DiceBound":
+        """From cases with a label.
+
+        Args:
+            expected: (n,) expected Dice.
+            actual: (n,) Dice.
+            coverage: Between 0 and 1.
+
+        Raises:
+            ValueError: If the coverage is out of range or the cases are too few; it says how many would do.
+        """
+        better = np.sort(_logit(actual) - _logit(expected))
+        least = fewest_cases(coverage)
+        if len(better) < least:
+            raise ValueError(f"{len(better)} cases are too few for a least Dice at {coverage:.0%}: {least} would do")
+        rank = math.floor((len(better) + 1) * (1 - coverage) + 1e-9)
+        return cls(coverage, float(np.median(better)), float(better[rank - 1]), len(better))
+
+    def around(self, expected: float) -> tuple[float, float]:
+        """The least and the likely Dice of a case."""
+        from scipy.special import expit
+
+        low, likely = expit(_logit(expected) + np.array([self.least, self.median]))
+        return (float(low) if low > 1.001 * _INSIDE else 0.0), float(likely)
+
+
+def _logit(dice: ArrayLike) -> np.ndarray:
+    from scipy.special import logit
+
+    return logit(np.clip(np.asarray(dice, float), _INSIDE, 1 - _INSIDE))
 
 
 def fewest_cases(coverage: float) -> int:
@@ -155,11 +215,8 @@ def _passed(scores: np.ndarray, bad: np.ndarray, least: int, share: float, confi
     """How many cases pass, of scores from high to low and which are bad; 0 where no cut can be promised."""
     from scipy.stats import binom
 
-    found, wrong = 0, np.cumsum(bad)
-    for passed in np.flatnonzero(np.append(scores[1:] < scores[:-1], True)) + 1:  # ties pass together
-        if passed < least:
-            continue
-        if binom.cdf(wrong[passed - 1], passed, share) > 1 - confidence:
-            break
-        found = int(passed)
-    return found
+    passed = np.flatnonzero(np.append(scores[1:] < scores[:-1], True)) + 1  # ties pass together
+    passed = passed[passed >= least]
+    proven = binom.cdf(np.cumsum(bad)[passed - 1], passed, share) <= 1 - confidence
+    before = int(np.argmin(np.append(proven, False)))  # the first that is not
+    return int(passed[before - 1]) if before else 0

@@ -1,10 +1,10 @@
-"""What validation cases promise of each case to come: an interval of its volume, whether it passes without a look."""
+"""What validation cases promise of each case to come: an interval of its volume, a least Dice, whether it passes."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from lightning.pytorch import LightningModule
@@ -12,10 +12,11 @@ from lightning.pytorch import LightningModule
 import metrics
 from lightning_app.errors import UserError
 from lightning_app.files import write_csv
-from metrics.selection import Passing, VolumeInterval
+from metrics.selection import DiceBound, Passing, VolumeInterval
 
 KEY = "cases"
 Rows = Sequence[Mapping[str, Any]]  # of the table of cases
+Made = TypeVar("Made")
 
 
 class CasePromise(NamedTuple):
@@ -23,10 +24,12 @@ class CasePromise(NamedTuple):
 
     Attributes:
         volume: Its intervals.
-        passing: Its least expected Dice; None where none can be promised.
+        dice: Its likely and its least Dice; None where too few cases have one.
+        passing: The expected Dice from which cases pass; None where none can be promised.
     """
 
     volume: VolumeInterval
+    dice: DiceBound | None
     passing: Passing | None
 
 
@@ -82,19 +85,27 @@ def promise_cases(rows: Rows, names: Sequence[str], dice: float, share: float, c
     """
     found = {}
     for name in names[1:]:
-        columns = {key: column(rows, name, key) for key in ("expected_volume", "true_volume", "expected_dice", "dice")}
-        known = np.isfinite(columns["expected_dice"]) & np.isfinite(columns["dice"])
+        values = {key: column(rows, name, key) for key in ("expected_volume", "true_volume", "expected_dice", "dice")}
         try:
-            volume = VolumeInterval.of(columns["expected_volume"], columns["true_volume"], 1 - share)
+            volume = VolumeInterval.of(values["expected_volume"], values["true_volume"], 1 - share)
         except ValueError as error:
             raise UserError(f"--method cases, {name}: {error}") from error
-        try:
-            passing = Passing.of(columns["expected_dice"][known], columns["dice"][known], dice, share, confidence)
-        except ValueError as error:
-            sys.stdout.write(f"WARNING   {name}: no case passes without a look: {error}\n")
-            passing = None
-        found[name] = CasePromise(volume, passing)
+        pairs = np.stack([values["expected_dice"], values["dice"]])
+        known, actual = pairs[:, np.isfinite(pairs).all(0)]
+        bound = _or_warn(f"{name}: nothing is promised of the Dice", DiceBound.of, known, actual, 1 - share)
+        passes = known, actual, dice, share, confidence
+        passing = _or_warn(f"{name}: no case passes without a look", Passing.of, *passes)
+        found[name] = CasePromise(volume, bound, passing)
     return found
+
+
+def _or_warn(what: str, make: Callable[..., Made], *args: Any) -> Made | None:
+    """What is made, or a line that says why not."""
+    try:
+        return make(*args)
+    except ValueError as error:
+        sys.stdout.write(f"WARNING   {what}: {error}\n")
+        return None
 
 
 def column(rows: Rows, name: str, key: str) -> np.ndarray:
@@ -104,17 +115,16 @@ def column(rows: Rows, name: str, key: str) -> np.ndarray:
 
 def to_record(promises: CasePromises) -> dict[str, Any]:
     """Plain data for a file."""
-    return {
-        name: {"volume": asdict(one.volume), "passing": None if one.passing is None else asdict(one.passing)}
-        for name, one in promises.items()
-    }
+    return {name: {key: part and asdict(part) for key, part in one._asdict().items()} for name, one in promises.items()}
 
 
 def from_record(record: Mapping[str, Any]) -> dict[str, CasePromise]:
-    """The way back of `to_record`."""
+    """The way back of `to_record`; of older files, which know no bound of the Dice, too."""
     return {
         name: CasePromise(
-            VolumeInterval(**one["volume"]), None if one["passing"] is None else Passing(**one["passing"])
+            VolumeInterval(**one["volume"]),
+            DiceBound(**one["dice"]) if one.get("dice") else None,
+            Passing(**one["passing"]) if one["passing"] else None,
         )
         for name, one in record.items()
     }
@@ -123,9 +133,14 @@ def from_record(record: Mapping[str, Any]) -> dict[str, CasePromise]:
 def describe(promises: CasePromises, where: str, usage: str) -> str:
     """What the terminal shows after the promises were made."""
     lines = [""]
-    for name, (volume, passing) in promises.items():
+    for name, (volume, dice, passing) in promises.items():
         within = f"within a factor {np.exp(volume.reach):.2f} of the expected one in {volume.coverage:.0%} of cases"
         lines.append(f"{name}: volume {within}; from {volume.n}")
+        if dice is not None:
+            low, likely = dice.around(0.9)
+            lines.append(
+                f"  of an expected Dice of 0.9: likely {likely:.3f}, at least {low:.3f} in {dice.coverage:.0%} of cases"
+            )
         if passing is not None:
             lines.append(f"  look at cases of expected Dice below {passing.cut:.3f}; of the others at most")
             lines.append(
@@ -142,25 +157,28 @@ def held_against(promises: CasePromises, rows: Rows, largest: bool = True) -> li
     Args:
         promises: By class.
         rows: Of the table of cases.
-        largest: Whether the largest probability made the masks; which cases pass is promised of such masks alone.
+        largest: Whether the largest probability made the masks; what is promised of the Dice is of such masks alone.
     """
     found = []
-    for name, (volume, passing) in promises.items():
+    for name, (volume, bound, passing) in promises.items():
         true = column(rows, name, "true_volume")
         ends = [volume.around(value) for value in column(rows, name, "expected_volume")]
         held = [low <= value <= high for value, (low, high) in zip(true, ends, strict=True)]
-        off = column(rows, name, "expected_dice") - column(rows, name, "dice")
         row = {"class": name, "cases": len(true), "coverage": volume.coverage, "covered": float(np.mean(held))}
-        if (known := off[np.isfinite(off)]).size:
-            row |= {"dice_error": float(np.abs(known).mean()), "dice_bias": float(known.mean())}
-        if passing is not None and largest:
-            actual = column(rows, name, "dice")
-            through = (column(rows, name, "expected_dice") >= passing.cut) & np.isfinite(actual)
+        pairs = np.stack([column(rows, name, "expected_dice"), column(rows, name, "dice")])
+        expected, actual = pairs[:, np.isfinite(pairs).all(0)]
+        if off := list(expected - actual):
+            row |= {"dice_error": float(np.abs(off).mean()), "dice_bias": float(np.mean(off))}
+        if off and bound is not None and largest:
+            low, likely = np.array([bound.around(value) for value in expected]).T
             row |= {
-                "cut": passing.cut,
-                "passed": int(through.sum()),
-                "bad": int((actual[through] < passing.dice).sum()),
+                "dice_covered": float((low <= actual).mean()),
+                "likely_dice_error": float(np.abs(likely - actual).mean()),
+                "likely_dice_bias": float((likely - actual).mean()),
             }
+        if passing is not None and largest:
+            through = actual[expected >= passing.cut]
+            row |= {"cut": passing.cut, "passed": len(through), "bad": int((through < passing.dice).sum())}
             row |= {"share": passing.share, "dice": passing.dice}
         found.append(row)
     return found
@@ -174,13 +192,18 @@ def write_rows(stage: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def told(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of the terminal."""
-    lines = [
-        "",
-        f"{'promise of each case':<26}{'volumes held':>20}{'bad of those passed':>24}{'expected Dice off by':>22}",
-    ]
+    heads = ("volumes held", "Dice held", "bad of those passed", "expected Dice off by", "likely Dice off by")
+    lines = ["", f"{'promise of each case':<26}" + "".join(f"{head:>22}" for head in heads)]
     for row in rows:
-        covered = f"{row['covered']:.3f} ({row['coverage']:.0%})"
-        bad = f"{row['bad']} of {row['passed']} (<= {row['share']:.0%})" if "cut" in row else "nothing promised"
-        error = f"{row['dice_error']:.3f} ({row['dice_bias']:+.3f})" if "dice_error" in row else ""
-        lines.append(f"{row['class']:<26}{covered:>20}{bad:>24}{error:>22}")
+        nothing = "nothing promised"
+        cells = [
+            f"{row['covered']:.3f} ({row['coverage']:.0%})",
+            f"{row['dice_covered']:.3f} ({row['coverage']:.0%})" if "dice_covered" in row else nothing,
+            f"{row['bad']} of {row['passed']} (<= {row['share']:.0%})" if "cut" in row else nothing,
+            *(
+                f"{row[f'{key}_error']:.3f} ({row[f'{key}_bias']:+.3f})" if f"{key}_error" in row else ""
+                for key in ("dice", "likely_dice")
+            ),
+        ]
+        lines.append(f"{row['class']:<26}" + "".join(f"{cell:>22}" for cell in cells))
     return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ from lightning_app.calibration.cases import CasePromise, CasePromises
 from lightning_app.training.head import Head
 
 KEYS = ("expected_dice", "expected_volume", "uncertain_share")  # of the catalogue
-PROMISED = ("volume_low", "volume_high", "look")  # of `calibrate --method cases`
+PROMISED = ("volume_low", "volume_high", "likely_dice", "dice_low", "look")  # of `calibrate --method cases`
 UNIT = "volume_unit"
 
 
@@ -44,7 +44,7 @@ def case_numbers(
         mask: (*S) labels, as written.
         spacing: Voxel size in mm; None where nothing says it.
         promises: What is promised of each class.
-        largest: Whether the largest probability made the mask; which cases pass is promised of such masks alone.
+        largest: Whether the largest probability made the mask; what is promised of the Dice is of such masks alone.
     """
     found: dict[str, list[Tensor]] = {key: [] for key in KEYS}
     for p, labels in zip(*head.items(probs[None], mask[None]), strict=True):
@@ -56,15 +56,20 @@ def case_numbers(
         for key in KEYS
         for name, value in zip(head.names[1:], torch.cat(found[key]), strict=True)
     }
-    promised = {key: value for name, one in promises.items() for key, value in _promised(name, one, numbers)}
-    kept = {key: value for key, value in promised.items() if largest or not key.startswith("look/")}
-    return {UNIT: unit_of(spacing, mask.dim())} | numbers | kept
+    promised = {key: value for name, one in promises.items() for key, value in _promised(name, one, numbers, largest)}
+    return {UNIT: unit_of(spacing, mask.dim())} | numbers | promised
 
 
-def _promised(name: str, one: CasePromise, numbers: dict[str, float]) -> Iterator[tuple[str, float | str]]:
-    """Ends of the volume, and whether to look: where the expected Dice is below the cut, or no cut is promised."""
+def _promised(
+    name: str, one: CasePromise, numbers: dict[str, float], largest: bool
+) -> Iterator[tuple[str, float | str]]:
+    """Ends of the volume, the least Dice, whether to look: the expected Dice is below the cut, or none is promised."""
     low, high = one.volume.around(numbers[f"expected_volume/{name}"])
     yield f"volume_low/{name}", low
     yield f"volume_high/{name}", high
+    if not largest:
+        return
     expected = numbers[f"expected_dice/{name}"]
+    if one.dice is not None:
+        yield from zip((f"dice_low/{name}", f"likely_dice/{name}"), one.dice.around(expected), strict=True)
     yield f"look/{name}", "no" if one.passing is not None and expected >= one.passing.cut else "yes"

@@ -48,7 +48,7 @@ def hold(
         names: Of the classes or regions, background first.
         risks: Cuts that were promised.
         of_cases: What was promised of single cases.
-        largest: Whether the largest probability made the masks; which cases pass is promised of such masks alone.
+        largest: Whether the largest probability made the masks; what is promised of the Dice is of such masks alone.
     """
     if risks:
         odds = [sums.odds for _, sums in scored if sums.odds is not None]

@@ -35,15 +35,31 @@ def test_what_is_promised_is_written_of_a_case_and_held_against_others(capsys):
     p[0] = 1 - p[1]
     sure = case_numbers(Head(NAMES), p, p.argmax(0), (2.0, 1.0), promises)
     assert (sure["look/lesion"], sure["expected_volume/lesion"]) == ("no", 100.0)
+    assert sure["dice_low/lesion"] < sure["likely_dice/lesion"] < sure["expected_dice/lesion"] == 1.0
     assert sure["volume_low/lesion"] < 100.0 < sure["volume_high/lesion"] < 115.0
     unsure = case_numbers(Head(NAMES), 0.5 * p + 0.25, p.argmax(0), (2.0, 1.0), promises)
     assert unsure["look/lesion"] == "yes"
     cut = case_numbers(Head(NAMES), p, p.argmax(0), (2.0, 1.0), promises, largest=False)
-    assert "look/lesion" not in cut
+    assert not {"look/lesion", "dice_low/lesion", "likely_dice/lesion"} & set(cut)
     assert cut["volume_low/lesion"] == sure["volume_low/lesion"]
-    assert "passed" not in held_against(promises, rows([0.95] * 3, [0.9] * 3), largest=False)[0]
+    assert not {"passed", "dice_covered"} & set(held_against(promises, rows([0.95] * 3, [0.9] * 3), largest=False)[0])
+    low, likely = promises["lesion"].dice.around(0.95)
+    assert 0.7 < low < 0.9 < likely < 0.95  # two of three lie below
     held = held_against(promises, rows([0.95, 0.95, 0.4], [0.9, 0.7, 0.2]))[0]
     assert (held["passed"], held["bad"], held["covered"]) == (2, 1, 1 / 3)  # off by 9 % are two of them
+    assert (held["dice_error"], held["dice_covered"]) == (pytest.approx((0.05 + 0.25 + 0.2) / 3), 1 / 3)
+    assert held["likely_dice_error"] < held["dice_error"]
+
+
+def test_promises_of_older_files_know_no_dice():
+    record = to_record(promise_cases(rows([0.9] * 40, [0.85] * 40), NAMES, 0.8, 0.1, 0.9))
+    del record["lesion"]["dice"]
+    promises = from_record(record)
+    p = torch.stack([torch.zeros(4, 4), torch.ones(4, 4)])
+    numbers = case_numbers(Head(NAMES), p, p.argmax(0), None, promises)
+    assert "dice_low/lesion" not in numbers
+    assert numbers["look/lesion"] == "no"
+    assert "dice_covered" not in held_against(promises, rows([0.95] * 3, [0.9] * 3))[0]
 
 
 def test_without_a_cut_every_case_is_to_be_looked_at(capsys):

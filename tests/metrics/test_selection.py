@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from metrics.selection import Passing, VolumeInterval, fewest_cases
+from metrics.selection import DiceBound, Passing, VolumeInterval, fewest_cases
 
 
 @pytest.mark.parametrize(("n", "bias"), [(9, 0.0), (30, 0.0), (30, 0.7)])
@@ -30,6 +30,34 @@ def test_an_interval_by_hand():
     low, high = found.around(0.0)
     assert low == 0.0
     assert high > 0
+
+
+@pytest.mark.parametrize(("n", "bias"), [(9, 0.0), (30, 0.0), (30, 2.5)])
+def test_the_least_dice_holds_however_wrong_the_expectation_is(n, bias):
+    """As above, with Dice of 0 and 1 among them; the likely Dice lies above and below the true one equally often."""
+    rng = np.random.default_rng(0)
+    held, above = [], []
+    for _ in range(2000):
+        z = rng.normal(1, 1.5, n + 1)
+        dice = np.where(rng.random(n + 1) < 0.05, rng.integers(0, 2, n + 1), 1 / (1 + np.exp(-z)))
+        expected = 1 / (1 + np.exp(-z - rng.normal(bias, 0.5, n + 1)))
+        low, likely = DiceBound.of(expected[:-1], dice[:-1]).around(expected[-1])
+        held.append(low <= dice[-1])
+        above.append(likely > dice[-1])
+    exactly = 1 - math.floor((n + 1) * 0.1 + 1e-9) / (n + 1)
+    assert exactly - 0.02 <= np.mean(held) <= exactly + 0.02
+    assert 0.46 <= np.mean(above) <= 0.54
+
+
+def test_a_least_dice_by_hand():
+    """Logits 1 below to 1 above the expected one in steps of 0.1: of 21 the second is 90 % of 22; a Dice of 0 is 0."""
+    steps = np.linspace(-1, 1, 21)
+    found = DiceBound.of(np.full(21, 0.5), 1 / (1 + np.exp(-steps)))
+    assert (found.n, found.least, found.median) == (21, pytest.approx(-0.9), pytest.approx(0, abs=1e-12))
+    assert found.around(0.5) == (pytest.approx(1 / (1 + math.exp(0.9))), pytest.approx(0.5))
+    assert DiceBound.of([0.9] * 9, [0.0] * 9).around(0.9)[0] == 0.0
+    with pytest.raises(ValueError, match="8 cases are too few for a least Dice at 90%: 9 would do"):
+        DiceBound.of([0.9] * 8, [0.9] * 8)
 
 
 @pytest.mark.parametrize(("coverage", "least"), [(0.8, 4), (0.9, 9), (0.95, 19)])
