@@ -23,6 +23,7 @@ from lightning_app.calibration.risk import OddsCollector, Wish, make_promises, t
 from lightning_app.calibration.risk import describe as describe_promises
 from lightning_app.errors import UserError
 from lightning_app.files import part_name, read_csv
+from lightning_app.training import drift
 from lightning_app.training.checkpoint_files import read_checkpoint, save_checkpoint
 from lightning_app.training.head import head_of
 from lightning_app.training.run_folder import RunFolder
@@ -153,7 +154,7 @@ class CalibratingTrainer(Trainer):
         seen = "the calibrator was fitted on these cases too: exact only where it keeps the order of p"
         self._collect_calibrated(checkpoint, collector, data, seen)
         promises = make_promises(collector.odds, head_of(collector.module).names, wish)
-        checkpoint[RISK] = {"promises": to_record(promises), "cases": sorted(collector.names)}
+        checkpoint[RISK] = {"promises": to_record(promises), **_made_from(collector)}
         save_checkpoint(checkpoint, path)
         sys.stdout.write(describe_promises(promises, str(path), "predict --threshold risk applies it, test checks it"))
 
@@ -169,7 +170,7 @@ class CalibratingTrainer(Trainer):
         seen = "the calibrator was fitted on these cases too: what it promises of others is a little too good"
         self._collect_calibrated(checkpoint, collector, data, seen)
         promises = case_promises.promise_cases(collector.rows, head_of(collector.module).names, *asked)
-        checkpoint[CASES] = {"promises": case_promises.to_record(promises), "cases": sorted(collector.names)}
+        checkpoint[CASES] = {"promises": case_promises.to_record(promises), **_made_from(collector)}
         save_checkpoint(checkpoint, path)
         sys.stdout.write(
             case_promises.describe(promises, str(path), "predict writes it into cases.csv, test checks it")
@@ -184,6 +185,11 @@ class CalibratingTrainer(Trainer):
             setattr(collector.module, KEY, found[0])
             sys.stdout.write(f"WARNING   {warning}\n")
         self._collect(collector, data)
+
+
+def _made_from(collector: OddsCollector | CaseCollector) -> dict[str, Any]:
+    """What a checkpoint keeps of the cases of a promise."""
+    return {"cases": sorted(collector.names), drift.KEY: drift.to_record(drift.columns(collector.traits))}
 
 
 class Collector(LightningModule):

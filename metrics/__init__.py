@@ -1,6 +1,6 @@
 """Calibration and overlap metrics for segmentation that stay exact at any number of voxels."""
 
-from . import catalogue, curves, errors, intervals, plot, presets, regions, risk, statistics
+from . import catalogue, curves, drift, errors, intervals, plot, presets, regions, risk, statistics
 from .axis import AXIS_BINS, axis_edges, axis_index
 from .base import VoxelMetric
 from .binning import CASE_BINS, FINE_BINS, Bins, bin_item, empty_bins, merge_bins, predict_labels, rebin
@@ -19,6 +19,7 @@ from .calibration import (
     TrueCalibrationError,
     Underconfidence,
 )
+from .drift import case_traits, unlike
 from .evaluate import add_objects, evaluate_case, rows_from_sums, score_case, sum_case
 from .expectations import expected_dice, expected_volume, uncertain_share
 from .intervals import bootstrap_interval, difference_interval, frequency_band, jackknife_interval
@@ -74,11 +75,13 @@ __all__ = [
     "axis_index",
     "bin_item",
     "bootstrap_interval",
+    "case_traits",
     "catalogue",
     "count_margins",
     "curves",
     "difference_interval",
     "distance_bins",
+    "drift",
     "ece_by_rater",
     "empty_bins",
     "errors",
@@ -114,4 +117,5 @@ __all__ = [
     "sum_case",
     "threshold_labels",
     "uncertain_share",
+    "unlike",
 ]

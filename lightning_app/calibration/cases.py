@@ -37,7 +37,7 @@ CasePromises = Mapping[str, CasePromise]
 
 
 class CaseCollector(LightningModule):
-    """Predicts the validation cases as `predict` does and keeps what was expected of each and what is true.
+    """Predicts the validation cases as `predict` does; keeps what was expected of each, what is true, and its traits.
 
     Args:
         module: The training module.
@@ -51,6 +51,7 @@ class CaseCollector(LightningModule):
         self.module, self.allowed = module, allowed
         self.names: list[str] = []
         self.rows: list[dict[str, Any]] = []
+        self.traits: list[dict[str, float]] = []
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> int:
         """Measure one case; return its number.
@@ -63,7 +64,9 @@ class CaseCollector(LightningModule):
             raise ValueError(f"case {name} is no validation case: a promise is made from validation cases only")
         scorer = head.scorer()
         scorer.expectations = True
-        probs, labels, _ = head.scored(self.module.predict_step(batch, batch_idx)["original"], batch["original_mask"])
+        original = self.module.predict_step(batch, batch_idx)["original"]
+        self.traits.append(head.traits(original[0]))
+        probs, labels, _ = head.scored(original, batch["original_mask"])
         sums = scorer.score(probs[0], labels[0], batch["geometry"][0].spacing)
         self.rows += metrics.rows_from_sums(sums.cpu(), head.names)
         self.names.append(name)

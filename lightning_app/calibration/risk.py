@@ -30,7 +30,7 @@ class Wish(NamedTuple):
 
 
 class OddsCollector(LightningModule):
-    """Predicts the validation cases as `predict` does and keeps each one's counts of p_k on the original grid.
+    """Predicts the validation cases as `predict` does; keeps counts of p_k on the original grid, and traits, of each.
 
     Args:
         module: The training module.
@@ -44,6 +44,7 @@ class OddsCollector(LightningModule):
         self.module, self.allowed = module, allowed
         self.names: list[str] = []
         self.odds: list[Tensor] = []
+        self.traits: list[dict[str, float]] = []
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> int:
         """Count one case; return its number.
@@ -56,6 +57,7 @@ class OddsCollector(LightningModule):
             raise ValueError(f"case {name} is no validation case: a promise is made from validation cases only")
         probs = self.module.predict_step(batch, batch_idx)["original"][0]
         self.odds.append(self.module.head.odds(probs, batch["original_mask"][0]))
+        self.traits.append(self.module.head.traits(probs))
         self.names.append(name)
         return len(self.names)
 

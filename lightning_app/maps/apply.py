@@ -57,7 +57,7 @@ def main(args: list[str]) -> int:
             done += 1
         else:
             lost += apply_case(files, form, sheet, root)
-    sheet.tidy()
+    sheet.finish()
     for name in COMPANIONS:
         if (root / name).is_file():
             shutil.copyfile(root / name, out / name)

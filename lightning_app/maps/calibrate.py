@@ -19,7 +19,8 @@ from lightning_app.maps.cases import promise_of_cases
 from lightning_app.maps.fitted import FittedCalibrator, digests_of
 from lightning_app.maps.folder import Case, Folder, add_options, describe, open_folder
 from lightning_app.maps.pairing import Pair
-from lightning_app.maps.problems import above_zero, names_of, problems_of
+from lightning_app.maps.problems import above_zero, names_of, problems_of, traits_of
+from lightning_app.training import drift
 from models import Calibrator
 
 FOLDS = 5
@@ -107,15 +108,19 @@ def promise_of_maps(folder: Folder, options: argparse.Namespace) -> None:
         UserError: If it cannot be promised.
     """
     odds: list[list[Tensor]] = []
+    traits: list[dict[str, float]] = []
     for pair in folder.pairs.pairs:
-        odds.append([case_odds(*problem) for problem in problems_of(folder.read(pair), folder.form)])
+        case = folder.read(pair)
+        odds.append([case_odds(*problem) for problem in problems_of(case, folder.form)])
+        traits.append(traits_of(case.map, folder.form))
     names = [names for _, names in names_of(folder.form)]
     wish = Wish(options.risk, options.level, options.confidence, options.by, options.of_class)
     if folder.form.regions and wish.of_class:
         raise UserError("--of_class: regions are promised of all together; leave it out")
     promises = [make_promises(own, n, wish) for own, n in zip(zip(*odds, strict=True), names, strict=True)]
     out = Path(options.out)
-    FittedCalibrator("risk", {}, [], folder.form, digests_of(folder), promises).save(out)
+    kept = drift.columns(traits)
+    FittedCalibrator("risk", {}, [], folder.form, digests_of(folder), promises, traits=kept).save(out)
     usage = "apply writes its sets, evaluate --promise checks it"
     sys.stdout.write(describe_promises({k: v for one in promises for k, v in one.items()}, str(out), usage))
 

@@ -14,10 +14,12 @@ from lightning_app.calibration.cases import describe, promise_cases
 from lightning_app.files import append_csv, read_csv, write_csv
 from lightning_app.maps.fitted import FittedCalibrator, digests_of
 from lightning_app.maps.folder import Folder
-from lightning_app.maps.problems import head_of, stacked
+from lightning_app.maps.problems import head_of, stacked, traits_of
 from lightning_app.maps.reading import Form
 from lightning_app.maps.scoring import Measure, case_sums
+from lightning_app.training import drift
 from lightning_app.training.case_sheet import case_numbers, columns
+from lightning_app.training.drift import TraitTable
 
 SHEET = "cases.csv"
 
@@ -29,12 +31,16 @@ def promise_of_cases(folder: Folder, options: argparse.Namespace) -> None:
         UserError: If the cases are too few for intervals, or an argument is out of range.
     """
     names = head_of(folder.form).names
-    found = (case_sums(folder.read(pair), folder, Measure()) for pair in folder.pairs.pairs)
-    rows = [row for sums in found for row in metrics.rows_from_sums(sums, names)]
+    rows, traits = [], []
+    for pair in folder.pairs.pairs:
+        case = folder.read(pair)
+        rows += metrics.rows_from_sums(case_sums(case, folder, Measure()), names)
+        traits.append(traits_of(case.map, folder.form))
     confidence = 0.9 if options.confidence is None else options.confidence
     promises = promise_cases(rows, names, options.dice, options.level, confidence)
     out = Path(options.out)
-    FittedCalibrator("cases", {}, [], folder.form, digests_of(folder), cases=promises).save(out)
+    kept = drift.columns(traits)
+    FittedCalibrator("cases", {}, [], folder.form, digests_of(folder), cases=promises, traits=kept).save(out)
     usage = "apply writes it into cases.csv, evaluate --promise checks it"
     sys.stdout.write(describe(promises, str(out), usage))
 
@@ -53,19 +59,33 @@ class Sheet:
     fitted: FittedCalibrator
     largest: bool
     columns: list[str] = field(init=False)
+    traits: TraitTable | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.columns = ["case", *columns(head_of(self.fitted.form).names)]
+        names = head_of(self.fitted.form).names
+        self.columns = ["case", *columns(names)]
+        self.traits = TraitTable(self.folder, names) if self.fitted.promises or self.fitted.cases else None
 
     def add(self, name: str, probs: np.ndarray, labels: np.ndarray, affine: np.ndarray | None, form: Form) -> None:
         """Write the row of a case: what its maps, (K, *S) or of regions (R, *S), say of its mask (*S)."""
+        head, maps = head_of(form), stacked(probs, form)
+        if self.traits is not None:
+            self.traits.add(name, head.traits(maps))
         spacing = None if affine is None else tuple(nibabel.affines.voxel_sizes(affine)[: labels.ndim].tolist())
         mask, promises = torch.from_numpy(labels), self.fitted.cases
-        numbers = case_numbers(head_of(form), stacked(probs, form), mask, spacing, promises, self.largest)
+        numbers = case_numbers(head, maps, mask, spacing, promises, self.largest)
         append_csv(self.folder / SHEET, {"case": name, **numbers}, self.columns)
 
     def tidy(self) -> set[str]:
         """Leave one whole row a case, the last that was written, in the order of the names; give these."""
         rows = {row["case"]: row for row in read_csv(self.folder / SHEET, appended=True)}
         write_csv(self.folder / SHEET, [rows[name] for name in sorted(rows)], self.columns)
+        if self.traits is not None:
+            self.traits.begin(dict.fromkeys(rows, ""))
         return set(rows)
+
+    def finish(self) -> None:
+        """Tidy up, and say where the cases look unlike those that a promise was made from."""
+        done = self.tidy()
+        if self.traits is not None:
+            drift.check(self.folder, self.fitted.traits, self.traits.cases(dict.fromkeys(done, "")))

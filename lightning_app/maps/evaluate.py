@@ -26,6 +26,7 @@ from lightning_app.maps.pictures import draw_cases
 from lightning_app.maps.problems import head_of
 from lightning_app.maps.scoring import Measure, score
 from lightning_app.system.lock import claim
+from lightning_app.training import drift
 from lightning_app.training.evaluation import write_stage
 from lightning_app.training.figures import draw_diagrams
 from lightning_app.training.promises import hold
@@ -51,8 +52,9 @@ def main(args: list[str]) -> int:
     folder = open_folder(options)
     _say(*describe(folder, options), "")
     objects = metrics.ObjectRule(options.object_iou, options.object_connectivity) if options.objects else None
-    measure = Measure(options.surface or folder.hard, cuts_of(options.threshold, folder), objects)
     promised = _promised(options, folder)  # a file that does not fit is refused before hours are spent
+    cuts = cuts_of(options.threshold, folder)
+    measure = Measure(options.surface or folder.hard, cuts, objects, promised is not None)
     name = options.name or root_of(options.probs).resolve().name
     run = RunFolder.named(options.runs_dir, name)
     with _begin(run, _config(options, folder, name), args):
@@ -71,10 +73,12 @@ def _evaluate(
     scorer = head_of(folder.form).scorer()
     scorer.cuts = (0.5, *measure.cuts) if measure.cuts else None
     found: Counter[str] = Counter()
+    traits: list[dict[str, float]] = []
     parts = run.stage("test") / "parts"
     try:
         for case in score(folder, parts, measure, options.jobs):
             found += case.found
+            traits.append(case.traits)
             scorer.add(case.sums, case.name)
     except BaseException as error:
         run.write_state(status="failed", error=f"{type(error).__name__}: {error}")
@@ -85,6 +89,7 @@ def _evaluate(
         risks = {name: one for promises in promised.promises for name, one in promises.items()}
         largest = scorer.cuts is None
         hold(run.stage("test"), scorer.records, scorer.class_names or [], risks, promised.cases, largest)
+        drift.check(run.stage("test"), promised.traits, traits)
     shutil.rmtree(parts, ignore_errors=True)
 
 

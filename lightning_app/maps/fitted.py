@@ -16,6 +16,7 @@ from lightning_app.errors import UserError
 from lightning_app.files import write_atomic
 from lightning_app.maps.folder import Folder
 from lightning_app.maps.reading import Form
+from lightning_app.training import drift
 from metrics.risk import Promise
 from models import Calibrator
 
@@ -34,6 +35,7 @@ class FittedCalibrator:
         digests: Digest of each map file of the fit to the case's name.
         promises: Of the method `risk`, which has no calibrators: what is promised, a mapping a problem.
         cases: Of the method `cases`, which has none either: what is promised of each case, by class or region.
+        traits: Of either promise: what the maps of the fit say without a label, to tell whether others look like them.
     """
 
     method: str
@@ -43,6 +45,7 @@ class FittedCalibrator:
     digests: dict[str, str]
     promises: list[dict[str, Promise]] = field(default_factory=list)
     cases: CasePromises = field(default_factory=dict)
+    traits: drift.Traits = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -55,6 +58,7 @@ class FittedCalibrator:
                 "digests": self.digests,
                 "promises": [to_record(promises) for promises in self.promises],
                 "cases": cases.to_record(self.cases),
+                drift.KEY: drift.to_record(self.traits),
             }
         }
         write_atomic(path, lambda part: torch.save(content, part))
@@ -75,13 +79,14 @@ class FittedCalibrator:
                 calibrator.load_state_dict(state)
             promises = [from_record(one) for one in content["promises"]]
             of_cases = cases.from_record(content["cases"])
+            traits = drift.from_record(content.get(drift.KEY))
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; calibrate --probs ... --out {path} makes it") from None
         except Exception as error:  # torch raises anything over a file that is no checkpoint
             reason = "a checkpoint of a training has its calibrator applied by predict" if path.is_file() else error
             raise UserError(f"{path}: no calibrator of calibrate --probs ({reason})") from error
         done = [calibrator.requires_grad_(False) for calibrator in calibrators]
-        return cls(content["method"], content["arguments"], done, form, content["digests"], promises, of_cases)
+        return cls(content["method"], content["arguments"], done, form, content["digests"], promises, of_cases, traits)
 
 
 def digests_of(folder: Folder) -> dict[str, str]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from datamodules.regions import Regions
 from lightning_app.maps.folder import Case
-from lightning_app.maps.reading import Form
+from lightning_app.maps.reading import Form, Map
 from lightning_app.maps.storage import levels_of
 from lightning_app.training.head import Head, RegionHead
 
@@ -38,6 +38,11 @@ def stacked(probs: np.ndarray, form: Form) -> Tensor:
     """Probabilities (C, *S) as the head takes them, of a map's (K, *S) or of regions (R, *S)."""
     parts = split(probs, form)
     return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+
+def traits_of(map_: Map, form: Form) -> dict[str, float]:
+    """What a map as it is stored says of its case without a label; see `Head.traits`."""
+    return head_of(form).traits(stacked(map_.probs, form))
 
 
 def names_of(form: Form) -> list[tuple[str, tuple[str, ...]]]:

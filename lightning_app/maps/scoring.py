@@ -17,7 +17,7 @@ from datamodules import DataError
 from lightning_app.errors import UserError
 from lightning_app.maps.folder import Case, Folder
 from lightning_app.maps.pairing import Pair
-from lightning_app.maps.problems import channels_of, head_of
+from lightning_app.maps.problems import channels_of, head_of, traits_of
 from lightning_app.maps.sums_file import Scored, read_scored, write_scored
 from lightning_app.system.workers import worker_context
 
@@ -31,11 +31,13 @@ class Measure:
         cuts: How masks are made for overlap and surfaces: a cut of each foreground class, or of each region; none for
             the largest probability.
         objects: Objects too, found by this rule.
+        traits: What the maps say without a label too, to tell whether they look like those of a promise.
     """
 
     surface: bool = False
     cuts: tuple[float, ...] = ()
     objects: metrics.ObjectRule | None = None
+    traits: bool = False
 
 
 def score(folder: Folder, parts: Path, measure: Measure, jobs: int) -> Iterator[Scored]:
@@ -96,7 +98,8 @@ def score_case(numbered: tuple[int, Pair], folder: Folder, parts: Path, measure:
     if kept is not None:
         return kept
     case = folder.read(pair)
-    scored = Scored(pair.name, case_sums(case, folder, measure), case.map.found)
+    traits = traits_of(case.map, folder.form) if measure.traits else {}
+    scored = Scored(pair.name, case_sums(case, folder, measure), case.map.found, traits)
     write_scored(path, scored, stamp)
     return scored
 

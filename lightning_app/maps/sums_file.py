@@ -1,7 +1,7 @@
 """The sums of one scored case as a file: an evaluation that was killed goes on from them."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from metrics import Bins, CaseSums
 
 @dataclass(frozen=True)
 class Scored:
-    """A scored case: its sums, and what was doubtful."""
+    """A scored case: its sums, what was doubtful, and its traits where they are wanted."""
 
     name: str
     sums: CaseSums
     found: Counter[str]
+    traits: dict[str, float] = field(default_factory=dict)
 
 
 def write_scored(path: Path, scored: Scored, stamp: str) -> None:
@@ -28,6 +29,7 @@ def write_scored(path: Path, scored: Scored, stamp: str) -> None:
         "stamp": stamp,
         "name": scored.name,
         "found": dict(scored.found),
+        "traits": scored.traits,
         "bins": {key: _packed(bins) for key, bins in sums.bins.items()},
         "confusion": sums.confusion,
         "nll": sums.nll,
@@ -47,9 +49,9 @@ def read_scored(path: Path, stamp: str) -> Scored | None:
         bins = {key: _unpacked(packed) for key, packed in content["bins"].items()}
         fields = {name: content[name] for name in ("confusion", "nll", "beside", "tallies", "multilabel")}
         sums = CaseSums(bins, **fields)
+        return Scored(content["name"], sums, Counter(content["found"]), content["traits"])
     except Exception:  # no file, or none of ours: the case is scored anew
         return None
-    return Scored(content["name"], sums, Counter(content["found"]))
 
 
 def _packed(bins: Bins) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from lightning_app.files import read_csv
 from lightning_app.report.compare import Comparison
 from lightning_app.report.read import Run
 from lightning_app.report.tables import Table, number, title_of
+from lightning_app.training.drift import likeness
 
 NUMBERS = ("dice", "ece_pooled", "nll", "brier")
 
@@ -17,9 +18,11 @@ def shift_table(comparison: Comparison) -> Table | None:
             means, promise = _means(run, stage), _promise(run, stage)
             start = [comparison.method(run), run.data, run.name, stage]
             values = [means.get(name, float("nan")) for name in NUMBERS]
-            rows.append([*start, *map(number, values), " | ".join(promise)])
-            keys.append([*start, *values, " | ".join(promise)])
-    titles = ["Method", "Data", "Run", "Test cases", *map(title_of, NUMBERS), "Risk: promised, happened"]
+            end = [" | ".join(promise), likeness(run.folder.path / stage)]
+            rows.append([*start, *map(number, values), *end])
+            keys.append([*start, *values, *end])
+    titles = ["Method", "Data", "Run", "Test cases", *map(title_of, NUMBERS)]
+    titles += ["Risk: promised, happened", "Beside the promise's cases"]
     caption = "Each run on its own test cases (test) and on others, means over cases; under shift no promise holds"
     return Table("shift", caption, titles, rows, keys, fixed=4) if rows else None
 

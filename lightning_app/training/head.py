@@ -102,6 +102,15 @@ class Head:
         """Counts (2, K, AXIS_BINS) of a case, (C, *S) and (*S); see `metrics.CaseSums`."""
         return case_odds(probs, mask)
 
+    def traits(self, probs: Tensor) -> dict[str, float]:
+        """What probabilities (C, *S) say of a case without its label, `<key>/<class>`; see `metrics.drift.TRAITS`."""
+        nothing = torch.zeros(1, *probs.shape[1:], dtype=torch.uint8, device=probs.device)
+        each = [metrics.case_traits(p) for p in self.items(probs[None], nothing)[0]]
+        found = {key: torch.cat([one[key] for one in each]).tolist() for key in each[0]}
+        return {
+            f"{key}/{name}": v for key, values in found.items() for name, v in zip(self.names[1:], values, strict=True)
+        }
+
     def written(self, probs: Tensor) -> Tensor:
         """The probabilities (K, *S), or of regions (R, *S), that a file holds."""
         return probs

@@ -15,6 +15,7 @@ import metrics
 from lightning_app.calibration import cases as case_promises
 from lightning_app.calibration import registry, risk
 from lightning_app.errors import UserError
+from lightning_app.training import drift
 from lightning_app.training.checkpoint_files import check_finite
 from lightning_app.training.head import Binary, make_head
 from lightning_app.training.run_folder import STAGES
@@ -83,6 +84,7 @@ class SegmentationModule(LightningModule):
         self.thresholds: list[float] | None = None
         self.promises: risk.Promises = {}
         self.case_promises: case_promises.CasePromises = {}
+        self.promised_traits: drift.Traits = {}  # of the cases that these were made from
         self._step_cases: list[str] = []  # since the last step
         self._check_window()
         whole = self.inference is None or self.inference.window is None
@@ -284,10 +286,15 @@ class SegmentationModule(LightningModule):
             self.thresholds = record["thresholds"]
         if promised := checkpoint.get(risk.KEY):
             self.promises = risk.from_record(promised["promises"])
-            self.calibrator_cases |= frozenset(promised["cases"])
+            self._know_cases(promised)
         if promised := checkpoint.get(case_promises.KEY):
             self.case_promises = case_promises.from_record(promised["promises"])
-            self.calibrator_cases |= frozenset(promised["cases"])
+            self._know_cases(promised)
+
+    def _know_cases(self, promised: dict[str, Any]) -> None:
+        """Take in which cases a promise was made from; both kinds are made from the same."""
+        self.calibrator_cases |= frozenset(promised["cases"])
+        self.promised_traits = drift.from_record(promised.get(drift.KEY)) or self.promised_traits
 
     def _evaluate(self, batch: dict[str, Any], stage: str, calibrated: bool = False) -> dict[str, Tensor]:
         raw = self.probabilities(batch["image"]).to(batch["image"].device)  # where the metrics are

@@ -27,7 +27,9 @@ from lightning_app.calibration.risk import UNDER_SHIFT, cuts_of
 from lightning_app.errors import UserError
 from lightning_app.files import PART, append_csv, read_csv, write_csv, write_text
 from lightning_app.system.lock import claim
+from lightning_app.training import drift
 from lightning_app.training.case_sheet import case_numbers, columns
+from lightning_app.training.drift import TraitTable
 from lightning_app.training.evaluation import gather
 from lightning_app.training.processes import tell
 from lightning_app.training.run_folder import RunFolder
@@ -50,7 +52,8 @@ class PredictionWriter(StageCallback):
     not at all, the mask last; then the case is entered in `cases.csv` with a fingerprint of what made it: its files,
     checkpoint, calibrator, cuts and settings. A case whose entry says the same is not computed again, one that
     something else made is. The entry holds what the probabilities expect of each class too: the mask's Dice, the
-    volume (`metrics.expectations`).
+    volume (`metrics.expectations`). Where a promise is used, `traits.csv` holds what tells these cases from those that
+    it was made from, and `drift.json` whether they look unlike.
 
     Args:
         run: The run's folder.
@@ -86,6 +89,7 @@ class PredictionWriter(StageCallback):
         self.promised: list[int | None] | None = None  # first bins of the fine axis
         self.fingerprint = ""
         self.contents: dict[str, str] = {}
+        self.traits: TraitTable | None = None  # where a promise is used
 
     def on_begin(self, stage: Stage) -> None:
         """Settle folder and cuts and tell the module which cases are done."""
@@ -97,6 +101,8 @@ class PredictionWriter(StageCallback):
         root = getattr(stage.datamodule, "predict_root", None)
         self.folder = Path(self.output) if self.output else self._own_folder(root)
         self.contents = digests(_cases(stage.datamodule, root))
+        uses_promise = self.promised or stage.module.case_promises
+        self.traits = TraitTable(self.folder, stage.head.names) if uses_promise else None
         self.cases, self.columns = 0, ["case", "made_by", *columns(stage.head.names)]
         if stage.trainer.is_global_zero:
             self._claim(root)
@@ -130,6 +136,8 @@ class PredictionWriter(StageCallback):
             sets = head.sets(probs, self.promised).numpy().astype(np.uint8)
             for name, claimed in zip(stage.class_names[1:], sets, strict=True):
                 write_mask(self.folder / "sets" / name / case, claimed, geometry)
+        if self.traits is not None:
+            self.traits.add(case, head.traits(probs), self._made_by(case))
         values = getattr(stage.datamodule, "label_values", None)
         if is_series(geometry):
             self._write_segmentation(case, mask, geometry, head.labels)
@@ -148,6 +156,8 @@ class PredictionWriter(StageCallback):
         if stage.name != "predict":
             return
         self.cases = sum(gather([self.cases]))
+        if self.traits is not None and stage.trainer.is_global_zero:
+            drift.check(self.folder, stage.module.promised_traits, self.traits.cases(self._made()))
         self._release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -174,6 +184,9 @@ class PredictionWriter(StageCallback):
             part.unlink()
         write_text(self.folder / SOURCE, f"{source}\n")
         write_csv(self.folder / ENTRIES, [row for _, row in sorted(self._done().items())], self.columns)
+        (self.folder / drift.RESULT).unlink(missing_ok=True)  # it was of what was there before
+        if self.traits is not None:
+            self.traits.begin(self._made())
 
     def _release(self) -> None:
         if self.claim is not None:
@@ -200,6 +213,10 @@ class PredictionWriter(StageCallback):
 
     def _made_by(self, case: str) -> str:
         return f"{self.fingerprint}-{self.contents.get(case, '')}"
+
+    def _made(self) -> dict[str, str]:
+        """What made each case that is done."""
+        return {case: row["made_by"] for case, row in self._done().items()}
 
     def _done(self) -> dict[str, dict[str, str]]:
         """The entries of the cases that have a mask, made last by what makes them now, with all their numbers."""

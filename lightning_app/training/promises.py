@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import metrics
 from lightning_app.calibration import cases, risk
 from lightning_app.calibration.cases import CasePromises
 from lightning_app.calibration.risk import Promises
-from lightning_app.training.evaluation import CaseEvaluation, ScoredCase
+from lightning_app.training import drift
+from lightning_app.training.evaluation import CaseEvaluation, ScoredCase, gather
 from lightning_app.training.run_folder import RunFolder
 from lightning_app.training.stage import Stage, StageCallback
 
 
 class PromiseCheck(StageCallback):
-    """Holds what is promised with the checkpoint against the test cases.
+    """Holds what is promised with the checkpoint against the test cases, and says where these look unlike its own.
 
     Args:
         run: The run's folder.
@@ -22,14 +24,32 @@ class PromiseCheck(StageCallback):
 
     def __init__(self, run: RunFolder, evaluation: CaseEvaluation) -> None:
         self.run, self.evaluation = run, evaluation
+        self.traits: list[dict[str, float]] = []
+
+    def on_begin(self, stage: Stage) -> None:
+        """Begin anew."""
+        self.traits = []
+
+    def on_case(self, stage: Stage, outputs: dict[str, Any], batch: dict[str, Any]) -> None:
+        """Keep what the case's probabilities say of it."""
+        if stage.name == "test" and any(_promised(stage)):
+            self.traits.append(stage.head.traits(outputs["original"][0]))
 
     def on_finish(self, stage: Stage) -> None:
         """Print and write."""
-        if stage.name == "test" and stage.trainer.is_global_zero:
-            risks: Promises = getattr(stage.module, "promises", None) or {}
-            of_cases: CasePromises = getattr(stage.module, "case_promises", None) or {}
-            names, largest = stage.class_names, stage.scorer.cuts is None
-            hold(self.run.stage("test"), self.evaluation.cases, names, risks, of_cases, largest)
+        risks, of_cases = _promised(stage)
+        if stage.name != "test" or not (risks or of_cases):
+            return
+        traits = gather(self.traits)
+        if stage.trainer.is_global_zero:
+            folder, names, largest = self.run.stage("test"), stage.class_names, stage.scorer.cuts is None
+            hold(folder, self.evaluation.cases, names, risks, of_cases, largest)
+            drift.check(folder, stage.module.promised_traits, traits)
+
+
+def _promised(stage: Stage) -> tuple[Promises, CasePromises]:
+    """What the checkpoint promises; other modules than ours promise nothing."""
+    return getattr(stage.module, "promises", None) or {}, getattr(stage.module, "case_promises", None) or {}
 
 
 def hold(

@@ -10,6 +10,7 @@ from lightning_app.cli import main
 from lightning_app.report.compare import Comparison
 from lightning_app.report.read import Run
 from lightning_app.report.shift import shift_table
+from lightning_app.training.drift import check
 from lightning_app.training.shift import stage_name
 from tests.data.drive.make import make as make_drive
 from tests.data.kvasir_seg.make import make as make_kvasir
@@ -75,9 +76,11 @@ def test_damaged_images_have_a_folder_of_their_own_and_other_numbers(run):
 
 def test_the_report_shows_both_beside_the_runs_own_test(run):
     again(run, "--corrupt=blur:5")
+    check(run / "test_blur5", {"share/vessel": [0.1, 0.2] * 20}, [{"share/vessel": 0.9}] * 20)
     found = shift_table(Comparison([Run(run)]))
     stages = [row[3] for row in found.rows]
     assert stages[:2] == ["test", "test_blur5"]
+    assert [row[-1] for row in found.rows[:2]] == ["", "unlike: expected share of the image (vessel), p = 5e-16"]
     summary = {row["metric"]: row["mean"] for row in rows(run / "test_blur5" / "summary.csv") if row["class"] == "all"}
     assert found.keys[1][4] == float(summary["dice"])
     assert found.keys[1][5] == float(summary["ece_pooled"])
