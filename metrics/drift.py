@@ -56,6 +56,11 @@ class Unlike(NamedTuple):
         known: Median over the known cases.
         new: Median over the new ones.
         p_value: Of the two-sample Kolmogorov-Smirnov test, times the numbers that are compared, at most 1.
+
+    Example:
+        >>> found = unlike({"size": [1.0, 2.0, 3.0] * 4}, {"size": [7.0, 8.0] * 6})[0]
+        >>> found.key, found.known, found.new, found.p_value < 1e-5
+        ('size', 2.0, 7.5, True)
     """
 
     key: str
