@@ -13,6 +13,7 @@ import pytest
 
 from lightning_app.cli import main
 from lightning_app.files import read_csv
+from tests.data.common import save_image
 from tests.processes import Forked
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +72,38 @@ def test_two_processes_give_the_files_of_one(tmp_path):
             np.testing.assert_array_equal(values, bins_by_one[name])
         else:
             np.testing.assert_allclose(values, bins_by_one[name], rtol=1e-12, atol=1e-12)
+
+
+def test_raters_are_scored_alike_in_two_processes_and_in_processes_of_their_own(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(7):
+        truth = rng.integers(0, 2, (4, 4)).repeat(8, 0).repeat(8, 1)
+        save_image(
+            tmp_path / f"mine/images/{number}.png", (160 * truth + rng.integers(0, 90, (32, 32))).astype("uint8")
+        )
+        for rater in range(3):
+            said = np.where(rng.random((32, 32)) < 0.1 * rater, 1 - truth, truth)
+            save_image(tmp_path / f"mine/rater{rater}/{number}.png", (255 * said).astype("uint8"))
+    masks = ",".join(f"'rater{rater}/{{name}}.png'" for rater in range(3))
+    data = ["--data=datamodules.ImageFolder", "--data.root=mine", f"--data.masks=[{masks}]", "--data.channels=1"]
+    data += ["--data.size=[32,32]", "--data.split_sizes=[2,2,3]", *SMALL[2:], "--trainer.logger=false"]
+    one, two = ["--trainer.devices=1"], ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    alone("fit", *data, *one, "--trainer.max_epochs=1", "--test_after=true", "--run_name=one", cwd=tmp_path)
+    names = ("raters.csv", "summary.csv", "per_case.csv")
+    folder, texts = tmp_path / "runs" / "one" / "test", []
+    for start, options in ((None, []), (run, two), (alone, [*one, "--score_workers=2"])):
+        if start is not None:
+            start("test", "--ckpt_path=runs/one", *options, cwd=tmp_path)
+        texts.append([(folder / name).read_text() for name in names])
+        for name in names:
+            (folder / name).unlink()
+    assert texts[0] == texts[1]
+    assert texts[0] == texts[2]
+    table = list(csv.DictReader(texts[0][0].splitlines()))
+    assert len(table) == 9
+    assert [row["rater"] for row in table] == ["1", "2", "3"] * 3
+    assert len({row["ece"] for row in table}) == 9
+    assert "ece_raters_pooled" in texts[0][1]
 
 
 def test_two_processes_compare_before_and_after_calibration_like_one(tmp_path):

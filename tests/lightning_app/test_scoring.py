@@ -21,13 +21,14 @@ def pool():
 
 
 def test_processes_give_the_same_to_the_bit_in_order(pool):
-    """Three volumes of different sizes, two workers; surfaces, objects and known truth too."""
+    """Three volumes of different sizes, two workers; surfaces, objects, known truth and raters too."""
     here, there = (metrics.Scorer(3, surface=True, objects=metrics.ObjectRule(0.1)) for _ in range(2))
     for number, shape in enumerate([(30, 34, 31), (6, 9, 5), (12, 10, 11)]):
         probs, target = segmentation(shape, seed=number)
         target[0] = 255
-        here.update(probs[None], target[None], (3.0, 1.0, 1.0), probs[None], [f"c{number}"])
-        pool.submit(there, f"c{number}", probs, target, (3.0, 1.0, 1.0), probs)
+        raters = torch.stack([target, target.flip(1)])
+        here.update(probs[None], target[None], (3.0, 1.0, 1.0), probs[None], [f"c{number}"], raters[None])
+        pool.submit(there, f"c{number}", probs, target, (3.0, 1.0, 1.0), probs, raters)
         assert len(pool.waiting) <= 2
     pool.finish()
     assert [name for name, _ in there.records] == ["c0", "c1", "c2"]
@@ -38,6 +39,7 @@ def test_processes_give_the_same_to_the_bit_in_order(pool):
     for (_, a), (_, b) in zip(here.records, there.records, strict=True):
         assert all(torch.equal(p, q) for key in a.bins for p, q in zip(a.bins[key], b.bins[key], strict=True))
         assert torch.equal(a.nll, b.nll)
+        assert torch.equal(a.beside["by_rater"], b.beside["by_rater"])
 
 
 def test_an_error_of_a_case_is_that_of_the_main_process(pool):

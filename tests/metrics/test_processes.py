@@ -30,7 +30,7 @@ def make():
 
 def feed(collection, others, cases):
     for probs, target in cases:
-        collection.update(probs[None], target[None])
+        collection.update(probs[None], target[None], raters=torch.stack([target, target.flip(0)])[None])
         for name, metric in others.items():
             metric.update(*(regions(probs, target) if name == "regions" else (probs[None], target[None])))
     values = {**collection.compute(), **others["presets"].compute()}
