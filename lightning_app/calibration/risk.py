@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +125,50 @@ def promised_labels(probs: Tensor, cuts: Sequence[int | None]) -> Tensor:
     ratio = probs[1:] / scale.view(-1, *[1] * (probs.dim() - 1))
     best, label = torch.where(promised_sets(probs, cuts), ratio, -1.0).max(0)
     return torch.where(best >= 0, label + 1, 0)
+
+
+@dataclass
+class Claims:
+    """How far what is claimed for several classes is from a label map, over the cases that were written.
+
+    Args:
+        voxels: All that were looked at.
+        shared: Those that several classes claim.
+        unclaimed: Those that none does.
+
+    Example:
+        >>> claims = Claims()
+        >>> claims.add(torch.tensor([[True, True, False], [False, True, False]]))
+        >>> claims
+        Claims(voxels=3, shared=1, unclaimed=1)
+        >>> (claims + claims).shared
+        2
+    """
+
+    voxels: int = 0
+    shared: int = 0
+    unclaimed: int = 0
+
+    def add(self, sets: Tensor) -> None:
+        """Count a case, (K - 1, *S) bool."""
+        number = sets.sum(0)
+        self.voxels += number.numel()
+        self.shared += int((number > 1).sum())
+        self.unclaimed += int((number == 0).sum())
+
+    def __add__(self, other: "Claims") -> "Claims":
+        return Claims(self.voxels + other.voxels, self.shared + other.shared, self.unclaimed + other.unclaimed)
+
+    def told(self) -> str:
+        """What becomes of these voxels in a label map; empty where there is none."""
+        if not self.voxels:
+            return ""
+        shared, unclaimed = (f"{part:,} of {self.voxels:,} voxels" for part in (self.shared, self.unclaimed))
+        return (
+            f"--threshold risk: several classes claim {shared} ({self.shared / self.voxels:.2%}): the label map gives "
+            "each to the class furthest above its cut and may miss more than is promised of the claims, which sets/ "
+            f"holds; none claims {unclaimed} ({self.unclaimed / self.voxels:.2%}), which are background"
+        )
 
 
 def held_against(promises: Promises, odds: Sequence[Tensor], class_names: Sequence[str]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from datamodules import DataError
-from lightning_app.calibration.risk import UNDER_SHIFT, cuts_of, promised_labels, promised_sets
+from lightning_app.calibration.risk import UNDER_SHIFT, Claims, cuts_of, promised_labels, promised_sets
 from lightning_app.errors import UserError
 from lightning_app.files import write_text
 from lightning_app.maps.cases import Sheet
@@ -51,13 +51,15 @@ def main(args: list[str]) -> int:
     lost = done = 0
     fitted = _threshold(fitted, options)
     sheet = Sheet(out, fitted, not fitted.promises)
-    noted = sheet.tidy()
+    noted, claims = sheet.tidy(), Claims()
     for files in cases.values():
         if files.name in noted and is_done(files, form, out, root):
             done += 1
         else:
-            lost += apply_case(files, form, sheet, root)
+            lost += apply_case(files, form, sheet, root, claims)
     sheet.finish()
+    if told := claims.told():
+        tell(told)
     for name in COMPANIONS:
         if (root / name).is_file():
             shutil.copyfile(root / name, out / name)
@@ -145,8 +147,8 @@ def is_done(files: Files, form: Form, out: Path, root: Path) -> bool:
     return (out / last.relative_to(root)).is_file()
 
 
-def apply_case(files: Files, form: Form, sheet: Sheet, root: Path) -> int:
-    """Calibrate one case and write it, its mask last.
+def apply_case(files: Files, form: Form, sheet: Sheet, root: Path, claims: Claims) -> int:
+    """Calibrate one case and write it, its mask last; of a promise count what several classes claim.
 
     Returns:
         How many foreground probabilities were rounded to zero.
@@ -162,7 +164,10 @@ def apply_case(files: Files, form: Form, sheet: Sheet, root: Path) -> int:
     stored = _as_logits(probs, map_, form) if form.logits else probs
     write_map(map_, stored, form, out, root)
     if fitted.promises:
-        write_map(map_, claimed(map_, form, fitted), form, out / "sets", root)
+        sets = claimed(map_, form, fitted)
+        write_map(map_, sets, form, out / "sets", root)
+        if not form.regions and len(sets) > 2:
+            claims.add(torch.from_numpy(sets[1:] > 0))
     labels = risk_labels(map_, form, fitted) if fitted.promises else hard_labels(probs, form)
     mask = None if beside is None or not beside.is_relative_to(root) else read_array(beside)
     known = mask.affine if map_.affine is None and mask is not None else map_.affine

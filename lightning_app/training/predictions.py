@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
 from datamodules import (
     DataError,
@@ -23,7 +24,7 @@ from datamodules import (
 )
 from datamodules.case import Case
 from lightning_app.calibration.cuts import asked_cuts
-from lightning_app.calibration.risk import UNDER_SHIFT, cuts_of
+from lightning_app.calibration.risk import UNDER_SHIFT, Claims, cuts_of
 from lightning_app.errors import UserError
 from lightning_app.files import PART, append_csv, read_csv, write_csv, write_text
 from lightning_app.system.lock import claim
@@ -87,6 +88,7 @@ class PredictionWriter(StageCallback):
         self.settings = settings
         self.cuts: list[float] | None = None
         self.promised: list[int | None] | None = None  # first bins of the fine axis
+        self.claims = Claims()  # of several classes in the cases that this process writes
         self.fingerprint = ""
         self.contents: dict[str, str] = {}
         self.traits: TraitTable | None = None  # where a promise is used
@@ -103,6 +105,7 @@ class PredictionWriter(StageCallback):
         self.contents = digests(_cases(stage.datamodule, root))
         uses_promise = self.promised or stage.module.case_promises
         self.traits = TraitTable(self.folder, stage.head.names) if uses_promise else None
+        self.claims = Claims()
         self.cases, self.columns = 0, ["case", "made_by", *columns(stage.head.names)]
         if stage.trainer.is_global_zero:
             self._claim(root)
@@ -133,9 +136,7 @@ class PredictionWriter(StageCallback):
         spacing = geometry.spacing if geometry.affine is not None else None
         numbers = case_numbers(head, probs, labels, spacing, promises, largest)
         if self.promised and len(stage.class_names) > 2:
-            sets = head.sets(probs, self.promised).numpy().astype(np.uint8)
-            for name, claimed in zip(stage.class_names[1:], sets, strict=True):
-                write_mask(self.folder / "sets" / name / case, claimed, geometry)
+            self._write_sets(head.sets(probs, self.promised), batch, stage)
         if self.traits is not None:
             self.traits.add(case, head.traits(probs), self._made_by(case))
         values = getattr(stage.datamodule, "label_values", None)
@@ -143,6 +144,13 @@ class PredictionWriter(StageCallback):
             self._write_segmentation(case, mask, geometry, head.labels)
         write_mask(self.folder / "masks" / case, mask if values is None else np.array(values)[mask], geometry)
         append_csv(self.folder / ENTRIES, {"case": case, "made_by": self._made_by(case), **numbers}, self.columns)
+
+    def _write_sets(self, sets: Tensor, batch: dict[str, Any], stage: Stage) -> None:
+        """Write what is claimed for each class, (K - 1, *S) bool."""
+        for name, claimed in zip(stage.class_names[1:], sets.numpy().astype(np.uint8), strict=True):
+            write_mask(self.folder / "sets" / name / batch["case"][0], claimed, batch["geometry"][0])
+        if not stage.head.regions:  # which may overlap by their nature
+            self.claims.add(sets)
 
     def _write_segmentation(self, case: str, mask: np.ndarray, geometry: Geometry, classes: Sequence[str]) -> None:
         """Write a DICOM segmentation too, unless the headers of the series lack what it needs."""
@@ -156,6 +164,8 @@ class PredictionWriter(StageCallback):
         if stage.name != "predict":
             return
         self.cases = sum(gather([self.cases]))
+        if told := sum(gather([self.claims]), Claims()).told():
+            tell(told)
         if self.traits is not None and stage.trainer.is_global_zero:
             drift.check(self.folder, stage.module.promised_traits, self.traits.cases(self._made()))
         self._release()

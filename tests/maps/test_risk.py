@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lightning_app.cli import main
-from metrics import axis_index
-from tests.maps.fakes import make_probs, save_nifti
+from metrics import axis_edges, axis_index
+from tests.maps.fakes import make_probs, nnunet, save_nifti
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -54,6 +54,31 @@ def test_sets_of_a_promise_are_written_in_the_layout_of_the_maps(tmp_path, shape
         for k, promise in enumerate(promises.values(), 1):
             assert np.array_equal(sets[k] == 1, (axis_index(probs[k]) >= promise["cut"]).numpy())
         assert np.array_equal(sets[0], 1 - sets[1:].max(0))
+
+
+def test_label_masks_of_several_classes_follow_the_rule_and_what_they_leave_out_is_told(tmp_path, capsys):
+    """The class furthest above its cut where several claim, background where none does: docs/trust.md."""
+    nnunet(tmp_path / "fit", [f"f{number}" for number in range(6)])
+    made = nnunet(tmp_path / "new", ["n1", "n2"], shape=(8, 9, 7))
+    maps, labels = str(tmp_path / "fit" / "pred"), str(tmp_path / "fit" / "labels")
+    out, promise = tmp_path / "out", str(tmp_path / "r.ckpt")
+    asked = ["--method", "risk", "--level", "0.3", "--out", promise]
+    main(["calibrate", "--probs", maps, "--labels", labels, *asked])
+    main(["apply", promise, "--probs", str(tmp_path / "new" / "pred"), "--out", str(out)])
+    ((one, two),) = (one.values() for one in torch.load(promise, weights_only=True)["calibrated_maps"]["promises"])
+    cuts = axis_edges()[[one["cut"], two["cut"]]].numpy().reshape(2, 1, 1, 1)
+    shared = unclaimed = voxels = 0
+    for name, (probs, _) in made.items():
+        ratio = probs[1:].astype(np.float64) / cuts
+        claimed = ratio >= 1
+        mask = np.asanyarray(nibabel.load(out / f"{name}.nii.gz").dataobj)
+        assert np.array_equal(mask, np.where(claimed.any(0), np.where(claimed, ratio, -1).argmax(0) + 1, 0))
+        shared, unclaimed = shared + (claimed.sum(0) > 1).sum(), unclaimed + (~claimed.any(0)).sum()
+        voxels += mask.size
+    assert shared
+    said = capsys.readouterr().err
+    assert said.count(f"several classes claim {shared} of {voxels:,} voxels ({shared / voxels:.2%})") == 1
+    assert f"none claims {unclaimed} of {voxels:,} voxels" in said
 
 
 def test_evaluate_shows_what_happened_beside_the_promise(tmp_path, capsys):
