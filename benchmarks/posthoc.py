@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch import LightningModule
 
 import metrics
 from benchmarks.shift import PARTNERS
@@ -59,6 +60,29 @@ class Half:
         return (case for number, case in enumerate(self.cases) if number % 2 == self.first)
 
 
+def opened(run: Run) -> tuple[Any, Any, Path]:
+    """The network of a run with its best weights and no calibrator, its data with its split, and the checkpoint."""
+    path = run.folder.path
+    split = ["--data.split", str(path / "split.csv"), "--data.fold", "null"]
+    cli = run_training(["fit", "--config", str(path / "config.yaml"), "--trainer.logger", "false", *split], run=False)
+    checkpoint = path / "checkpoints" / "best.ckpt"
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    cli.model.load_state_dict(weights, strict=False)
+    cli.model.calibrator = None
+    cli.datamodule.prepare_data()
+    cli.datamodule.setup("validate")
+    return cli.model, cli.datamodule, checkpoint
+
+
+def collect(collector: LightningModule, loader: Any, limit: int | None = None) -> None:
+    """Show a collector the cases of a loader, or so many of them."""
+    trainer = CalibratingTrainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, precision="bf16-mixed", limit_predict_batches=limit or 1.0,
+    )  # fmt: skip
+    trainer.predict(collector, dataloaders=loader, return_predictions=False)
+
+
 class Network:
     """A trained network's predictions of its validation and test cases, to be calibrated again and again.
 
@@ -68,18 +92,8 @@ class Network:
     """
 
     def __init__(self, run: Run, folder: Path) -> None:
-        self.folder, path = folder, run.folder.path
-        split = ["--data.split", str(path / "split.csv"), "--data.fold", "null"]
-        cli = run_training(
-            ["fit", "--config", str(path / "config.yaml"), "--trainer.logger", "false", *split], run=False
-        )
-        self.module, self.data = cli.model, cli.datamodule
-        self.checkpoint = path / "checkpoints" / "best.ckpt"
-        weights = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        self.module.load_state_dict(weights, strict=False)
-        self.module.calibrator = None
-        self.data.prepare_data()
-        self.data.setup("validate")
+        self.folder = folder
+        self.module, self.data, self.checkpoint = opened(run)
         self.validation = self._collect(self.data.val_dataloader(), folder / "val")
 
     def test(self, limit: int | None = None, other: str | None = None) -> Tested:
@@ -98,11 +112,7 @@ class Network:
     def _collect(self, loader: Any, folder: Path, limit: int | None = None) -> Collector:
         folder.mkdir()
         collector = Collector(self.module, folder, frozenset(case.name for case in loader.dataset.cases), images=True)
-        trainer = CalibratingTrainer(
-            accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-            enable_checkpointing=False, precision="bf16-mixed", limit_predict_batches=limit or 1.0,
-        )  # fmt: skip
-        trainer.predict(collector, dataloaders=loader, return_predictions=False)
+        collect(collector, loader, limit)
         return collector
 
     def fitted(self, method: str, cases: Any) -> Calibrator:

@@ -16,6 +16,8 @@ by this program:
     <!-- posthoc posthoc.csv -->                      calibrators against none, over all sets
     <!-- shifted shifted.csv -->                      calibrators on another set, from `benchmarks.posthoc --shift`
     <!-- shifted shifted.csv each -->                 the same, a row a data set
+    <!-- drift drift.csv -->                          warnings without labels, a row a network, from `benchmarks.drift`
+    <!-- drift drift.csv promises -->                 the same beside promises that failed, by kind of shift
     <!-- figure NAME figures/drive.svg drive -->      a picture of the report, as `report --figures` names it
 
 Names are folders in `--runs_dir`. Holm's correction is over all that a table claims.
@@ -30,6 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.drift_tables import by_network, of_promises
 from benchmarks.posthoc_tables import (
     calibrators_kept,
     calibrators_on,
@@ -49,7 +52,8 @@ from lightning_app.report.tables import cell_text, number, title_of
 from lightning_app.report.verdicts import Claim, Judged, Marks, judge
 
 BLOCK = re.compile(
-    r"(<!-- (facts|summary|means|against|pairs|rates|posthoc|shifted|figure) ([^>]*?) -->\n).*?(<!-- end -->)", re.S
+    r"(<!-- (facts|summary|means|against|pairs|rates|posthoc|shifted|drift|figure) ([^>]*?) -->\n).*?(<!-- end -->)",
+    re.S,
 )
 
 
@@ -178,6 +182,11 @@ class Page:
         """What calibrators do on the runs' own test cases and on other sets: over all sets, and `each` of them."""
         path, _, each = text.partition(" ")
         return (calibrators_shifted if each else calibrators_kept)(read_csv(self.runs_dir / path))
+
+    def drift(self, text: str) -> str:
+        """Warnings of cases that look unlike those of the promise: by network, or beside `promises` that failed."""
+        path, _, promises = text.partition(" ")
+        return (of_promises if promises else by_network)(read_csv(self.runs_dir / path))
 
     def figure(self, text: str) -> str:
         """A picture of the report, written beside the page."""

@@ -36,6 +36,10 @@ between
 <!-- end -->
 <!-- shifted shifted.csv each -->
 <!-- end -->
+<!-- drift drift.csv -->
+<!-- end -->
+<!-- drift drift.csv promises -->
+<!-- end -->
 <!-- figure overview figures/overview.svg drive -->
 <!-- end -->
 """
@@ -55,6 +59,25 @@ x,DiceLoss,vector,stare,0.16,0.4
 """
 
 
+def drift_csv():
+    """A network whose 24 cases at home are one draw, and that misses more on another set and under damage."""
+    rng = np.random.default_rng(0)
+    lines = ["run,data,loss,condition,level,case,missed,expected_dice,uncertain_share,share,entropy"]
+    conditions = {
+        ("promise", "0"): (0.02, 0),
+        ("own", "0"): (0.04, 0),
+        ("other", ""): (0.5, 9),
+        ("noise", "3"): (0.3, 0),
+    }
+    for (condition, level), (missed, shift) in conditions.items():
+        for case in range(12):
+            share = rng.normal() + shift
+            lines.append(
+                f"r,x,DSC,{condition},{level},{case},{missed if case else ''},0.5,{share},1,{'' if case else 2}"
+            )
+    return "\n".join(lines) + "\n"
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
@@ -64,6 +87,7 @@ def page(tmp_path_factory):
     (folder / "runs" / "rates.csv").write_text(RATES)
     (folder / "runs" / "posthoc.csv").write_text(POSTHOC)
     (folder / "runs" / "shifted.csv").write_text(SHIFTED)
+    (folder / "runs" / "drift.csv").write_text(drift_csv())
     (folder / "page.md").write_text(PAGE)
     main([str(folder / "page.md"), "--runs_dir", str(folder / "runs")])
     return folder / "page.md"
@@ -135,3 +159,24 @@ def test_calibrators_are_held_against_none_of_the_same_set(page):
     assert "| histogram | other half | 0.4000 | 0.0100 | 0.0200 | 0.1000 |" in text
     # ECE by a quarter and by four: a geometric mean of 1; NLL by a quarter and a half: the root of an eighth
     assert f"| histogram | other half | -0.0500 | 1.00 (1 of 2) | {0.125**0.5:.2f} (2 of 2) |" in text
+
+
+def test_warnings_without_labels_stand_beside_promises_that_failed(page):
+    text = page.read_text()
+    (line,) = re.findall(r"\| x \| DSC \| 12, 12 .*", text)
+    cells = [cell.strip() for cell in line.strip("| ").split("|")]
+    assert cells[3] == "0.040"
+    warns, rate = cells[4].split(", ")
+    assert warns == "no"
+    assert float(rate.removesuffix(" %")) <= 1.5
+    assert cells[5] == "0.500"
+    assert cells[6].startswith("yes: uncertain share ")
+    assert cells[7] == "0.300, 0 of 1"
+    rows = {
+        row[0]: row[1:]
+        for row in (r.strip("| ").split(" | ") for r in re.findall(r"\| (?:at home|other set|dam).*", text))
+    }
+    assert rows["at home"][:5] == ["1", "0", "0", "0", "1"]
+    assert rows["damage 3"][:5] == ["1", "0", "1", "0", "0"]  # fails, and nothing is seen of it
+    assert rows["other set"][:5] == ["1", "1", "0", "0", "0"]
+    assert rows["other set"][5:] == ["0 %", "100 %", "100 %", "100 %"]  # of three 2 * 4 / C(15, 3) is above 0.01
