@@ -77,7 +77,7 @@ def by_network(rows: Sequence[Row]) -> str:
     found = networks(rows)
     levels = sorted({one.level for network in found for one in network.seen} - {"0", ""})
     heads = ["data", "loss", "cases: promise, new", "at home: missed", "at home: warns, in random draws"]
-    heads += ["other set: missed", "other set: warns"]
+    heads += ["other set: cases, missed", "other set: warns"]
     heads += [f"damage {level}: missed, kinds that warn" for level in levels]
     lines = []
     for network in found:
@@ -85,7 +85,7 @@ def by_network(rows: Sequence[Row]) -> str:
         other = network.at("")
         cells = [f"{_size(network.known)}, {_size(own.numbers)}", f"{own.missed:.3f}"]
         cells.append(f"{_yes(warned(network, own))}, {100 * at_home(network, own):.1f} %")
-        cells += [f"{one.missed:.3f}" for one in other] + [_first(network, one) for one in other]
+        cells += [f"{_size(one.numbers)}, {one.missed:.3f}" for one in other] + [_first(network, one) for one in other]
         for level in levels:
             damaged = network.at(level)
             missed = np.mean([one.missed for one in damaged])
@@ -107,21 +107,22 @@ def at_home(network: Network, own: Seen) -> float:
 
 
 def of_promises(rows: Sequence[Row]) -> str:
-    """How the warnings line up with promises that failed: a row for cases at home, other sets, damage by level."""
-    heads = ["cases", "networks and conditions", "promise fails: warned", "promise fails: not warned"]
-    heads += ["promise kept: warned", "promise kept: not warned"]
-    heads += [f"{count} new cases: warns" for count in FEW]
+    """How the warnings line up with promises that failed: a row for cases at home, other sets, damage by level.
+
+    A network under a condition counts once; "warned, of" says how many warned of those with such a missed share.
+    """
+    heads = ["cases", f"kept, at most {LEVEL:g} missed: warned, of", f"above {LEVEL:g}", f"above {2 * LEVEL:g}"]
+    heads += [f"of {count} new cases it warns" for count in FEW]
     found = networks(rows)
+    levels = sorted({one.level for network in found for one in network.seen}, key=lambda level: (level == "", level))
     lines = []
-    for level in sorted(
-        {one.level for network in found for one in network.seen}, key=lambda level: (level == "", level)
-    ):
+    for level in levels:
         pairs = [(network, one) for network in found for one in network.at(level)]
-        counts = {(fails, told): 0 for fails in (True, False) for told in (True, False)}
-        for network, one in pairs:
-            counts[one.missed > LEVEL, warned(network, one)] += 1
+        told = [(one.missed, warned(network, one)) for network, one in pairs]
+        ends = ((-np.inf, LEVEL), (LEVEL, np.inf), (2 * LEVEL, np.inf))
+        groups = [[says for missed, says in told if low < missed <= high] for low, high in ends]
         shares = [f"{100 * np.mean([few_warn(*pair, count) for pair in pairs]):.0f} %" for count in FEW]
-        lines.append([_titles(level), str(len(pairs)), *map(str, counts.values()), *shares])
+        lines.append([_title(level), *(f"{sum(group)} of {len(group)}" for group in groups), *shares])
     return markdown(heads, lines)
 
 
@@ -134,7 +135,7 @@ def few_warn(network: Network, seen: Seen, count: int) -> float:
     return told / FEW_DRAWS
 
 
-def _titles(level: str) -> str:
+def _title(level: str) -> str:
     return {"": "other set", "0": "at home"}.get(level, f"damage {level}")
 
 

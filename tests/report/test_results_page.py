@@ -169,14 +169,14 @@ def test_warnings_without_labels_stand_beside_promises_that_failed(page):
     warns, rate = cells[4].split(", ")
     assert warns == "no"
     assert float(rate.removesuffix(" %")) <= 1.5
-    assert cells[5] == "0.500"
+    assert cells[5] == "12, 0.500"
     assert cells[6].startswith("yes: uncertain share ")
     assert cells[7] == "0.300, 0 of 1"
     rows = {
         row[0]: row[1:]
         for row in (r.strip("| ").split(" | ") for r in re.findall(r"\| (?:at home|other set|dam).*", text))
     }
-    assert rows["at home"][:5] == ["1", "0", "0", "0", "1"]
-    assert rows["damage 3"][:5] == ["1", "0", "1", "0", "0"]  # fails, and nothing is seen of it
-    assert rows["other set"][:5] == ["1", "1", "0", "0", "0"]
-    assert rows["other set"][5:] == ["0 %", "100 %", "100 %", "100 %"]  # of three 2 * 4 / C(15, 3) is above 0.01
+    assert rows["at home"][:3] == ["0 of 1", "0 of 0", "0 of 0"]
+    assert rows["damage 3"][:3] == ["0 of 0", "0 of 1", "0 of 1"]  # fails, and nothing is seen of it
+    assert rows["other set"][:3] == ["0 of 0", "1 of 1", "1 of 1"]
+    assert rows["other set"][3:] == ["0 %", "100 %", "100 %", "100 %"]  # of three 2 * 4 / C(15, 3) is above 0.01
