@@ -85,7 +85,8 @@ def by_network(rows: Sequence[Row]) -> str:
         other = network.at("")
         cells = [f"{_size(network.known)}, {_size(own.numbers)}", f"{own.missed:.3f}"]
         cells.append(f"{_yes(warned(network, own))}, {100 * at_home(network, own):.1f} %")
-        cells += [f"{_size(one.numbers)}, {one.missed:.3f}" for one in other] + [_first(network, one) for one in other]
+        cells += [f"{_size(one.numbers)}, {one.missed:.3f}" for one in other] or [""]
+        cells += [_first(network, one) for one in other] or [""]
         for level in levels:
             damaged = network.at(level)
             missed = np.mean([one.missed for one in damaged])
