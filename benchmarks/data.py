@@ -132,7 +132,7 @@ def patches(rounds: int, depth: int) -> list[Row]:
         rows = [("ours: preparing the volume, once", 1000 * once, "wall")]
         jobs: dict[str, Callable[[int], object]] = {
             "ours: memory map and stored foreground, warm": lambda n: pipeline.train_item(case, Draw(0, n, 0)),
-            **_peers(np.array(volume.image), np.array(volume.mask), patch),
+            **_peers(np.array(volume.image), np.array(volume.labels), patch),
             "limit: copy of a contiguous patch": _copy(patch),
         }
         found = timed(jobs, rounds)
@@ -171,7 +171,10 @@ def _peers(image: np.ndarray, mask: np.ndarray, patch: Sequence[int]) -> dict[st
 def _search(volume: PreparedVolume, patch: Sequence[int]) -> float:
     from monai import transforms as mt
 
-    sample = {"image": torch.from_numpy(np.array(volume.image)), "mask": torch.from_numpy(np.array(volume.mask)[None])}
+    sample = {
+        "image": torch.from_numpy(np.array(volume.image)),
+        "mask": torch.from_numpy(np.array(volume.labels)[None]),
+    }
     crop = mt.RandCropByPosNegLabeld(["image", "mask"], "mask", patch, pos=1, neg=0, num_samples=1)
     return timed({"search": lambda n: crop(dict(sample))}, 3)["search"]
 

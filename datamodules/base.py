@@ -4,6 +4,7 @@ A data set is a subclass of `ImageData` or `VolumeData` (themselves of `Segmenta
 (`find_cases`) and how its masks are coded (`coding`).
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -211,10 +212,16 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
             return
         name = f"{type(self).__name__} {self.root_path().resolve()}"
         found = LabelCheck(reader, self.num_classes, name, 2 if self.spatial_dims == 3 else 4).run(cases)
+        for told in self.mask_remarks(found):
+            warnings.warn(f"{type(self).__name__}: {told}", stacklevel=2)
         if training and found:
             problem = self.class_problem(found, cases)
             if problem:
                 raise DataError(f"{type(self).__name__}: {problem}")
+
+    def mask_remarks(self, found: Sequence[Labels]) -> list[str]:
+        """What is odd about the masks though they can be used, given what each case's hold."""
+        return []
 
     def class_problem(self, found: Sequence[Labels], cases: Sequence[Case]) -> str:
         """Why the masks do not teach the classes; empty where they do."""

@@ -29,7 +29,7 @@ from .preparation import Preparation, PreparedVolume
 from .readers import parts
 
 log = logging.getLogger(__name__)
-VERSION = 2
+VERSION = 3
 _CHUNK = 1 << 22
 _STALE_SECONDS = 24 * 3600
 
@@ -43,7 +43,7 @@ def default_cache() -> Path:
 
 
 def entry_key(case: Case, parameters: object) -> str:
-    """Hash of the case's files (path, size, times, inode) and the parameters."""
+    """Hash of the case's files (path, size, times, inode), of whose they are, and the parameters."""
     sources = []
     for path in (part for file in case.files for part in parts(file)):
         try:
@@ -52,7 +52,7 @@ def entry_key(case: Case, parameters: object) -> str:
             present(path)  # which says why
             raise
         sources.append([str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino])
-    text = json.dumps([VERSION, sources, repr(parameters)])
+    text = json.dumps([VERSION, sources, case.raters, repr(parameters)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

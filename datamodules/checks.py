@@ -5,12 +5,13 @@ import json
 import logging
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,20 +19,26 @@ from .cache import default_cache, entry_key
 from .case import Case
 from .errors import DataError
 from .masks import IGNORE
+from .raters import majority, twins
 from .writers import write_atomic
 
 log = logging.getLogger(__name__)
 
 
-class LabelReader(Protocol):
-    """Reads the label map of a case without its image."""
+class LabelReader(ABC):
+    """Reads the label maps of a case without its image."""
 
-    def labels(self, case: Case) -> np.ndarray | None:
-        """Labels on the stored grid, or None where the case has no mask.
+    @abstractmethod
+    def raters(self, case: Case) -> np.ndarray:
+        """Label maps `(R, *S)` on the stored grid, a map a rater, of a case that has masks.
 
         Raises:
-            DataError: If the mask cannot be read, holds what is not declared, or does not lie on the image.
+            DataError: If a mask cannot be read, holds what is not declared, or does not lie on the image.
         """
+
+    def labels(self, case: Case) -> np.ndarray:
+        """The label map `(*S)`, of several raters what most say; see `raters`."""
+        return majority(self.raters(case))
 
 
 @dataclass(frozen=True)
@@ -41,22 +48,25 @@ class Labels:
     Args:
         counts: Voxels of each class.
         ignored: Voxels that do not count.
+        twins: Pairs of raters whose maps are the same.
     """
 
     counts: tuple[int, ...]
     ignored: int
+    twins: tuple[tuple[int, int], ...] = ()
 
 
-def count_labels(labels: np.ndarray, case: Case, num_classes: int) -> Labels:
-    """Voxels of each class in a label map.
+def count_labels(maps: np.ndarray, case: Case, num_classes: int) -> Labels:
+    """Voxels of each class in the label maps `(R, *S)` of a case: in what most raters say.
 
     Raises:
         DataError: If every voxel is ignored.
     """
+    labels = majority(maps)
     *counts, ignored = (int(np.count_nonzero(labels == number)) for number in (*range(num_classes), IGNORE))
     if ignored == labels.size:
         raise DataError(f"{case.masks[0]}: everything is ignored. Check the mask.")
-    return Labels(tuple(counts), ignored)
+    return Labels(tuple(counts), ignored, tuple(twins(maps)))
 
 
 class LabelCheck:
@@ -105,14 +115,12 @@ class LabelCheck:
             pool.shutdown(cancel_futures=True)
 
     def _one(self, case: Case) -> Labels:
-        labels = self.reader.labels(case)
-        assert labels is not None  # cases without masks were left out
-        return count_labels(labels, case, self.num_classes)
+        return count_labels(self.reader.raters(case), case, self.num_classes)
 
     def _load(self) -> dict[str, Labels]:
         try:
             facts = json.loads(self.path.read_text(encoding="utf-8"))
-            return {key: Labels(tuple(entry["counts"]), entry["ignored"]) for key, entry in facts.items()}
+            return {key: _labels(entry) for key, entry in facts.items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return {}
 
@@ -122,6 +130,28 @@ class LabelCheck:
             write_atomic(self.path, lambda part: part.write_text(facts, encoding="utf-8"))
         except OSError as error:
             log.warning("%s: what was checked is not kept (%s)", self.path, error)
+
+
+def _labels(entry: dict[str, Any]) -> Labels:
+    """The labels that `dataclasses.asdict`, and then JSON, made plain."""
+    return Labels(tuple(entry["counts"]), entry["ignored"], tuple((a, b) for a, b in entry["twins"]))
+
+
+def twin_raters(found: Sequence[Labels], patterns: Sequence[str]) -> str:
+    """Which raters have the same masks in every case; empty where none have.
+
+    Args:
+        found: What the masks of each case hold.
+        patterns: Patterns of masks, one a rater.
+    """
+    pairs = set.intersection(*(set(labels.twins) for labels in found)) if found else set()
+    if not pairs:
+        return ""
+    one, other = (patterns[number] for number in min(pairs))
+    return (
+        f"masks={other!r} are those of {one!r} in all {len(found)} cases: what counts as two raters is one. "
+        "Leave one of the two out of masks, unless they did agree."
+    )
 
 
 def check_names(cases: Sequence[Case], data: str) -> None:

@@ -71,7 +71,8 @@ def _measure(cases: Sequence[Case], read: Callable[[Case], RawVolume]) -> Finger
         raw = read(case)
         geometry = Preparation().geometry(raw.image.shape[1:], raw.affine, raw.spacing)
         spacings.append(geometry.grid_spacing())
-        flat = np.flatnonzero((raw.mask != 0) & (raw.mask != 255)) if raw.mask is not None else np.empty(0, int)
+        labels = raw.labels
+        flat = np.empty(0, int) if labels is None else np.flatnonzero((labels != 0) & (labels != 255))
         if len(flat):
             chosen = rng.choice(flat, min(len(flat), _SAMPLES), replace=False)
             values.append(raw.image.reshape(len(raw.image), -1)[:, chosen])

@@ -1,18 +1,17 @@
 """The user's own images."""
 
-from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 from . import readers
-from .case import Case, DataInfo
 from .errors import DataError
-from .images import ImageData, Raters
+from .images import ImageData
 from .masks import Colour, MaskCoding
-from .pairs import Pairing, check_masks, grey_coding, index_coding
-from .patterns import Listing
+from .own_folder import OwnFolder, own_info
+from .pairs import Pairing, grey_coding, index_coding
+from .raters import Raters
 
 
-class ImageFolder(ImageData):
+class ImageFolder(OwnFolder, ImageData):
     """Your own images and masks, found by pattern; `data inspect FOLDER` proposes the patterns and the coding.
 
     `{name}` stands for what an image and its mask have in common, `{folder}` for the part of the path that they have in
@@ -59,19 +58,8 @@ class ImageFolder(ImageData):
         (torch.Size([4, 1, 32, 32]), torch.Size([4, 32, 32]), [0, 1, 255])
     """
 
-    info = DataInfo(
-        title="ImageFolder",
-        task="the user's own images",
-        cases="any",
-        size="any",
-        spacing="-",
-        licence="the user's",
-        citation="-",
-        source="your own disk",
-        layout="the images and masks that the patterns name",
-        classes="by argument",
-    )
-    default_split = "own"
+    info = own_info("ImageFolder", "images", "-")
+    endings = readers.IMAGE_ENDINGS
 
     def __init__(
         self,
@@ -91,36 +79,12 @@ class ImageFolder(ImageData):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.pairing = Pairing(images, masks, exclude, group)
-        self.raters = _raters(raters, self.pairing.masks)
+        self.pair(Pairing(images, masks, exclude, group), raters)
         self.class_names = tuple(classes or ("background", "foreground"))
         self.in_channels = channels
         self.coding = _coding(coding, len(self.class_names), threshold, invert, values, ignore, colours)
         if coding == "index" and values is not None:
             self.label_values = values
-
-    def find_cases(self) -> list[Case]:
-        """Images that match the pattern, each with its masks; images without go to `unlabelled`, masks to `orphans`."""
-        found = self.pairing.find(Listing(self.existing_root(), readers.IMAGE_ENDINGS))
-        self.unlabelled, self.orphans = found.unlabelled, found.orphans
-        for case in found.cases:
-            check_masks(case, self.coding, self.num_classes)
-        return found.cases
-
-    def mask_pattern(self) -> str:
-        """The patterns."""
-        return f" by masks={', '.join(self.pairing.masks)}"
-
-
-def _raters(raters: Raters, patterns: Sequence[str]) -> Raters:
-    if raters not in get_args(Raters):
-        raise DataError(f"raters={raters!r}: use {', '.join(get_args(Raters))}.")
-    if raters != "mean" and len(patterns) < 2:
-        raise DataError(
-            f"raters={raters!r} with one rater, masks={patterns[0]!r}: give masks as a list of patterns, one a rater, "
-            "or leave raters out."
-        )
-    return raters
 
 
 def _coding(

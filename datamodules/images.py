@@ -15,14 +15,14 @@ from .checks import LabelReader
 from .errors import DataError
 from .geometry import Geometry, Resize, Window, centred, padded, resize_labels
 from .items import MemoryCache, Pipeline, Sample, TrainingPatches
-from .masks import IGNORE, Binary, MaskCoding, majority, one_channel, soft_labels
+from .masks import IGNORE, Binary, MaskCoding, one_channel
 from .new_cases import find_files, single_cases
 from .patches import PatchSampling, Target, Uniform
+from .raters import Raters, augmented, by_rater, chosen, majority, scored, taught
 from .sampling import Draw
 from .transforms import Augment2D, Augmentation, normalise
 
 Fit = Literal["stretch", "pad", "crop"]
-Raters = Literal["mean", "draw", "first"]
 
 
 class PreparedImage:
@@ -46,7 +46,7 @@ class PreparedImage:
         return sum(array.nbytes for array in (self.image, self.mask, self.original_mask) if array is not None)
 
 
-class ImagePipeline(Pipeline):
+class ImagePipeline(Pipeline, LabelReader):
     """Prepares images.
 
     Args:
@@ -59,8 +59,6 @@ class ImagePipeline(Pipeline):
         memory: Bytes of prepared images to keep.
         fit: How images of another aspect come to the size: "stretch" squeezes them, "pad" keeps the aspect and fills
             up, "crop" keeps the aspect and cuts what hangs over.
-        raters: Label of several raters in training: their "mean", or that of one, whom each draw of a case picks
-            anew, or always of the "first".
     """
 
     def __init__(
@@ -73,11 +71,9 @@ class ImagePipeline(Pipeline):
         patches: TrainingPatches,
         memory: int,
         fit: Fit = "stretch",
-        raters: Raters = "mean",
     ) -> None:
         self.coding, self.channels, self.num_classes, self.size = coding, channels, num_classes, size
         self.normalisation, self.patches, self.fit = normalisation, patches, fit
-        self.raters = raters
         self.memory = MemoryCache(memory)
 
     def __repr__(self) -> str:
@@ -102,17 +98,16 @@ class ImagePipeline(Pipeline):
         Raises:
             DataError: If a mask file's size is not the image's, or it holds what the coding does not know.
         """
-        return majority(self.read_raters(case, shape), self.num_classes) if case.masks else None
+        return majority(self.read_raters(case, shape)) if case.masks else None
 
-    def labels(self, case: Case) -> np.ndarray | None:
-        """Label map without reading the image, of which only the header is looked at; see `read_mask`."""
-        return self.read_mask(case, readers.image_size(case.images[0]) if case.page is None else None)
+    def raters(self, case: Case) -> np.ndarray:
+        """Label maps of all raters without reading the image, of which only the header is looked at."""
+        return self.read_raters(case, readers.image_size(case.images[0]) if case.page is None else None)
 
     def read_raters(self, case: Case, shape: Sequence[int] | None) -> np.ndarray:
         """Label maps `(R, H, W)` of all raters on the original grid, 255 outside the field of view."""
-        paths, maps = list(case.masks), []
-        for count in case.raters or (len(paths),):
-            own, paths = paths[:count], paths[count:]
+        maps = []
+        for own in by_rater(case):
             arrays: list[np.ndarray] = []
             for path in own:
                 arrays.append(self._sized(path, shape, self.coding.kind, case.page))
@@ -174,26 +169,18 @@ class ImagePipeline(Pipeline):
                 f"{case.images[0]}: has no mask, so it cannot be trained on. Add the mask or remove the image."
             )
         if patches.size is not None:
-            target = Target(case.name, majority(mask, self.num_classes))
+            target = Target(case.name, majority(mask))
             start = patches.sampling.start(target, patches.size, rng)
             window = Window(mask.shape[1:], start, patches.size)
             image = window.apply(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).contiguous().numpy()
             mask = window.apply(torch.from_numpy(mask), IGNORE).numpy()
         seed = int(rng.integers(1 << 31))
-        if self.raters == "draw":  # after place and seed, so that the image is that of the mean
-            mask = mask[[rng.integers(len(mask))]]
-        elif self.raters == "first":
-            mask = mask[:1]
+        mask = chosen(mask, patches.raters, rng)  # after place and seed, so that the image is that of the mean
         if patches.augmentation is not None:
-            pairs = [patches.augmentation(image, one, seed) for one in mask]  # a function of the seed: alike for all
-            image, mask = pairs[0][0], np.stack([one for _, one in pairs])
+            image, mask = augmented(patches.augmentation, image, mask, seed)
         window = padded(mask.shape[1:], patches.divisor)
-        labels = self._label(window.apply(torch.from_numpy(mask), IGNORE))
+        labels = taught(window.apply(torch.from_numpy(mask), IGNORE).numpy(), self.num_classes)
         return {"image": window.apply(_to_tensor(image)), "mask": labels, "case": case.name}
-
-    def _label(self, raters: Tensor) -> Tensor:
-        """The one rater's labels `(H, W)` uint8, or the mean `(K, H, W)` float32 of several."""
-        return raters[0] if len(raters) == 1 else torch.from_numpy(soft_labels(raters.numpy(), self.num_classes))
 
     def whole_item(self, case: Case) -> Sample:
         """Whole image, padded to the divisor, with its geometry; of several raters each one's mask as stored too."""
@@ -201,15 +188,10 @@ class ImagePipeline(Pipeline):
         window = padded(prepared.image.shape[:2], self.patches.divisor)
         sample: Sample = {"image": window.apply(_to_tensor(prepared.image)), "case": case.name}
         if prepared.mask is not None and prepared.original_mask is not None:
-            sample["mask"] = self._label(window.apply(torch.from_numpy(prepared.mask), IGNORE))
-            sample |= self._original(prepared.original_mask)
+            maps = window.apply(torch.from_numpy(prepared.mask), IGNORE).numpy()
+            sample |= {"mask": taught(maps, self.num_classes), **scored(prepared.original_mask)}
         sample["geometry"] = prepared.geometry.then(window)
         return sample
-
-    def _original(self, raters: np.ndarray) -> Sample:
-        """The mask `(H, W)` as stored, of several raters what most say, and what each says."""
-        found: Sample = {"original_mask": torch.from_numpy(majority(raters, self.num_classes))}
-        return found if len(raters) == 1 else found | {"original_raters": torch.from_numpy(raters)}
 
 
 def inner_size(shape: Sequence[int], size: Sequence[int], fit: Fit) -> tuple[int, ...]:
@@ -302,16 +284,16 @@ class ImageData(SegmentationData):
     def make_pipeline(self) -> ImagePipeline:
         """The 2D pipeline with this data set's mask coding."""
         augmentation = (self.augmentation or Augment2D()) if self.augment else None
+        sampling = self.sampling or Uniform()
         return ImagePipeline(
             self.coding,
             self.in_channels,
             self.num_classes,
             self.size,
             self.normalisation,
-            TrainingPatches(self.patch_size, self.divisor, self.sampling or Uniform(), augmentation, self.seed),
+            TrainingPatches(self.patch_size, self.divisor, sampling, augmentation, self.seed, self.raters),
             self.memory_limit // max(1, self.num_workers),
             self.fit,
-            self.raters,
         )
 
     def label_reader(self) -> LabelReader | None:

@@ -22,7 +22,7 @@ from .image_folder import ImageFolder
 from .nnunet_raw import NNUNetRaw
 from .pairs import Paired, Pairing
 from .patterns import Listing
-from .raters import rated
+from .rater_folders import rated
 from .values import counted, listed
 from .volume_folder import VolumeFolder
 from .volumes import VolumeData
@@ -246,7 +246,7 @@ def _look_at(root: Path, listing: Listing, kind: type[ImageFolder | VolumeFolder
             )
         _no_masks(kind, found)
         return
-    masks, told = rated(listing, guess) if kind is ImageFolder else ([guess.masks], [])
+    masks, told = rated(listing, guess)
     paired = Pairing(guess.images, masks).find(listing)
     found.options = [
         ("root", str(root)),

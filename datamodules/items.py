@@ -14,6 +14,7 @@ from .case import Case
 from .corruption import Corruption
 from .errors import DataError
 from .patches import PatchSampling
+from .raters import Raters
 from .sampling import Draw
 from .transforms import Augmentation
 
@@ -43,6 +44,8 @@ class TrainingPatches:
         sampling: Where patches lie.
         augmentation: What is done to them, or None.
         seed: Seed of position and augmentation.
+        raters: Label of several raters: their "mean", or that of one, whom each draw of a case picks anew, or always
+            of the "first".
     """
 
     size: Sequence[int] | None
@@ -50,6 +53,7 @@ class TrainingPatches:
     sampling: PatchSampling
     augmentation: Augmentation | None
     seed: int
+    raters: Raters = "mean"
 
 
 class MemoryCache:

@@ -198,23 +198,6 @@ def _without_loss(path: Path) -> None:
         raise DataError(f"{path}: a JPEG does not keep class numbers or colours, what was 2 may be read as 1. {_STORE}")
 
 
-def soft_labels(raters: np.ndarray, num_classes: int) -> np.ndarray:
-    """Mean `(K, *S)` float32 of the label maps `(R, *S)` of several raters, over those who do not ignore the voxel.
-
-    Where all ignore it, all classes are 0.
-    """
-    votes = np.stack([(raters == value).sum(0) for value in range(num_classes)])
-    return (votes / np.maximum((raters != IGNORE).sum(0), 1)).astype(np.float32)
-
-
-def majority(raters: np.ndarray, num_classes: int) -> np.ndarray:
-    """Label `(*S)` that most raters `(R, *S)` give, the smallest of equals; 255 where all ignore it."""
-    if len(raters) == 1:
-        return np.asarray(raters[0])
-    soft = soft_labels(raters, num_classes)
-    return np.where(soft.any(0), soft.argmax(0), IGNORE).astype(np.uint8)
-
-
 def whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
     """The labels of a mask as integers.
 

@@ -1,7 +1,7 @@
 """Images and the masks that go with them by name, for folders that are laid out in their owner's own way."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from .case import Case
 from .errors import DataError
 from .masks import IGNORE, Binary, Colour, Index, MaskCoding, PerClass
 from .patterns import Listing, expression
+from .raters import by_rater
 from .splits import OWN_FOLDERS
 
 Words = dict[str, str]
@@ -23,11 +24,13 @@ class Paired:
         cases: Images with their masks.
         unlabelled: Images without.
         orphans: Masks without an image.
+        lacking: Images without, and the patterns by which they have none.
     """
 
     cases: list[Case] = field(default_factory=list)
     unlabelled: list[Path] = field(default_factory=list)
     orphans: list[Path] = field(default_factory=list)
+    lacking: dict[Path, list[str]] = field(default_factory=dict)
 
 
 class Pairing:
@@ -70,6 +73,7 @@ class Pairing:
             raters = [[path for path in listing.of(pattern, words) if path != image] for pattern in self.masks]
             if not all(raters):
                 found.unlabelled.append(image)
+                found.lacking[image] = [p for p, masks in zip(self.masks, raters, strict=True) if not masks]
                 continue
             for masks in raters:
                 _refuse_twins(masks, image)
@@ -157,18 +161,11 @@ def check_masks(case: Case, coding: MaskCoding, num_classes: int) -> None:
         DataError: If not.
     """
     image = case.images[0]
-    for masks in _by_rater(case):
+    for masks in by_rater(case):
         if isinstance(coding, PerClass) and len(masks) != num_classes - 1:
             raise DataError(f"{image}: {len(masks)} masks for {num_classes - 1} classes. Give a file for each class.")
         if isinstance(coding, Index | Colour) and len(masks) > 1:
             raise DataError(f"{image}: {len(masks)} masks, as {masks[1].name}. Make the pattern match one.")
-
-
-def _by_rater(case: Case) -> Iterator[tuple[Path, ...]]:
-    start = 0
-    for count in case.raters or (len(case.masks),):
-        yield case.masks[start : start + count]
-        start += count
 
 
 def grey_coding(

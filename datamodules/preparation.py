@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from .errors import DataError
 from .geometry import Geometry, Orient, Resize, Step, resize_labels
+from .raters import majority
 
 NORMALISATIONS = ("zscore", "nonzero", "tissue", "fingerprint", "minmax", "none")
 
@@ -19,7 +21,7 @@ class RawVolume:
 
     Args:
         image: `(C, *S0)`.
-        mask: Labels `(*S0)` uint8, or None.
+        mask: Labels `(R, *S0)` uint8, a map for each rater, or None.
         affine: 4x4, indices to mm.
         spacing: mm on each stored axis.
         tissue: Boolean `(*S0)` over which mean and deviation are taken, or None.
@@ -33,6 +35,11 @@ class RawVolume:
     tissue: np.ndarray | None = None
     source: Path | None = None
 
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Labels `(*S0)`, of several raters what most say, or None."""
+        return None if self.mask is None else majority(self.mask)
+
 
 @dataclass
 class PreparedVolume:
@@ -40,7 +47,7 @@ class PreparedVolume:
 
     Args:
         image: `(C, D, H, W)` float32, perhaps a memory map.
-        mask: `(D, H, W)` uint8, or None.
+        mask: `(R, D, H, W)` uint8, a map for each rater, or None.
         geometry: Way back to the original grid.
         foreground: Flat positions of foreground voxels (at most 10,000).
         fill: Value of what lies outside, the smallest of the volume.
@@ -56,6 +63,11 @@ class PreparedVolume:
     def nbytes(self) -> int:
         """Size in bytes."""
         return int(self.image.nbytes + self.foreground.nbytes + (0 if self.mask is None else self.mask.nbytes))
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """Labels `(D, H, W)`, of several raters what most say, or None."""
+        return None if self.mask is None else majority(self.mask)
 
 
 @dataclass(frozen=True)
@@ -116,15 +128,16 @@ class Preparation:
         orient, *resize = geometry.steps
         image = _move(raw.image, orient).astype(np.float32)
         tissue = None if raw.tissue is None else _move(raw.tissue[None], orient)[0]
-        mask = None if raw.mask is None else _move(raw.mask[None], orient)[0]
+        mask = None if raw.mask is None else _move(raw.mask, orient)
         if resize:
             shape = resize[0].after  # type: ignore[attr-defined]
             image = np.stack([_resample(channel, shape, self.order) for channel in image])
             if tissue is not None:
                 tissue = resize_labels(torch.from_numpy(tissue.astype(np.uint8)), shape, 2).numpy() == 1
             if mask is not None:
-                mask = resize_labels(torch.from_numpy(mask.copy()), shape, self.num_classes).numpy()
-        index = np.empty(0, np.int64) if mask is None else foreground_index(mask)
+                maps = [resize_labels(torch.from_numpy(one.copy()), shape, self.num_classes).numpy() for one in mask]
+                mask = np.stack(maps)
+        index = np.empty(0, np.int64) if mask is None else foreground_index(majority(mask))
         image = np.ascontiguousarray(self.intensities(image, tissue))
         mask = None if mask is None else np.ascontiguousarray(mask)
         return PreparedVolume(image, mask, geometry, index, float(image.min()))

@@ -71,10 +71,15 @@ def of_images(cases: Sequence[Case], masks: Sequence[Path]) -> Proposal:
     grey, colours = _read(masks, proposal)
     if not grey:
         return Proposal(hints=proposal.hints, readable=False)
-    several = max(len(case.masks) // max(1, len(case.raters)) for case in cases)
+    several = _files_a_mask(cases)
     if not _by_colour(colours, proposal):
         _by_value(grey, file_classes(cases) if several > 1 else [], several, proposal)
     return proposal
+
+
+def _files_a_mask(cases: Sequence[Case]) -> int:
+    """The most files that one rater's mask of an image is made of."""
+    return max(len(case.masks) // max(1, len(case.raters)) for case in cases)
 
 
 def _read(masks: Sequence[Path], proposal: Proposal) -> tuple[list[np.ndarray], Counter[Colour]]:
@@ -222,12 +227,13 @@ def of_volumes(cases: Sequence[Case], masks: Sequence[Path]) -> Proposal:
         return Proposal(hints=proposal.hints, readable=False)
     values = np.unique(np.concatenate([values for values, _ in held]))
     proposal.facts.append(("values in masks", listed(values)))
-    classes = file_classes(cases) if max(len(case.masks) for case in cases) > 1 else []
+    several = _files_a_mask(cases)
+    classes = file_classes(cases) if several > 1 else []
     whole = bool(np.isfinite(values).all()) and np.array_equal(values, np.rint(values))
     if classes:
         proposal.options += [("coding", "files"), ("classes", f"[background,{','.join(classes)}]")]
         proposal.hints.append("a mask file a class; where two overlap, the later counts")
-    elif not whole or len(values) > _MAX_CLASSES or max(len(case.masks) for case in cases) > 1:
+    elif not whole or len(values) > _MAX_CLASSES or several > 1:
         middle = (float(values[0]) + float(values[-1])) / 2 if not whole else float(values[0])
         proposal.options += [("coding", "binary"), ("threshold", f"{middle:.4g}")]
         proposal.hints.append("above the threshold is object; look whether that is meant")

@@ -1,68 +1,106 @@
-"""Folders of several raters beside each other: masks of the same images that agree."""
+"""Several raters of one case: whose labels training takes, what most say, and what is scored against.
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+The label maps of a case are `(R, *S)` uint8, a map a rater, 255 where that one does not count; of one rater R = 1.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from . import readers
+from .case import Case
 from .errors import DataError
-from .guesses import Guess
-from .patterns import Listing
+from .masks import IGNORE
 
-_SAMPLE = 12  # images whose masks are compared
+Raters = Literal["mean", "draw", "first"]
 
 
-def rated(listing: Listing, guess: Guess) -> tuple[list[str], list[str]]:
-    """Patterns of all raters where folders beside that of the masks hold masks of the same images that agree.
+def check_raters(raters: Raters, patterns: Sequence[str]) -> Raters:
+    """What is asked for of several raters, if there are several.
 
-    Raters whose masks are those of another folder, as copies of a consensus, are left out.
+    Args:
+        raters: What training takes of them.
+        patterns: Patterns of masks, one a rater.
 
-    Returns:
-        The patterns, and what to tell of them.
+    Raises:
+        DataError: If it is none of the choices, or there is one rater only.
     """
-    parent, _, name = guess.masks.rpartition("/")
-    if "{" in parent or not parent:
-        return [guess.masks], []
-    words = dict(listing.find(guess.images))
-    files = {}
-    for folder in (folder.rstrip("/") for folder in listing.names):
-        own = [listing.of(f"{folder}/{name}", {"folder": "", "name": ""} | groups) for groups in words.values()]
-        if all(len(paths) == 1 and paths[0] not in words for paths in own):
-            files[folder] = [paths[0] for paths in own][:_SAMPLE]
-    alike = [folder for folder in sorted(files) if "/" in folder and _agree(files.get(parent, []), files[folder])]
-    shared = Counter(folder.rpartition("/")[0] for folder in alike).most_common(1)
-    if not shared or shared[0][1] < 2:
-        return [guess.masks], []
-    beside = [folder for folder in alike if folder.rpartition("/")[0] == shared[0][0]]
-    copies = _copies(files, beside)
-    told = []
-    if copies and len(copies) < len(beside):
-        told = [f"{', '.join(copies)}: the same masks as another folder, so left out as no rater of its own"]
-        beside = [folder for folder in beside if folder not in copies]
-    return [f"{folder}/{name}" for folder in beside], told
+    if raters not in get_args(Raters):
+        raise DataError(f"raters={raters!r}: use {', '.join(get_args(Raters))}.")
+    if raters != "mean" and len(patterns) < 2:
+        raise DataError(
+            f"raters={raters!r} with one rater, masks={patterns[0]!r}: give masks as a list of patterns, one a rater, "
+            "or leave raters out."
+        )
+    return raters
 
 
-def _copies(files: Mapping[str, Sequence[Path]], folders: Sequence[str]) -> list[str]:
-    """Those of the folders whose masks are pixel for pixel those of another one."""
-    held = {
-        folder: tuple(hash(readers.read_mask(path, "grey").tobytes()) for path in paths)
-        for folder, paths in files.items()
-    }
-    return [folder for folder in folders if list(held.values()).count(held[folder]) > 1]
+def by_rater(case: Case) -> Iterator[tuple[Path, ...]]:
+    """The mask files of each rater; those of the only one where there are not several."""
+    start = 0
+    for count in case.raters or (len(case.masks),):
+        yield case.masks[start : start + count]
+        start += count
 
 
-def _agree(one: Sequence[Path], other: Sequence[Path]) -> bool:
-    """Whether two series of masks mark much the same; else they may be classes."""
-    if len(one) != len(other):
-        return False
-    for a, b in list(zip(one, other, strict=True))[:3]:
-        try:
-            first, second = (readers.read_mask(path, "grey") > 0 for path in (a, b))
-        except DataError:
-            return False
-        first, second = (dark ^ bool(np.mean(dark) > 0.5) for dark in (first, second))
-        if first.shape != second.shape or 2 * (first & second).sum() < 0.5 * (first.sum() + second.sum()):
-            return False
-    return True
+def soft_labels(maps: np.ndarray, num_classes: int) -> np.ndarray:
+    """Mean `(K, *S)` float32 of the label maps `(R, *S)` of several raters, over those who do not ignore the voxel.
+
+    Where all ignore it, all classes are 0.
+    """
+    counting = np.maximum((maps != IGNORE).sum(0), 1)
+    shares = np.empty((num_classes, *maps.shape[1:]), np.float32)
+    for value, share in enumerate(shares):
+        share[...] = (maps == value).sum(0) / counting
+    return shares
+
+
+def majority(maps: np.ndarray) -> np.ndarray:
+    """Label `(*S)` that most raters `(R, *S)` give, the smallest of equals; 255 where all ignore it."""
+    if len(maps) == 1:
+        return np.asarray(maps[0])
+    found = np.full(maps.shape[1:], IGNORE, np.uint8)
+    most = np.zeros(found.shape, np.uint16)
+    for value in np.setdiff1d(np.unique(maps), [IGNORE]):
+        votes = (maps == value).sum(0, dtype=np.uint16)
+        found[votes > most] = value
+        np.maximum(most, votes, out=most)
+    return found
+
+
+def twins(maps: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of raters whose label maps `(R, *S)` are the same."""
+    return [pair for pair in combinations(range(len(maps)), 2) if np.array_equal(*maps[list(pair)])]
+
+
+def chosen(maps: np.ndarray, raters: Raters, rng: np.random.Generator) -> np.ndarray:
+    """The label maps that this draw of a case learns from: of all raters, of one drawn, of the first."""
+    if raters == "draw":
+        return maps[[rng.integers(len(maps))]]
+    return maps[:1] if raters == "first" else maps
+
+
+def augmented(
+    augmentation: Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]],
+    image: np.ndarray,
+    maps: np.ndarray,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The image and the maps of all raters, augmented alike: an augmentation is a function of its seed."""
+    pairs = [augmentation(image, one, seed) for one in maps]
+    return pairs[0][0], np.stack([one for _, one in pairs])
+
+
+def taught(maps: np.ndarray, num_classes: int) -> Tensor:
+    """The only rater's labels `(*S)` uint8, or the mean `(K, *S)` float32 of several."""
+    return torch.from_numpy(maps[0] if len(maps) == 1 else soft_labels(maps, num_classes))
+
+
+def scored(maps: np.ndarray) -> dict[str, Any]:
+    """What an item holds of the maps as stored: the label that most say, and of several raters what each says."""
+    found = {"original_mask": torch.from_numpy(majority(maps))}
+    return found if len(maps) == 1 else found | {"original_raters": torch.from_numpy(maps)}

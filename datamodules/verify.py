@@ -82,10 +82,10 @@ def _inspect(case: Case, reader: object, num_classes: int, report: CaseReport) -
     if isinstance(reader, ImagePipeline):
         image = reader.read_image(case)
         report.shape = image.shape[:2]
-        mask = reader.read_mask(case, report.shape)
+        maps = reader.read_raters(case, report.shape) if case.masks else None
     elif isinstance(reader, VolumeReader):
         raw, misplaced, odd = reader.examine(case)
-        image, mask = raw.image, raw.mask
+        image, maps = raw.image, raw.mask
         report.shape, report.spacing = image.shape[1:], raw.spacing
         report.problems.extend(misplaced)
         report.remarks.extend(odd)
@@ -94,8 +94,8 @@ def _inspect(case: Case, reader: object, num_classes: int, report: CaseReport) -
     report.digest = hashlib.sha256(image.ravel(order="K")).hexdigest()  # as it lies: turning it costs more than reading
     if _constant(image):
         report.problems.append(f"{case.images[0]}: every pixel has the value {image.flat[0]}. Copy or export it again.")
-    if mask is not None:
-        report.labels = count_labels(mask, case, num_classes)
+    if maps is not None:
+        report.labels = count_labels(maps, case, num_classes)
 
 
 def _constant(image: np.ndarray) -> bool:
@@ -124,6 +124,7 @@ def remarks(data: SegmentationData, reports: Sequence[CaseReport]) -> list[str]:
     told = []
     if data.orphans:
         told.append(f"{len(data.orphans)} masks belong to no image, as {data.orphans[0]}")
+    told += data.mask_remarks([report.labels for report in reports if report.labels])
     headers = [remark for report in reports for remark in report.remarks]
     if headers:
         told.append(f"{len(headers)} headers contradict themselves, as {headers[0].rstrip('.')}")

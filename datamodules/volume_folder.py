@@ -3,15 +3,15 @@
 from typing import Any
 
 from . import readers
-from .case import Case, DataInfo
 from .errors import DataError
 from .masks import Binary, Index, PerClass
-from .pairs import Pairing, check_masks, grey_coding, index_coding
-from .patterns import Listing
+from .own_folder import OwnFolder, own_info
+from .pairs import Pairing, grey_coding, index_coding
+from .raters import Raters
 from .volumes import VolumeData
 
 
-class VolumeFolder(VolumeData):
+class VolumeFolder(OwnFolder, VolumeData):
     """Your own volumes and masks, found by pattern; `data inspect FOLDER` proposes the patterns and the values.
 
     The patterns are those of `ImageFolder`: `{name}` stands for what a volume and its mask have in common, `{folder}`
@@ -24,7 +24,7 @@ class VolumeFolder(VolumeData):
     Args:
         images: Pattern of the volumes below the root; channels lie in their last axis.
         masks: Pattern of the mask files of a volume below the root; several matches are united ("binary") or taken as
-            one file a class ("files").
+            one file a class ("files"). A list of patterns, one a rater: see `raters`.
         classes: Names of the classes, background first.
         coding: How masks hold classes: "index" (the value is the class), "binary" (above the threshold) or "files" (a
             file a class, in natural order).
@@ -36,6 +36,9 @@ class VolumeFolder(VolumeData):
         group: Regular expression on the volume's path below the root whose first group says what must stay in one
             subset, as a patient number.
         exclude: Pattern of files below the root to leave out, or a list of such.
+        raters: What training takes of several raters: "mean" their mean, a soft label, or "draw" the labels of one,
+            whom each step draws anew for each patch, or "first" those of the first alone. Validation and
+            test have them all in any case.
         **kwargs: Arguments of `VolumeData` and `SegmentationData`.
 
     Example:
@@ -45,24 +48,13 @@ class VolumeFolder(VolumeData):
         (2, [0, 255])
     """
 
-    info = DataInfo(
-        title="VolumeFolder",
-        task="the user's own volumes",
-        cases="any",
-        size="any",
-        spacing="any",
-        licence="the user's",
-        citation="-",
-        source="your own disk",
-        layout="the volumes and masks that the patterns name",
-        classes="by argument",
-    )
-    default_split = "own"
+    info = own_info("VolumeFolder", "volumes", "any")
+    endings = readers.VOLUME_ENDINGS
 
     def __init__(
         self,
         images: str = "images/*",
-        masks: str = "masks/{name}.*",
+        masks: list[str] | str = "masks/{name}.*",
         classes: list[str] | None = None,
         coding: str = "index",
         threshold: float | None = None,
@@ -71,27 +63,16 @@ class VolumeFolder(VolumeData):
         channels: int = 1,
         group: str | None = None,
         exclude: list[str] | str | None = None,
+        raters: Raters = "mean",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.pairing = Pairing(images, masks, exclude, group)
+        self.pair(Pairing(images, masks, exclude, group), raters)
         self.class_names = tuple(classes or ("background", "foreground"))
         self.in_channels = channels
         self.coding = _coding(coding, len(self.class_names), threshold, values, ignore)
         if coding == "index" and values is not None:
             self.label_values = values
-
-    def find_cases(self) -> list[Case]:
-        """Volumes that match the pattern, each with its masks; those without go to `unlabelled`, masks to `orphans`."""
-        found = self.pairing.find(Listing(self.existing_root(), readers.VOLUME_ENDINGS))
-        self.unlabelled, self.orphans = found.unlabelled, found.orphans
-        for case in found.cases:
-            check_masks(case, self.coding, self.num_classes)
-        return found.cases
-
-    def mask_pattern(self) -> str:
-        """The pattern."""
-        return f" by masks={', '.join(self.pairing.masks)}"
 
 
 def _coding(

@@ -8,9 +8,11 @@ import numpy as np
 
 from . import readers
 from .case import Case
+from .checks import LabelReader
 from .errors import DataError
 from .masks import IGNORE, Binary, Index, PerClass, one_channel
 from .preparation import RawVolume
+from .raters import by_rater
 
 
 class Examined(NamedTuple):
@@ -27,7 +29,7 @@ class Examined(NamedTuple):
     remarks: list[str]
 
 
-class VolumeReader:
+class VolumeReader(LabelReader):
     """Reads the files of a case and checks that they agree.
 
     Args:
@@ -69,10 +71,10 @@ class VolumeReader:
         shape = image.shape[1:]
         tissue = None if case.tissue is None else self._flat(case.tissue, self._mask(case.tissue, shape)) > 0.5
         masks = [self._mask(path, shape, case.images[0]) for path in case.masks]
-        labels = self._labels(case, masks)
+        maps = self._maps(case, masks) if masks else None
         volumes = (*images, *masks)
         return Examined(
-            RawVolume(image, labels, images[0].affine, images[0].spacing, tissue, case.images[0]),
+            RawVolume(image, maps, images[0].affine, images[0].spacing, tissue, case.images[0]),
             self._misplaced(case, shape, [volume.affine for volume in volumes]),
             [volume.remark for volume in volumes if volume.remark],
         )
@@ -91,22 +93,20 @@ class VolumeReader:
             raise DataError(f"{case.images[0]}: {len(image)} channels, {self.in_channels} expected. Check channels.")
         return image
 
-    def read_mask(self, case: Case, shape: Sequence[int]) -> np.ndarray | None:
-        """Labels on the stored grid, or None.
+    def read_raters(self, case: Case, shape: Sequence[int]) -> np.ndarray:
+        """Label maps `(R, *S)` of all raters on the stored grid, 255 outside the field of view.
 
         Raises:
-            DataError: If the mask's shape is not the image's, or a label is out of range.
+            DataError: If a mask's shape is not the image's, or a label is out of range.
         """
-        return self._labels(case, [self._mask(path, shape, case.images[0]) for path in case.masks])
+        return self._maps(case, [self._mask(path, shape, case.images[0]) for path in case.masks])
 
-    def labels(self, case: Case) -> np.ndarray | None:
-        """Labels on the stored grid without reading the image, or None.
+    def raters(self, case: Case) -> np.ndarray:
+        """Label maps of all raters on the stored grid without reading the image.
 
         Raises:
-            DataError: As `read_mask`, and if a file's grid in space is not the image's.
+            DataError: As `read_raters`, and if a file's grid in space is not the image's.
         """
-        if not case.masks:
-            return None
         headers = [readers.volume_header(path) for path in case.images]
         shape = headers[0][0][:3]
         masks = [self._mask(path, shape, case.images[0]) for path in case.masks]
@@ -114,7 +114,7 @@ class VolumeReader:
         problems = self._misplaced(case, shape, affines)
         if problems:
             raise DataError(problems[0])
-        return self._labels(case, masks)
+        return self._maps(case, masks)
 
     def _mask(self, path: Path, shape: Sequence[int], like: Path | None = None) -> readers.Volume:
         volume = readers.read_volume(path, labels=True, like=like)
@@ -128,14 +128,13 @@ class VolumeReader:
         classes = self.coding.num_classes if isinstance(self.coding, Index) else 1  # of which channels may be one each
         return one_channel(volume.array, volume.array.shape[:3], classes, path)
 
-    def _labels(self, case: Case, masks: Sequence[readers.Volume]) -> np.ndarray | None:
-        """One label map of the masks of a case, ignored outside the field of view."""
-        if not masks:
-            return None
-        labels = self.coding.decode([self._flat(*pair) for pair in zip(case.masks, masks, strict=True)], case.masks)
+    def _maps(self, case: Case, masks: Sequence[readers.Volume]) -> np.ndarray:
+        """The label map of each rater from the masks of a case, ignored outside the field of view."""
+        flat = iter([self._flat(*pair) for pair in zip(case.masks, masks, strict=True)])
+        maps = np.stack([self.coding.decode([next(flat) for _ in own], own) for own in by_rater(case)])
         if case.valid is not None:
-            labels[self._flat(case.valid, self._mask(case.valid, labels.shape)) < 0.5] = IGNORE
-        return labels
+            maps[:, self._flat(case.valid, self._mask(case.valid, maps.shape[1:])) < 0.5] = IGNORE
+        return maps
 
     def _misplaced(self, case: Case, shape: Sequence[int], affines: Sequence[np.ndarray]) -> list[str]:
         """Files of a case whose grid in space is not the first image's, given the grids of images, then of masks."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
 from . import readers
 from .base import SegmentationData
@@ -22,6 +23,7 @@ from .masks import IGNORE, Binary, Index, PerClass
 from .new_cases import channel_cases, find_volumes, single_cases
 from .patches import PatchSampling, Target, Uniform, cut
 from .preparation import NORMALISATIONS, Preparation, PreparedVolume
+from .raters import Raters, augmented, chosen, scored, taught
 from .sampling import Draw
 from .transforms import Augment2D, Augment3D, Augmentation
 from .volume_reader import VolumeReader
@@ -63,10 +65,10 @@ class VolumePipeline(Pipeline):
     def draw_patch(self, case: Case, draw: Draw) -> tuple[PreparedVolume, list[int], np.random.Generator]:
         """The volume, the first index of a patch, and the draw's generator."""
         volume = self.prepare(case)
-        if volume.mask is None:
+        if volume.labels is None:
             raise DataError(f"{case.images[0]}: has no mask, so it cannot be trained on. Add it or remove the image.")
         rng = draw.rng(self.patches.seed)
-        target = Target(case.name, volume.mask, volume.foreground)
+        target = Target(case.name, volume.labels, volume.foreground)
         return volume, self.patches.sampling.start(target, self.patch_size(volume), rng), rng
 
     def patch_size(self, volume: PreparedVolume) -> Sequence[int]:
@@ -78,33 +80,35 @@ class VolumePipeline(Pipeline):
         volume, start, rng = self.draw_patch(case, draw)
         size = self.patch_size(volume)
         image = cut(volume.image, start, size, volume.fill)
-        mask = cut(_mask(volume)[None], start, size, IGNORE)[0]
+        seed = int(rng.integers(1 << 31))
+        maps = chosen(cut(_maps(volume), start, size, IGNORE), self.patches.raters, rng)
         if self.patches.augmentation is not None:
-            image, mask = self.patches.augmentation(image, mask, int(rng.integers(1 << 31)))
+            image, maps = augmented(self.patches.augmentation, image, maps, seed)
         geometry = volume.geometry.then(Window(volume.image.shape[1:], start, size))
-        sample = {"image": torch.from_numpy(image), "mask": torch.from_numpy(mask), "case": case.name}
+        sample = {"image": torch.from_numpy(image), "mask": self._taught(maps), "case": case.name}
         return sample | _grid(geometry)
 
+    def _taught(self, maps: np.ndarray) -> Tensor:
+        return taught(maps, self.preparation.num_classes)
+
     def whole_item(self, case: Case) -> Sample:
-        """Whole volume, padded to the divisor, with its geometry and, where it has one, its mask as stored."""
+        """Whole volume, padded to the divisor, with its geometry and, where it has them, its masks as stored."""
         volume = self.prepare(case)
         window = padded(volume.image.shape[1:], self.patches.divisor)
         geometry = volume.geometry.then(window)
         image = cut(volume.image, window.start, window.after, volume.fill)
         sample: Sample = {"image": torch.from_numpy(image), "case": case.name} | _grid(geometry)
         if volume.mask is not None:
-            sample["mask"] = torch.from_numpy(cut(volume.mask[None], window.start, window.after, IGNORE)[0])
-            sample["original_mask"] = torch.from_numpy(self.original_mask(case, volume))
+            sample["mask"] = self._taught(cut(volume.mask, window.start, window.after, IGNORE))
+            sample |= scored(self.original_maps(case, volume))
         sample["geometry"] = geometry
         return sample
 
-    def original_mask(self, case: Case, volume: PreparedVolume) -> np.ndarray:
-        """Mask on the stored grid: undone from the prepared one if no resampling was done, else read again."""
+    def original_maps(self, case: Case, volume: PreparedVolume) -> np.ndarray:
+        """Labels of each rater as stored: undone from the prepared ones, or where those were resampled read again."""
         if len(volume.geometry.steps) == 1:
-            undone = volume.geometry.steps[0].undo(torch.from_numpy(np.array(_mask(volume)))[None])
-            return undone[0].contiguous().numpy()
-        mask = self.reader.read_mask(case, volume.geometry.original_shape)
-        return np.empty(0, np.uint8) if mask is None else mask
+            return volume.geometry.steps[0].undo(torch.from_numpy(np.array(_maps(volume)))).contiguous().numpy()
+        return self.reader.read_raters(case, volume.geometry.original_shape)
 
 
 class SlicePipeline(VolumePipeline):
@@ -119,12 +123,13 @@ class SlicePipeline(VolumePipeline):
         volume, start, rng = self.draw_patch(case, draw)
         size = self.patch_size(volume)
         image = self.cut_slice(volume, start[0], start[1:], size[1:])
-        mask = cut(_mask(volume)[None], start, size, IGNORE)[0, 0]
+        seed = int(rng.integers(1 << 31))
+        maps = chosen(cut(_maps(volume), start, size, IGNORE)[:, 0], self.patches.raters, rng)
         if self.patches.augmentation is not None:
             pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
-            pixels, mask = self.patches.augmentation(pixels, mask, int(rng.integers(1 << 31)))
+            pixels, maps = augmented(self.patches.augmentation, pixels, maps, seed)
             image = np.ascontiguousarray(pixels.transpose(2, 0, 1))
-        return {"image": torch.from_numpy(image), "mask": torch.from_numpy(mask), "case": case.name}
+        return {"image": torch.from_numpy(image), "mask": self._taught(maps), "case": case.name}
 
     @staticmethod
     def cut_slice(volume: PreparedVolume, number: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
@@ -147,14 +152,14 @@ class SlicePipeline(VolumePipeline):
         image = self.cut_slice(volume, number, window.start, window.after)
         sample: Sample = {"image": torch.from_numpy(image), "case": case.name}
         if volume.mask is not None:
-            sample["mask"] = torch.from_numpy(cut(volume.mask[None, number], window.start, window.after, IGNORE)[0])
-            stored = torch.from_numpy(self.original_mask(source, volume))[None]
-            sample["original_mask"] = orient.apply(stored)[0, number].contiguous()
+            sample["mask"] = self._taught(cut(volume.mask[:, number], window.start, window.after, IGNORE))
+            stored = orient.apply(torch.from_numpy(self.original_maps(source, volume)))
+            sample |= scored(stored[:, number].contiguous().numpy())
         sample["geometry"] = geometry
         return sample
 
 
-def _mask(volume: PreparedVolume) -> np.ndarray:
+def _maps(volume: PreparedVolume) -> np.ndarray:
     if volume.mask is None:
         raise DataError("the volume has no mask. Add it.")
     return volume.mask
@@ -221,6 +226,7 @@ class VolumeData(SegmentationData):
     resample_order = 1
     reads_images = False
     padding = "minimum"
+    raters: Raters = "mean"
 
     def __init__(
         self,
@@ -335,7 +341,8 @@ class VolumeData(SegmentationData):
         """The 3D or slice pipeline with this data set's mask coding."""
         default = Augment2D if self.slices else Augment3D
         augmentation = (self.augmentation or default()) if self.augment else None
-        patches = TrainingPatches(self.patch_size, self.divisor, self.sampling or Uniform(), augmentation, self.seed)
+        sampling = self.sampling or Uniform()
+        patches = TrainingPatches(self.patch_size, self.divisor, sampling, augmentation, self.seed, self.raters)
         preparation = self.preparation()
         make: Callable[..., VolumePipeline] = SlicePipeline if self.slices else VolumePipeline
         return make(self.reader(), preparation, patches, self._storage(preparation))
@@ -357,7 +364,7 @@ class VolumeData(SegmentationData):
         shape, affine = readers.volume_header(case.images[0])
         spacing = readers.volume_spacing(case.images[0], affine, shape)
         voxels = int(np.prod(preparation.grid_shape(shape[:3], affine, spacing), dtype=np.int64))
-        return voxels * (4 * self.in_channels + bool(case.masks))
+        return voxels * (4 * self.in_channels + (len(case.raters) or bool(case.masks)))
 
     def dataset(self, subset: str) -> CaseDataset:
         """Data set of "train", "val", "test" or "predict"; with `slices` one item a slice, except for training.

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from datamodules import DataError
-from datamodules.masks import IGNORE, majority
+from datamodules.masks import IGNORE
+from datamodules.raters import majority
 from lightning_app.errors import UserError
 from lightning_app.maps import nnunet, values
 from lightning_app.maps.grid import arrangements, check_mask, hard_labels, on_grid, unlike
@@ -85,7 +86,7 @@ class Folder:
                     f"{files.all[0]}: shape {array.shape}, but {case.label.all[0]} has {label.array.shape}."
                 )
         several = np.stack(maps)
-        return replace(label, array=majority(several, len(self.coding.classes)).astype(np.uint8)), several
+        return replace(label, array=majority(several).astype(np.uint8)), several
 
 
 def hard_map(path: Path, form: Form) -> Map:

@@ -70,6 +70,22 @@ def test_raters_are_found_and_dark_objects_inverted(tmp_path):
     assert main(["verify", "ImageFolder", *shlex.split(found.arguments("--"))]) == 0
 
 
+def test_raters_of_volumes_are_found_and_copies_left_out(tmp_path):
+    rng = generator()
+    for number in range(3):
+        truth = blob((9, 8, 7), rng).astype(np.uint8)
+        save_volume(tmp_path / f"scans/{number}.nii.gz", rng.normal(0, 1, truth.shape).astype(np.float32))
+        said = {"a": truth, "b": np.roll(truth, 1, 0), "c": np.roll(truth, 1, 1)}
+        for rater, mask in said.items():
+            save_volume(tmp_path / f"annotations/{rater}/seg_{number}.nii.gz", mask)
+        save_volume(tmp_path / f"consensus/seg_{number}.nii.gz", said["c"])
+    found = inspect_folder(tmp_path)
+    assert found.data == "VolumeFolder"
+    assert dict(found.options)["masks"] == "['annotations/a/*_{name}.*','annotations/b/*_{name}.*']"
+    assert "annotations/c: the same masks" in " ".join(found.hints)
+    assert _verified(found)
+
+
 def test_masks_whose_name_says_more_go_before_a_field_of_view(tmp_path):
     noise = np.random.default_rng(0)
     for folder in ("images", "mask", "1st_manual"):

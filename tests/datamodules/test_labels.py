@@ -308,7 +308,7 @@ def test_nothing_counts_outside_the_field_of_view_of_a_volume(tmp_path):
     reader = VolumeReader(Index(2), None, 1)
     case = Case("a", (image,), (mask,), valid=valid)
     assert np.array_equal(reader.labels(case), np.where(field, truth, IGNORE))
-    assert np.array_equal(reader.read(case).mask, np.where(field, truth, IGNORE))
+    assert np.array_equal(reader.read(case).labels, np.where(field, truth, IGNORE))
 
 
 def test_a_channel_that_dataset_json_does_not_name_is_refused(tmp_path):
