@@ -110,9 +110,10 @@ def check(folder: Path, known: Traits, cases: Sequence[Case]) -> None:
         known: Of the cases that the promise was made from; nothing if its file is older.
         cases: The new ones.
     """
+    (folder / RESULT).unlink(missing_ok=True)  # it was of other cases, or of another promise
     if not cases:
         return
-    if not known:
+    if not known.keys() & cases[0].keys():
         tell(OLD)
         return
     drift = Drift.of(known, cases)

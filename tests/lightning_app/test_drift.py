@@ -10,7 +10,7 @@ import torch
 from datamodules.regions import Regions
 from lightning_app.cli import main
 from lightning_app.files import read_csv
-from lightning_app.training.drift import OLD, Drift, TraitTable, columns, from_record, title, to_record
+from lightning_app.training.drift import OLD, Drift, TraitTable, check, columns, from_record, title, to_record
 from lightning_app.training.head import Head, RegionHead
 from metrics import case_traits
 from metrics.drift import TRAITS
@@ -110,6 +110,14 @@ def test_the_record_comes_back_and_another_version_is_nothing():
     assert from_record(to_record(traits)) == {"share/a": [0.1, 0.2]}
     assert from_record(to_record(traits) | {"version": 0}) == {}
     assert from_record(None) == {}
+
+
+def test_nothing_to_compare_is_never_called_alike(tmp_path, capsys):
+    check(tmp_path, {"share/a": [0.1] * 20}, [{"share/a": 0.1}] * 20)
+    assert verdict(tmp_path) == "alike"
+    check(tmp_path, {"share/a": [0.1] * 20}, [{"share/b": 0.1}] * 20)
+    assert OLD in capsys.readouterr().err
+    assert not (tmp_path / "drift.json").exists()
 
 
 def test_the_line_names_the_surest_number_and_counts_the_others():
