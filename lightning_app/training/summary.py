@@ -61,7 +61,8 @@ def table(run: RunFolder, stage: str) -> str:
 
 def print_predictions(folder: Path, count: int) -> None:
     """Say what `predict` wrote, and where."""
-    sys.stdout.write(f"\n{f'{count} masks in':<22}{folder / 'masks'}\n")
+    masks = "1 mask in" if count == 1 else f"{count} masks in"
+    sys.stdout.write(f"\n{masks:<22}{folder / 'masks'}\n")
     for name in ("probabilities", "entropy", "mutual_information", "dicom_seg"):
         if (folder / name).is_dir():
             sys.stdout.write(f"{name.replace('_', ' ').capitalize() + ' in':<22}{folder / name}\n")
