@@ -18,7 +18,7 @@ from .items import MemoryCache, Pipeline, Sample, TrainingPatches
 from .masks import IGNORE, Binary, MaskCoding, one_channel
 from .new_cases import find_files, single_cases
 from .patches import PatchSampling, Target, Uniform
-from .raters import Raters, augmented, by_rater, chosen, majority, scored, taught
+from .raters import Raters, augmented, by_rater, chosen, majority, taught, whole
 from .sampling import Draw
 from .transforms import Augment2D, Augmentation, normalise
 
@@ -189,7 +189,7 @@ class ImagePipeline(Pipeline, LabelReader):
         sample: Sample = {"image": window.apply(_to_tensor(prepared.image)), "case": case.name}
         if prepared.mask is not None and prepared.original_mask is not None:
             maps = window.apply(torch.from_numpy(prepared.mask), IGNORE).numpy()
-            sample |= {"mask": taught(maps, self.num_classes), **scored(prepared.original_mask)}
+            sample |= whole(maps, prepared.original_mask, self.num_classes)
         sample["geometry"] = prepared.geometry.then(window)
         return sample
 

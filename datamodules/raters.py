@@ -100,7 +100,12 @@ def taught(maps: np.ndarray, num_classes: int) -> Tensor:
     return torch.from_numpy(maps[0] if len(maps) == 1 else soft_labels(maps, num_classes))
 
 
-def scored(maps: np.ndarray) -> dict[str, Any]:
-    """What an item holds of the maps as stored: the label that most say, and of several raters what each says."""
-    found = {"original_mask": torch.from_numpy(majority(maps))}
-    return found if len(maps) == 1 else found | {"original_raters": torch.from_numpy(maps)}
+def whole(maps: np.ndarray, original: np.ndarray, num_classes: int) -> dict[str, Any]:
+    """What a whole case holds of its label maps, on the network's grid `(R, *S)` and as stored `(R, *S0)`.
+
+    The `mask` that is `taught`, and the `original_mask` that most say; of several raters what each says too.
+    """
+    found: dict[str, Any] = {"mask": taught(maps, num_classes), "original_mask": torch.from_numpy(majority(original))}
+    if len(maps) == 1:
+        return found
+    return found | {"raters": torch.from_numpy(maps), "original_raters": torch.from_numpy(original)}

@@ -23,7 +23,7 @@ from .masks import IGNORE, Binary, Index, PerClass
 from .new_cases import channel_cases, find_volumes, single_cases
 from .patches import PatchSampling, Target, Uniform, cut
 from .preparation import NORMALISATIONS, Preparation, PreparedVolume
-from .raters import Raters, augmented, chosen, scored, taught
+from .raters import Raters, augmented, chosen, taught, whole
 from .sampling import Draw
 from .transforms import Augment2D, Augment3D, Augmentation
 from .volume_reader import VolumeReader
@@ -99,8 +99,8 @@ class VolumePipeline(Pipeline):
         image = cut(volume.image, window.start, window.after, volume.fill)
         sample: Sample = {"image": torch.from_numpy(image), "case": case.name} | _grid(geometry)
         if volume.mask is not None:
-            sample["mask"] = self._taught(cut(volume.mask, window.start, window.after, IGNORE))
-            sample |= scored(self.original_maps(case, volume))
+            maps = cut(volume.mask, window.start, window.after, IGNORE)
+            sample |= whole(maps, self.original_maps(case, volume), self.preparation.num_classes)
         sample["geometry"] = geometry
         return sample
 
@@ -152,9 +152,9 @@ class SlicePipeline(VolumePipeline):
         image = self.cut_slice(volume, number, window.start, window.after)
         sample: Sample = {"image": torch.from_numpy(image), "case": case.name}
         if volume.mask is not None:
-            sample["mask"] = self._taught(cut(volume.mask[:, number], window.start, window.after, IGNORE))
+            maps = cut(volume.mask[:, number], window.start, window.after, IGNORE)
             stored = orient.apply(torch.from_numpy(self.original_maps(source, volume)))
-            sample |= scored(stored[:, number].contiguous().numpy())
+            sample |= whole(maps, stored[:, number].contiguous().numpy(), self.preparation.num_classes)
         sample["geometry"] = geometry
         return sample
 

@@ -125,7 +125,7 @@ class CalibratingTrainer(Trainer):
             report = calibrator.fit(collector)
             if calibrator.runaway:
                 raise UserError(f"--method {method}: {calibrator.runaway}; nothing was kept")
-            thresholds = best_thresholds(calibrator, collector)
+            thresholds = best_thresholds(calibrator, collector.by_most())
         checkpoint[KEY] = {
             "method": method,
             "arguments": arguments,
@@ -153,6 +153,7 @@ class CalibratingTrainer(Trainer):
         """Find cuts that keep a risk and keep them in the checkpoint."""
         seen = "the calibrator was fitted on these cases too: exact only where it keeps the order of p"
         self._collect_calibrated(checkpoint, collector, data, seen)
+        _tell_of_raters(data)
         promises = make_promises(collector.odds, head_of(collector.module).names, wish)
         checkpoint[RISK] = {"promises": to_record(promises), **_made_from(collector)}
         save_checkpoint(checkpoint, path)
@@ -169,6 +170,7 @@ class CalibratingTrainer(Trainer):
         """Find what can be said of each case and keep it in the checkpoint."""
         seen = "the calibrator was fitted on these cases too: what it promises of others is a little too good"
         self._collect_calibrated(checkpoint, collector, data, seen)
+        _tell_of_raters(data)
         promises = case_promises.promise_cases(collector.rows, head_of(collector.module).names, *asked)
         checkpoint[CASES] = {"promises": case_promises.to_record(promises), **_made_from(collector)}
         save_checkpoint(checkpoint, path)
@@ -187,6 +189,15 @@ class CalibratingTrainer(Trainer):
         self._collect(collector, data)
 
 
+def _tell_of_raters(data: SegmentationData) -> None:
+    """Say what is taken for true where raters differ."""
+    several = max((len(case.raters) for case in (data.subsets or {}).get("val", [])), default=0)
+    if several:
+        sys.stdout.write(
+            f"raters    {several}: what is promised is of what most of them say; test holds it to the same\n"
+        )
+
+
 def _made_from(collector: OddsCollector | CaseCollector) -> dict[str, Any]:
     """What a checkpoint keeps of the cases of a promise."""
     return {"cases": sorted(collector.names), drift.KEY: drift.to_record(drift.columns(collector.traits))}
@@ -194,6 +205,9 @@ def _made_from(collector: OddsCollector | CaseCollector) -> dict[str, Any]:
 
 class Collector(LightningModule):
     """Predicts the validation cases once, keeps them on disk, and gives them one at a time, as often as asked.
+
+    Of several raters a case is given once for each, with what that one says: the mean negative log-likelihood is then
+    that against their share, -sum_k q_k log p_k, where none ignores the voxel.
 
     Args:
         module: The training module, for its uncalibrated probabilities.
@@ -208,6 +222,7 @@ class Collector(LightningModule):
         super().__init__()
         self.module, self.folder, self.allowed, self.images = module, folder, allowed, images
         self.names: list[str] = []
+        self.raters = 1
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> int:
         """Keep the uncalibrated probabilities and the mask of one case; return its number.
@@ -223,13 +238,25 @@ class Collector(LightningModule):
         number, labels = len(self.names), head_of(self.module).scored(probs, center_crop(batch["mask"], size))[1]
         np.save(self.folder / f"{number}.probs.npy", probs.float().cpu().numpy())
         np.save(self.folder / f"{number}.mask.npy", labels.cpu().numpy())
+        if "raters" in batch:
+            maps = center_crop(batch["raters"], size)
+            np.save(self.folder / f"{number}.raters.npy", maps.cpu().numpy())
+            self.raters = maps.shape[1]
         if self.images:
             np.save(self.folder / f"{number}.image.npy", center_crop(batch["image"], size).float().cpu().numpy())
         self.names.append(name)
         return number
 
     def __iter__(self) -> Iterator[Case]:
-        """The cases, one after the other."""
+        """The cases, one after the other, each with the labels of each of its raters."""
+        for number, case in enumerate(self.by_most()):
+            if self.raters == 1:
+                yield case
+            else:
+                yield from (case._replace(target=labels) for labels in self._load(number, "raters").unbind(1))
+
+    def by_most(self) -> Iterator[Case]:
+        """The cases, one after the other, of several raters with what most of them say."""
         for number in range(len(self.names)):
             image = self._load(number, "image") if self.images else None
             yield Case(self._load(number, "probs"), self._load(number, "mask"), image)
@@ -301,6 +328,8 @@ def describe(
         shown = [n for value in values for n in (value[1:].tolist() if isinstance(value, Tensor) else [value])]
         if shown:
             lines.append(f"{name:<26}{', '.join(f'{number:.4f}' for number in shown)}")
+    if cases.raters > 1:
+        lines.append(f"{'raters':<26}{cases.raters}: fitted to their share, each counting alike; cuts by what most say")
     error = f" (sampling error {report.sampling_error:.1e})" if report.sampling_error else ""
     lines.append(f"voxels used               {report.voxels_used} of {report.voxels}")
     lines.append(f"validation NLL            {report.nll_before:.4f} before, {report.nll_after:.4f} after{error}")

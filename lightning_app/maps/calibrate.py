@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import Tensor
 
@@ -17,14 +18,14 @@ from lightning_app.calibration.risk import describe as describe_promises
 from lightning_app.errors import UserError
 from lightning_app.maps.cases import promise_of_cases
 from lightning_app.maps.fitted import FittedCalibrator, digests_of
-from lightning_app.maps.folder import Case, Folder, add_options, describe, open_folder
+from lightning_app.maps.folder import Case, Folder, add_options, add_raters, describe, open_folder, views
 from lightning_app.maps.pairing import Pair
 from lightning_app.maps.problems import above_zero, names_of, problems_of, traits_of
 from lightning_app.training import drift
 from models import Calibrator
 
 FOLDS = 5
-TABLE = ("dice", "nll", "brier", "ece", "ece_classwise", "ece_foreground")
+TABLE = ("dice", "nll", "brier", "ece", "ece_classwise", "ece_foreground", "ece_raters")
 LOWER = ("nll", "brier", "ece")  # that no calibration may make worse unsaid
 
 
@@ -49,6 +50,8 @@ def main(args: list[str]) -> int:
     if options.method == "cases":
         promise_of_cases(folder, options)
         return 0
+    if options.raters:
+        say("fitted    to the share of the raters, each counting alike")
     arguments = calibrator_arguments(options.method, arguments, folder)
     fits = CrossFit(folder, options.method, arguments)
     fits.run()
@@ -69,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "trained on. Before and after are judged by cross-fitting: no case judges a fit that saw it.",
     )
     add_options(parser)
+    add_raters(parser)
     parser.add_argument(
         "--method",
         choices=(*CLASSES, "risk", "cases"),
@@ -204,8 +208,11 @@ class CrossFit:
             self._count(case)
             for fold, (calibrators, sums) in enumerate(zip(self.calibrators, samples, strict=True)):
                 if fold == self.folds or fold != self.fold(index):
-                    for calibrator, sample, one in zip(calibrators, sums, fit_cases(case, self.folder), strict=True):
-                        calibrator.add(one, sample)
+                    for view in views(case):
+                        for calibrator, sample, one in zip(
+                            calibrators, sums, fit_cases(view, self.folder), strict=True
+                        ):
+                            calibrator.add(one, sample)
         return [
             [calibrator.finish(sample) for calibrator, sample in zip(calibrators, sums, strict=True)]
             for calibrators, sums in zip(self.calibrators, samples, strict=True)
@@ -225,15 +232,21 @@ class CrossFit:
         after = [metrics.Scorer(len(names), names) for _, names in self.problems]
         for index, pair in enumerate(self.cases):
             case = self.folder.read(pair)
-            of_fold = self.calibrators[self.fold(index)]
-            given = problems_of(case, self.folder.form)
-            for k, (problem, one) in enumerate(zip(given, fit_cases(case, self.folder), strict=True)):
-                spacing = case.label.spacing
-                before[k].add(before[k].score(problem.probs, problem.target, spacing))
-                if self.folds:
-                    calibrated = of_fold[k](one.probs)[0]
-                    after[k].add(after[k].score(calibrated, problem.target, spacing))
+            for view in views(case):
+                self._judge(view, self.calibrators[self.fold(index)], before, after)
         return _numbers(before), _numbers(after) if self.folds else None
+
+    def _judge(
+        self, case: Case, of_fold: Sequence[Calibrator], before: list[metrics.Scorer], after: list[metrics.Scorer]
+    ) -> None:
+        """Score a case before and after, against its label: by views of a case the means are those over its raters."""
+        given = problems_of(case, self.folder.form)
+        several = None if case.raters is None else torch.from_numpy(case.raters)
+        for k, (problem, one) in enumerate(zip(given, fit_cases(case, self.folder), strict=True)):
+            against: dict[str, Any] = {"target": problem.target, "spacing": case.label.spacing, "raters": several}
+            before[k].add(before[k].score(problem.probs, **against))
+            if self.folds:
+                after[k].add(after[k].score(of_fold[k](one.probs)[0], **against))
 
     def _count(self, case: Case) -> None:
         for name, number in case.map.found.items():
@@ -248,7 +261,8 @@ class Stream:
 
     def __iter__(self) -> Iterator[models.Case]:
         for pair in self.cases:
-            yield fit_cases(self.folder.read(pair), self.folder)[self.problem]
+            for view in views(self.folder.read(pair)):
+                yield fit_cases(view, self.folder)[self.problem]
 
 
 def fit_cases(case: Case, folder: Folder) -> list[models.Case]:
@@ -270,7 +284,9 @@ def comparison(
     lines: list[str] = []
     for (name, _), old, new in zip(names_of(folder.form), before, after, strict=True):
         cases = len(folder.pairs.pairs)
-        head = f"{name + ': ' if name else ''}{method}, {cases} cases, each judged by a fit without it"
+        raters = len(folder.pairs.pairs[0].raters)
+        by = f" by each of {1 + raters} raters" if raters else ""
+        head = f"{name + ': ' if name else ''}{method}, {cases} cases{by}, each judged by a fit without it"
         lines += [f"{head:<44}{'before':>10}{'after':>10}"]
         keys = [key for row in TABLE for key in (row, f"{row}_pooled") if key in old]
         lines += [f"  {key:<42}{old[key]:>10.5f}{new[key]:>10.5f}" for key in keys]

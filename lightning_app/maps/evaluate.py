@@ -20,7 +20,7 @@ from lightning_app.errors import UserError
 from lightning_app.files import read_yaml, write_csv, write_text
 from lightning_app.maps.apply import check_unseen
 from lightning_app.maps.fitted import FittedCalibrator
-from lightning_app.maps.folder import Folder, add_options, describe, findings, flag, open_folder
+from lightning_app.maps.folder import Folder, add_options, add_raters, describe, findings, flag, open_folder
 from lightning_app.maps.pairing import root_of
 from lightning_app.maps.pictures import draw_cases
 from lightning_app.maps.problems import head_of
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(parser)
     add = parser.add_argument
-    add("--raters", nargs="+", metavar="DIR|PATTERN", help="labels of every further rater of the same cases")
+    add_raters(parser)
     add("--images", metavar="DIR|PATTERN", help="images to draw cases on; else they are drawn on the map")
     add("--name", help="name of the method and its run folder (default: the folder of the maps)")
     add("--data", help="name of the data set in reports (default: the folder of the labels)")

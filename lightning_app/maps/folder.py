@@ -35,6 +35,13 @@ class Case:
     raters: np.ndarray | None = None
 
 
+def views(case: Case) -> list[Case]:
+    """The case once for each rater, with what that one says; of one rater itself."""
+    if case.raters is None:
+        return [case]
+    return [replace(case, label=replace(case.label, array=labels)) for labels in case.raters]
+
+
 @dataclass(frozen=True)
 class Folder:
     """Predictions with labels.
@@ -156,6 +163,13 @@ def colours(text: str) -> tuple[tuple[int, ...], ...]:
     if len(flat) % 3:
         raise argparse.ArgumentTypeError(f"{text!r} holds no triples, as [[0,0,0],[255,0,0]]")
     return tuple(flat[k : k + 3] for k in range(0, len(flat), 3))
+
+
+def add_raters(parser: argparse.ArgumentParser) -> None:
+    """The option that names further raters."""
+    parser.add_argument(
+        "--raters", nargs="+", metavar="DIR|PATTERN", help="labels of every further rater of the same cases"
+    )
 
 
 def open_folder(options: argparse.Namespace) -> Folder:
@@ -316,7 +330,7 @@ def describe(folder: Folder, options: argparse.Namespace) -> list[str]:
     lines = [f"maps      {options.probs}: {kind}, {_shown(p.name for p in pairs.pairs)}"]
     lines += [f"labels    {options.labels}"]
     if raters := getattr(options, "raters", None):
-        lines += [f"raters    {1 + len(raters)}, --labels and {', '.join(raters)}: scored against what most say, too"]
+        lines += [f"raters    {1 + len(raters)}, --labels and {', '.join(raters)}: the label is what most say"]
     if options.valid:
         lines += [f"counted   where {options.valid} is set"]
     if form.regions:

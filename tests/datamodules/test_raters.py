@@ -1,8 +1,5 @@
 """Several raters of volumes, as of images: soft labels, one drawn, scores against all; by brute force in float64."""
 
-import csv
-from pathlib import Path
-
 import nibabel
 import numpy as np
 import pytest
@@ -18,10 +15,9 @@ AFFINE = np.array([[0, -1.0, 0, 3], [1.5, 0, 0, -4], [0, 0, -2, 7], [0, 0, 0, 1]
 PATTERNS = [f"rater{rater}/{{name}}.nii.gz" for rater in (1, 2, 3)]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder of four volumes, three classes and three raters, and their labels (R, *S) by name; 9 does not count."""
-    root, maps = tmp_path_factory.mktemp("rated"), {}
+def make(root):
+    """Four volumes of three classes and three raters below a folder; their labels (R, *S) by name, 9 does not count."""
+    maps = {}
     for number in range(4):
         rng = np.random.default_rng(number)
         truth = rng.integers(0, 3, (6, 4, 4)).repeat(2, 0).repeat(2, 1).repeat(2, 2)
@@ -34,7 +30,13 @@ def made(tmp_path_factory):
         for rater, labels in enumerate(said, 1):
             save_volume(root / f"rater{rater}/{number}.nii.gz", labels.astype("uint8"), AFFINE)
         maps[str(number)] = said
-    return root, maps
+    return maps
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rated")
+    return root, make(root)
 
 
 def folder(root, masks=PATTERNS, **options):
@@ -247,65 +249,3 @@ def test_two_files_of_one_rater_and_one_of_two_are_kept_apart_on_disk(tmp_path):
     one, two = (data.dataset("val")[0]["mask"] for data in (united, apart))
     assert torch.equal(one == 1, two[1] > 0)
     assert set(two[1].unique().tolist()) == {0, 0.5, 1}
-
-
-# From training to the tables
-
-
-@pytest.mark.slow  # trains, tests and predicts
-@pytest.mark.parametrize("options", [[], ["--data.slices=true", "--data.patch_size=[12,8]"]], ids=["3D", "slices"])
-@pytest.mark.usefixtures("unpainted_here")
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
-def test_scores_against_the_raters_are_those_of_the_arrays(made, tmp_path, options):
-    from lightning_app.cli import main
-
-    root, maps = made
-    masks = ",".join(f"'{pattern}'" for pattern in PATTERNS)
-    args = ["--data=datamodules.VolumeFolder", f"--data.root={root}", f"--data.masks=[{masks}]", "--data.ignore=[9]"]
-    args += ["--data.classes=[background,a,b]", "--data.split_sizes=[1,1,2]", "--data.patch_size=[8,12,8]", *options]
-    args += ["--model.net=models.UNet", "--model.net.width=4", "--model.net.depth=2", "--data.divisor=4"]
-    quiet = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
-    main(["fit", *args, *quiet, "--trainer.max_epochs=1", f"--runs_dir={tmp_path}", "--run_name=a"])
-    main(["test", *quiet, f"--ckpt_path={tmp_path / 'a'}"])
-    told = rows(tmp_path / "a/test/raters.csv")
-    if options:  # a case is a slice
-        assert len(told) == 3 * 2 * SHAPE[2]
-        return
-    main(["predict", *quiet, f"--ckpt_path={tmp_path / 'a'}"])
-    expected, soft, between = [], [], []
-    for name in sorted({row["case"] for row in told}):
-        probs, said = predicted(tmp_path / "a/predictions/test", name), maps[name]
-        keep = (said != 9).all(0)
-        confidence, mask = probs.max(0)[keep], probs.argmax(0)[keep]
-        own = said[:, keep]
-        for labels in own:
-            expected.append([ece(confidence, mask == labels), *dice(mask, labels)])
-        soft.append(ece(confidence, (own == mask).mean(0)))
-        between.append(np.mean([dice(own[i], own[j]) for i, j in ((0, 1), (0, 2), (1, 2))]))
-    found = [[float(row[key]) for key in ("ece", "dice/a", "dice/b")] for row in told]
-    assert np.array(found) == pytest.approx(np.array(expected), abs=1e-6)
-    summary = {
-        (row["metric"], row["class"]): float(row["mean"] or "nan") for row in rows(tmp_path / "a/test/summary.csv")
-    }
-    assert summary["ece_raters", "all"] == pytest.approx(np.mean(soft), abs=1e-6)
-    assert summary["dice_inter_rater", "all"] == pytest.approx(np.mean(between), abs=1e-9)
-
-
-def rows(path: Path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def predicted(folder, name):
-    return np.moveaxis(np.asanyarray(nibabel.load(folder / f"probabilities/{name}.nii.gz").dataobj), -1, 0)
-
-
-def ece(confidence, hit):
-    """Sum over 15 equal bins of the gap between the sums of confidence and of hits, over all voxels."""
-    number = np.minimum((confidence.astype(np.float64) * 15).astype(int), 14)
-    gaps = [abs(confidence[number == b].sum(dtype=np.float64) - hit[number == b].sum()) for b in range(15)]
-    return sum(gaps) / len(confidence)
-
-
-def dice(one, other):
-    return [2 * ((one == k) & (other == k)).sum() / ((one == k).sum() + (other == k).sum()) for k in (1, 2)]

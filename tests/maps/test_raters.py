@@ -1,11 +1,15 @@
 """`evaluate --raters`: what most say is scored, and the numbers of several raters are those of the arrays."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 import metrics
 from lightning_app.cli import main
+from lightning_app.maps.fitted import FittedCalibrator
+from tests.lightning_app.test_raters import best_temperature
 from tests.maps.fakes import images, save_png
 from tests.maps.test_evaluate import CELLS, rows, run, summary
 
@@ -44,6 +48,27 @@ def test_figures_and_report_have_them(rated, capsys):
     page = (root / "r.html").read_text(encoding="utf-8")
     assert 'id="raters"' in page
     assert "raters with each other" in page or "Dice with the raters" in page
+
+
+def test_a_calibrator_is_fitted_to_the_share_and_judged_against_each(rated, capsys):
+    """Against -sum_k q_k log p_k^(1/T); with hard labels of what most say it would be another."""
+    root, made, _ = rated
+    maps = ["--probs", str(root / "probs"), "--labels", str(root / "labels"), *CELLS]
+    others = ["--raters", str(root / "rater2"), str(root / "rater3")]
+    main(["calibrate", *maps, *others, "--method", "temperature", "--out", str(root / "t.ckpt")])
+    out = capsys.readouterr().out
+    (calibrator,) = FittedCalibrator.load(root / "t.ckpt").calibrators
+    probs = np.concatenate([np.maximum(p.numpy().reshape(2, -1), 0.5 / 255) for p, _ in made.values()], 1)
+    votes = np.concatenate([torch.stack([(y == k).sum(0) for k in (0, 1)]).reshape(2, -1) for _, y in made.values()], 1)
+    logs = np.log(probs.astype(np.float64) / probs.sum(0, dtype=np.float64))
+    assert calibrator.temperature == pytest.approx(best_temperature(logs, votes), rel=1e-3)
+    assert abs(calibrator.temperature / best_temperature(logs, votes == votes.max(0)) - 1) > 0.02
+    assert "temperature, 3 cases by each of 3 raters" in out
+    assert "fitted    to the share of the raters" in out
+    scored = [metrics.score_case(p, one, raters=y) for p, y in made.values() for one in y]
+    for key in ("nll", "brier", "ece_raters"):
+        value = np.mean([float(metrics.catalogue.NUMBERS[key].value(sums)[0]) for sums in scored])
+        assert re.search(rf"  {key} +{value:.5f} ", out)
 
 
 @pytest.mark.parametrize(
