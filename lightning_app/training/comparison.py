@@ -32,7 +32,8 @@ class CalibrationComparison(StageCallback):
         """Score the case as the network alone has it."""
         if self.before is not None:
             probs, labels, _ = stage.head.scored(outputs["uncalibrated"], batch["original_mask"])
-            self.before.update(probs, labels, batch["geometry"][0].spacing)
+            raters = None if stage.head.regions else batch.get("original_raters")
+            self.before.update(probs, labels, batch["geometry"][0].spacing, raters=raters)
 
     def on_finish(self, stage: Stage) -> None:
         """Print and write both."""
@@ -45,6 +46,6 @@ class CalibrationComparison(StageCallback):
         rows = [{"metric": name, "before": before[name], "after": after[name]} for name in before]
         write_csv(self.run.stage("test") / "calibration.csv", rows)
         lines = ["", f"{'calibration: ' + stage.module.calibrator_method:<34}{'before':>10}{'after':>10}"]
-        main = [name for name in metrics.catalogue.main_keys() if name in before]
+        main = [name for name in (*metrics.catalogue.main_keys(), "ece_raters") if name in before]
         lines += [f"{name:<34}{before[name]:>10.4f}{after[name]:>10.4f}" for name in main]
         sys.stdout.write("\n".join(lines) + "\n")

@@ -134,6 +134,20 @@ def test_one_rater_is_drawn_a_step_or_the_first_taken(made):
     assert (sliced.dtype, tuple(sliced.shape)) == (torch.uint8, (12, 8))
 
 
+def test_a_fingerprint_is_of_the_foreground_that_most_say(made, tmp_path):
+    root, maps = made
+    data = folder(root, normalisation="fingerprint", cache_dir=str(tmp_path))
+    values = []
+    for case in data.subsets["train"]:
+        label = most(maps[case.name])
+        image = np.asanyarray(nibabel.load(case.images[0]).dataobj)
+        values.append(image[(label != 0) & (label != 255)])
+    values = np.concatenate(values).astype(np.float64)
+    low, high = np.percentile(values, [0.5, 99.5])
+    assert data.fingerprint().bounds[0] == pytest.approx((low, high))
+    assert data.fingerprint().mean[0] == pytest.approx(values.clip(low, high).mean())
+
+
 def test_votes():
     maps = np.random.default_rng(0).choice([0, 1, 2, 255], (4, 500)).astype(np.uint8)
     said = np.where(maps == 255, 9, maps)

@@ -74,6 +74,7 @@ def test_slices_are_scored_against_the_raters_too(tmp_path):
 def test_a_temperature_is_fitted_to_the_share_of_the_raters(run, capsys):
     """Against -sum_k q_k log p_k^(1/T), each rater counting alike; the labels that most give ask for another."""
     maps, folder = run
+    own = {row["metric"]: row["mean"] for row in rows(folder / "test/summary.csv") if row["class"] == "all"}
     (case,) = [path.name[:1] for path in (folder / "predictions/new/masks").iterdir()]
     probs, said = predicted(folder / "predictions/new", case), maps[case]
     logs = np.log(probs.astype(np.float64)).reshape(3, -1)
@@ -89,6 +90,11 @@ def test_a_temperature_is_fitted_to_the_share_of_the_raters(run, capsys):
     nll = -(votes * logs).sum() / votes.sum()
     assert kept["report"]["nll_before"] == pytest.approx(nll, abs=1e-5)
     assert kept["report"]["voxels"] == votes.sum()
+    main(["test", *QUIET, f"--ckpt_path={folder}"])
+    (row,) = [row for row in rows(folder / "test/calibration.csv") if row["metric"] == "ece_raters"]
+    assert float(row["before"]) == pytest.approx(float(own["ece_raters"]), abs=1e-7)
+    assert row["after"] != row["before"]
+    assert f"ece_raters{float(row['before']):>34.4f}" in capsys.readouterr().out
 
 
 def best_temperature(logs, weights):
