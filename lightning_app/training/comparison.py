@@ -46,6 +46,6 @@ class CalibrationComparison(StageCallback):
         rows = [{"metric": name, "before": before[name], "after": after[name]} for name in before]
         write_csv(self.run.stage("test") / "calibration.csv", rows)
         lines = ["", f"{'calibration: ' + stage.module.calibrator_method:<34}{'before':>10}{'after':>10}"]
-        main = [name for name in (*metrics.catalogue.main_keys(), "ece_raters") if name in before]
+        main = [name for name in metrics.catalogue.main_keys() if name in before]
         lines += [f"{name:<34}{before[name]:>10.4f}{after[name]:>10.4f}" for name in main]
         sys.stdout.write("\n".join(lines) + "\n")
