@@ -22,7 +22,7 @@ def chromium(page: Path, *flags: str) -> str:
     return subprocess.run(call, capture_output=True, text=True, timeout=90, check=True).stdout
 
 
-def after(page: Path, script: str) -> str:
+def after(page: Path, script: str, *flags: str) -> str:
     """Run a script in the page, as a user's clicks would, and return what it sends by `say(text)`, a line each."""
     tail = (
         '<pre id="said"></pre><script>const say = (text) => '
@@ -32,5 +32,5 @@ def after(page: Path, script: str) -> str:
     )
     probe = page.with_name("probe.html")
     probe.write_text(page.read_text(encoding="utf-8").replace("</body>", tail + "</body>"), encoding="utf-8")
-    dom = chromium(probe, "--dump-dom")
+    dom = chromium(probe, "--dump-dom", *flags)
     return re.search(r'<pre id="said">(.*?)</pre>', dom, re.DOTALL)[1].strip()
