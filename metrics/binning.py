@@ -282,7 +282,7 @@ def bin_item(probs: Tensor, target: Tensor, view: View, num_bins: int = FINE_BIN
         target: (*S) labels.
         view: As in `add_view`.
         num_bins: Number of bins.
-        keep: (*S) bool, the voxels that count; all if None.
+        keep: (*S) bool, the voxels that count; if None, all but those labelled 255.
 
     Returns:
         Fields (C, num_bins), C = K for the class-wise view, else 1.
@@ -294,7 +294,7 @@ def bin_item(probs: Tensor, target: Tensor, view: View, num_bins: int = FINE_BIN
         [2.0, 1.5, 1.0]
     """
     sums = BinAccumulator(view_channels(len(probs), view), 1, num_bins, probs.device)
-    dropped = None if keep is None else ~keep.reshape(-1)
+    dropped = (target == 255 if keep is None else ~keep).reshape(-1)
     for p, y, drop in iter_blocks(probs.reshape(len(probs), -1), target.reshape(-1), dropped):
         add_view(sums, view, p, y, sums.cell_offset(drop))
     return sums.bins()[0]

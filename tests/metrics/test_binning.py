@@ -63,6 +63,17 @@ def test_voxels_left_out_do_not_count():
     torch.testing.assert_close(part.squared_error, alone.squared_error, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("view", ["top_label", "classwise", "foreground"])
+def test_voxels_labelled_255_do_not_count_unless_asked_to(view):
+    probs = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0)).softmax(0)
+    labels = torch.arange(20).view(4, 5) % 3
+    ignored = labels.clone()
+    ignored[1:3] = 255
+    counted = metrics.bin_item(probs, labels, view, keep=ignored != 255)
+    for field, expected in zip(metrics.bin_item(probs, ignored, view), counted, strict=True):
+        assert torch.equal(field, expected)
+
+
 def test_soft_correctness_of_zero_and_one_is_hard_correctness():
     probs, target = segmentation(classes=2)
     confidence, prediction = top_label(probs.reshape(2, -1))
