@@ -1,6 +1,6 @@
 """Draw the penalty curves of docs/losses.md: ``python -m benchmarks.losses_figure docs/figures``."""
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -71,4 +71,6 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "docs/figures")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", default="docs/figures", help="where losses_penalties.png goes")
+    main(parser.parse_args().folder)

@@ -27,7 +27,7 @@ def check_commands(sweep: SweepFile, cells: Iterable[Cell]) -> None:
         arguments = words[found[0] + 2 :] if found else []
         if not arguments or arguments[0] not in TRAINING_VERBS:
             return
-        problem = _refused(arguments)
+        problem = refused(arguments)
         if problem:
             raise UserError(f"{sweep.path}: {problem}")
 
@@ -49,8 +49,12 @@ def covering(cells: Iterable[Cell], seen: set[tuple[str, str]] | None = None) ->
     return chosen
 
 
-def _refused(arguments: list[str]) -> str:
-    """The parser's complaint of a command line, in words; nothing where it takes it."""
+def refused(arguments: list[str]) -> str:
+    """The parser's complaint of a command line, in words; nothing where it takes it.
+
+    Args:
+        arguments: A verb of training and its options.
+    """
     from lightning.pytorch import LightningDataModule
     from lightning.pytorch.cli import LightningArgumentParser
 

@@ -12,7 +12,7 @@ import pytest
 
 import losses
 from calibrated_segmentation.rooms import ROOMS
-from lightning_app.shipped import CONFIGS, HOME, SWEEPS, find_config, find_sweep
+from lightning_app.shipped import CONFIGS, HOME, SWEEPS, find_config
 
 TINY = [
     "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.logger=false", "--trainer.accelerator=cpu",
@@ -115,45 +115,11 @@ def test_wheel_holds_recipes_and_sweeps(site, tmp_path):
     assert "Run folder" in run(site, tmp_path, "-m", "lightning_app", "fit", "--config", "phantom", *TINY)
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(p.as_posix() for p in Path("docs").glob("*.md"))])
-def test_files_that_the_documentation_names_are_found_from_an_empty_folder(page, tmp_path, monkeypatch):
-    text = (HOME / page).read_text(encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    for given in filter(is_shipped, re.findall(r"--config[ =]([\w./-]+)", text)):
-        assert Path(find_config(given)).is_file()
-    for given in filter(is_shipped, re.findall(r"lightning_app sweep ([\w./-]+)", text)):
-        assert find_sweep(given).is_file()
-
-
 @pytest.mark.parametrize("page", sorted(p.name for p in (HOME / "docs").glob("*.md")))
 def test_a_page_that_speaks_of_the_ece_spells_it_out(page):
     text = (HOME / "docs" / page).read_text(encoding="utf-8")
     prose = re.sub(r"```.*?```", "", text, flags=re.S)
     assert not re.search(r"\bECE\b", prose) or "expected calibration error" in prose.lower()
-
-
-def documented(verb):
-    """Command lines of a verb in README and docs, each with the options it gives."""
-    text = "\n".join(p.read_text(encoding="utf-8") for p in [HOME / "README.md", *(HOME / "docs").rglob("*.md")])
-    lines = re.findall(rf"python -m lightning_app {verb} ([^`\n]*)", text.replace("\\\n", " "))
-    return [(line, re.findall(r"(?<!\S)--\w+", line.split(" #")[0].split(" && ")[0])) for line in lines]
-
-
-@pytest.mark.parametrize("verb", ["evaluate", "apply", "sweep", "report"])
-def test_options_that_the_documentation_gives_to_a_verb_are_in_its_help(verb, capsys):
-    from lightning_app.cli import main
-
-    with pytest.raises(SystemExit) as stopped:
-        main([verb, "--help"])
-    known = set(re.findall(r"--\w+", capsys.readouterr().out))
-    assert not stopped.value.code
-    commands = documented(verb)
-    assert commands
-    assert not [(line, each) for line, given in commands for each in given if each not in known]
-
-
-def is_shipped(given: str) -> bool:
-    return not given.isupper() and not given.startswith(("my", "runs/"))  # FILE, my.yaml, a run's own config
 
 
 def test_unknown_recipe_names_what_was_meant():

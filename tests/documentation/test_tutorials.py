@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-QUIET = {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"}
+from lightning_app.shipped import HOME
+from tests.documentation.pages import TUTORIALS, blocks, environment
 
 
 def seen(line: str, output: str) -> bool:
@@ -22,12 +20,11 @@ def seen(line: str, output: str) -> bool:
 
 
 @pytest.mark.tutorial
-@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+@pytest.mark.parametrize("page", TUTORIALS, ids=[page.stem for page in TUTORIALS])
 def test_every_block_runs_and_shows_what_the_page_says(page, tmp_path):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, **QUIET, "PATH": path, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
     output = ""
-    for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+    for kind, text in blocks(page):
         if kind == "text":
             missing = [line for line in text.splitlines() if not seen(line, output)]
             assert not missing, f"{page.name} shows {missing}, seen was:\n{output}"
@@ -36,7 +33,7 @@ def test_every_block_runs_and_shows_what_the_page_says(page, tmp_path):
         done = subprocess.run(
             command,
             cwd=tmp_path,
-            env=environment,
+            env=environment(PATH=path, PYTHONPATH=f"{HOME}:{tmp_path}", COLUMNS="200"),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -47,8 +44,7 @@ def test_every_block_runs_and_shows_what_the_page_says(page, tmp_path):
 
 
 def test_there_are_tutorials_and_each_says_what_is_seen():
-    assert len(PAGES) == 7
-    for page in PAGES:
-        kinds = [kind for kind, _ in BLOCK.findall(page.read_text(encoding="utf-8"))]
-        assert set(kinds) <= {"bash", "python", "text"}
+    assert len(TUTORIALS) == 7
+    for page in TUTORIALS:
+        kinds = [kind for kind, _ in blocks(page)]
         assert "text" in kinds

@@ -1,0 +1,116 @@
+"""Every command of README, CONTRIBUTING, docs, sweeps and recipes is read by the program that it calls.
+
+Each is read by the parser of the program that it calls, and the files that it names exist (`understanding.py`); `fit`
+builds its network, loss and data too. Pages of docs/tutorials are run from their first line to their last by
+`test_tutorials.py`.
+"""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_app.shipped import HOME
+from tests.documentation.pages import HEADED, KINDS, PAGES, TUTORIALS, Command, blocks, commands, in_shell, prose
+from tests.documentation.stand_ins import MEANT, make_data, make_maps, make_runs
+from tests.documentation.understanding import understand
+
+pytestmark = [
+    pytest.mark.usefixtures("unpainted"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory) -> Path:
+    """The folder of stand-ins; each page gets a copy."""
+    root = tmp_path_factory.mktemp("stage")
+    make_data(root)
+    make_maps(root)
+    with contextlib.chdir(root):
+        make_runs(root)
+    return root
+
+
+@pytest.fixture
+def here(stage, tmp_path, monkeypatch) -> Path:
+    """A copy of the stand-ins, in which the commands are given."""
+    folder = tmp_path / "here"
+    shutil.copytree(stage, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SEGMENTATION_DATA", "data")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    return folder
+
+
+def meant(path: Path) -> list[Command]:
+    """A page's commands, with what stands here for the reader's own."""
+    found = commands(path)
+    return [Command(c.page, tuple(MEANT.get(word, word) for word in c.words if word != "..."), c.whole) for c in found]
+
+
+def each(found: list[Command], do: Callable[[Command], None], capfd: pytest.CaptureFixture[str]) -> None:
+    """Do something with every command; a failure names the command and what it wrote."""
+    for command in found:
+        try:
+            do(command)
+        except BaseException as error:
+            pytest.fail(f"{command}\n{type(error).__name__}: {error}\n{capfd.readouterr().err[-2000:]}")
+
+
+def name(path: Path) -> str:
+    return path.relative_to(HOME).as_posix()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_each_command_of_a_page_is_taken_by_the_program_that_it_calls(path, here, capfd):
+    each(meant(path), understand, capfd)
+
+
+def test_each_command_of_a_header_is_taken_by_the_program_that_it_calls(here, capfd):
+    each([command for path in HEADED for command in meant(path)], understand, capfd)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *TUTORIALS], ids=name)
+def test_code_stands_in_blocks_that_say_their_kind(path):
+    assert {kind for kind, _ in blocks(path)} <= KINDS
+    assert not re.search(r"(?<=\n\n) {4,}\S", prose(path)), "an indented block: nobody knows what it is"
+
+
+WRONG = [
+    "python -m lightning_app fit --model.loss losses.DiceLos",
+    "python -m lightning_app fit --model.loss.gama 2",
+    "python -m lightning_app fit --config hippocamp",
+    "python -m lightning_app calibrate --ckpt_path runs/a --method temprature",
+    "python -m lightning_app evaluate --probs PROBS --label LABELS",
+    "python -m lightning_app sweep sweeps/bench_a_fantom.yaml",
+    "python -m lightning_app data verify DRIVES",
+    "python -m lightning_app data prepare KiTS19 --cash disk",
+    "python -m benchmarks.results",
+    "python -m benchmarks.result docs/results/gamma.md",
+    "python -m benchmarks.results docs/results/gama.md",
+    "torchrun --nodes 2 -m lightning_app fit",
+    "sbatch --wrap 'python -m lightning_app sweep sweeps/none.yaml'",
+    "srun --nodes 2 python -m lightning_app fits",
+    "wandb sweep --projects mine sweeps/bench_a_phantom.yaml",
+    "pip install -e '.[tests]'",
+    "pytest -n 3",
+    "nnUNetv2_train 4 3d_fullres 0 -tr nnUNetTrainerDicePlus",
+    "conda install calibrated-segmentation",
+]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_command_that_its_program_would_refuse_fails(text, here):
+    (words,) = in_shell(text)
+    with pytest.raises((Exception, SystemExit, pytest.fail.Exception)):
+        understand(Command("a page", words))
+
+
+def test_a_shell_reads_the_blocks():
+    text = "export A='b c'\nfor s in 1 2; do python $s \"$A\" \\\n  --x && wandb sync $s; done  # twice"
+    run = [("python", s, "b c", "--x") for s in "12"]
+    assert in_shell(text) == [run[0], ("wandb", "sync", "1"), run[1], ("wandb", "sync", "2")]
