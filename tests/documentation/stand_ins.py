@@ -7,7 +7,7 @@ import numpy as np
 
 from lightning_app.cli import main
 from tests.data.brats.make import make as make_brats
-from tests.data.common import blob, generator, picture, save_image
+from tests.data.common import blob, generator, picture, save_image, save_volume
 from tests.data.cvc_clinicdb.make import make as make_cvc_clinicdb
 from tests.data.decathlon.make import make as make_decathlon
 from tests.data.drive.make import make as make_drive
@@ -28,8 +28,8 @@ MEANT = {
     "losses.YourLoss": "losses.DiceLoss",
 }
 CASES = {  # maps and labels of one group are of the same cases
-    "val": ("PROBS", "LABELS", "val", "val_labels", "VAL_PROBS", "VAL_LABELS", "VAL_MAPS", "masks"),
-    "test": ("test", "test_labels", "TEST_MAPS", "TEST_LABELS"),
+    "val": ("val", "val_labels", "VAL_PROBS", "VAL_LABELS", "VAL_MAPS", "masks"),
+    "test": ("PROBS", "LABELS", "test", "test_labels", "TEST_MAPS", "TEST_LABELS"),
     "new": ("new", "NEW_MAPS"),
 }
 RATERS = ("Person1_Amira", "Person3_Amira", "Person4_Amira", "Person5_Amira")
@@ -37,7 +37,14 @@ TINY = (
     "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.enable_progress_bar=false",
     "--trainer.logger=false", "--data.num_workers=0",
 )  # fmt: skip
-FLAT = ("--data=datamodules.DRIVE", "--data.patch_size=[32,32]", "--data.batch_size=4", "--model.net.dropout=0.2")
+FLAT = (
+    "--data=datamodules.DRIVE",
+    "--data.patch_size=[32,32]",
+    "--data.batch_size=4",
+    "--model.net.dropout=0.2",
+    "--data.split=random",
+    "--data.split_sizes=[12,22,6]",
+)
 DEEP = (
     "--data=datamodules.Decathlon",
     "--data.task=Task04_Hippocampus",
@@ -68,14 +75,19 @@ def make_data(root: Path) -> None:
             save_image(
                 root / f"BU-BIL_Dataset1/ExpertsAnnotations/{rater}/Seg_cell{number}.png", 255 * mask.astype("u1")
             )
+    for number in range(6):
+        lesion = blob((12, 14, 10), rng)
+        save_volume(root / f"lesions/patient{number}/flair.nii.gz", 100.0 * lesion + rng.integers(0, 60, lesion.shape))
+        for rater in (1, 2, 3):
+            save_volume(root / f"lesions/patient{number}/rater{rater}.nii.gz", lesion.astype("u1"))
     np.save(root / "image.npy", rng.normal(size=(3, 44, 43)).astype(np.float32))
 
 
 def make_maps(root: Path) -> None:
     """Probability maps and labels, as images, and as nnU-Net writes them."""
-    for group, folders in CASES.items():
+    for place, (group, folders) in enumerate(CASES.items()):
         for number in range(30):
-            seed, name = number + 100 * len(group), f"{group}{number:02d}"
+            seed, name = number + 100 * place, f"{group}{number:02d}"
             probs, labels = make_probs((21, 17), 2, seed)
             for folder in folders:
                 array = 255 * labels if "LABELS" in folder.upper() or folder == "masks" else np.rint(255 * probs[1])

@@ -30,7 +30,8 @@ def stage(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("stage")
     make_data(root)
     make_maps(root)
-    with contextlib.chdir(root):
+    with contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGMENTATION_DATA", "data")
         make_runs(root)
     return root
 
