@@ -15,7 +15,7 @@ TRAINING_VERBS = {
     "validate": "evaluate a checkpoint on the validation cases",
     "test": "evaluate a checkpoint on the test cases: per_case.csv, intervals, reliability diagrams",
     "predict": "write masks and probability maps, also of a folder of new images (--data.predict_root)",
-    "calibrate": "fit a post-hoc calibrator to validation cases, or to stored maps (calibrate --probs --help)",
+    "calibrate": "fit a post-hoc calibrator to validation cases, or to stored maps (calibrate --probs MAPS --help)",
     "export": "write a checkpoint's network as ONNX, checked against the network",
 }
 STOPPED = 130
