@@ -76,11 +76,11 @@ def make_data(root: Path) -> None:
                 root / f"BU-BIL_Dataset1/ExpertsAnnotations/{rater}/Seg_cell{number}.png", 255 * mask.astype("u1")
             )
     for number in range(6):
-        lesion = blob((12, 14, 10), rng)
+        lesion = blob((20, 20, 20), rng)
         save_volume(root / f"lesions/patient{number}/flair.nii.gz", 100.0 * lesion + rng.integers(0, 60, lesion.shape))
         for rater in (1, 2, 3):
             save_volume(root / f"lesions/patient{number}/rater{rater}.nii.gz", lesion.astype("u1"))
-    np.save(root / "image.npy", rng.normal(size=(3, 44, 43)).astype(np.float32))
+    np.save(root / "image.npy", rng.normal(size=(3, 32, 32)).astype(np.float32))
 
 
 def make_maps(root: Path) -> None:
@@ -96,8 +96,8 @@ def make_maps(root: Path) -> None:
     for number in range(1, 21):
         probs, _ = make_probs((44, 43), 2, number)
         save_png(root / f"probabilities/{number:02d}_test.png", np.rint(255 * probs[1]).astype(np.uint8))
-    for folder, labels, letter in (("predictions", "labelsTs", "t"), ("fold_0/validation", "labelsTr", "v")):
-        nnunet(root / "made", [f"{letter}{number}" for number in range(4)])
+    for folder, labels, depth in (("predictions", "labelsTs", 6), ("fold_0/validation", "labelsTr", 7)):
+        nnunet(root / "made", [f"{labels}{number}" for number in range(4)], (9, 8, depth))
         shutil.move(root / "made" / "pred", root / folder)
         shutil.move(root / "made" / "labels", root / labels)
 

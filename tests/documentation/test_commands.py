@@ -1,23 +1,49 @@
-"""Every command of README, CONTRIBUTING, docs, sweeps and recipes is read by the program that it calls.
+"""Every command of README, CONTRIBUTING, docs, sweeps and recipes is run, or else read by the program that it calls.
 
 Each is read by the parser of the program that it calls, and the files that it names exist (`understanding.py`); `fit`
-builds its network, loss and data too. Pages of docs/tutorials are run from their first line to their last by
-`test_tutorials.py`.
+builds its network, loss and data too. `pytest -m tutorial` runs the commands of this program as they are written, on
+stand-ins that lie where they look (`stand_ins.py`), trainings for a step; but for sweeps, dashboards, benchmarks and
+`ONLY_READ`. Pages of docs/tutorials are run from their first line to their last by `test_tutorials.py`.
 """
 
 import contextlib
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lightning_app.cli import main
 from lightning_app.shipped import HOME
-from tests.documentation.pages import HEADED, KINDS, PAGES, TUTORIALS, Command, blocks, commands, in_shell, prose
-from tests.documentation.stand_ins import MEANT, make_data, make_maps, make_runs
+from tests.documentation.pages import (
+    HEADED,
+    KINDS,
+    PAGES,
+    TUTORIALS,
+    Command,
+    blocks,
+    commands,
+    environment,
+    in_shell,
+    prose,
+)
+from tests.documentation.stand_ins import MEANT, TINY, make_data, make_maps, make_runs
 from tests.documentation.understanding import understand
 
+TRAINED = ("fit",)
+RUN = {*TRAINED, "test", "predict", "calibrate", "export", "evaluate", "apply", "report", "data"}
+ONLY_READ = {  # of these verbs, what is not run, and why
+    "--config lightning_app/configs/paper": "the whole published set, at the paper's size, for hours",
+    "--config lightning_app/configs/hippocampus.yaml": "130 volumes",
+    "--config hippocampus": "the same",
+    "strategy ddp": "several processes; docs/tutorials/several_gpus.md runs them",
+    "data download": "the network",
+    "data prepare": "the whole set",
+}
+PROGRAM = ("python", "-m", "lightning_app")
 pytestmark = [
     pytest.mark.usefixtures("unpainted"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
@@ -53,6 +79,43 @@ def meant(path: Path) -> list[Command]:
     return [Command(c.page, tuple(MEANT.get(word, word) for word in c.words if word != "..."), c.whole) for c in found]
 
 
+def is_run(command: Command) -> bool:
+    """Whether the suite runs it: a whole command of this program."""
+    words = command.words
+    ours = words[:3] == PROGRAM and words[3:4] and words[3] in RUN
+    return bool(command.whole and ours and not any(part in " ".join(words) for part in ONLY_READ))
+
+
+def lay_runs(words: tuple[str, ...]) -> None:
+    """Put two runs where a report looks for some."""
+    for word in words:
+        if word.startswith("runs/") and not Path(word).exists():
+            for name in "ab":
+                shutil.copytree(f"runs/{name}", f"{word}/{name}")
+
+
+def give(words: tuple[str, ...]) -> None:
+    """Run a command of this program, a training for one step."""
+    as_it_is = "--resume" in words or any(word.endswith(".help") for word in words)
+    tiny = TINY if words[0] in TRAINED and not as_it_is else ()
+    try:
+        main([*words, *tiny])
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def carry_out(command: Command) -> None:
+    """Run a command that the suite runs."""
+    words = command.words
+    if words[0] == "python" and words[1].endswith(".py"):
+        subprocess.run([sys.executable, *words[1:]], check=True, env=environment(), timeout=120)
+    elif is_run(command):
+        if words[3] == "report":
+            lay_runs(words)
+        give(words[3:])
+
+
 def each(found: list[Command], do: Callable[[Command], None], capfd: pytest.CaptureFixture[str]) -> None:
     """Do something with every command; a failure names the command and what it wrote."""
     for command in found:
@@ -73,6 +136,19 @@ def test_each_command_of_a_page_is_taken_by_the_program_that_it_calls(path, here
 
 def test_each_command_of_a_header_is_taken_by_the_program_that_it_calls(here, capfd):
     each([command for path in HEADED for command in meant(path)], understand, capfd)
+
+
+@pytest.mark.tutorial
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_the_commands_of_a_page_run_as_they_are_written(path, here, capfd):
+    each(meant(path), carry_out, capfd)
+
+
+@pytest.mark.tutorial
+def test_the_commands_of_headers_run_as_they_are_written(here, capfd):
+    fits = [command for path in HEADED for command in meant(path) if command.words[3:4] == ("fit",)]
+    assert len(fits) > 5
+    each(fits, carry_out, capfd)
 
 
 @pytest.mark.parametrize("path", [*PAGES, *TUTORIALS], ids=name)
