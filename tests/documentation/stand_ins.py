@@ -33,6 +33,7 @@ CASES = {  # maps and labels of one group are of the same cases
     "new": ("new", "NEW_MAPS"),
 }
 RATERS = ("Person1_Amira", "Person3_Amira", "Person4_Amira", "Person5_Amira")
+LEARNT = ("--trainer.max_epochs=8", "--trainer.limit_train_batches=10", "--optimizer.lr=0.01")  # better than chance
 TINY = (
     "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.enable_progress_bar=false",
     "--trainer.logger=false", "--data.num_workers=0",
@@ -103,8 +104,8 @@ def make_maps(root: Path) -> None:
 
 
 def make_runs(root: Path) -> None:
-    """`runs/a` in 2D and `runs/c` in 3D, trained for a step; `runs/b` is a copy of the first."""
+    """`runs/a` in 2D and `runs/c` in 3D, trained for seconds; `runs/b` is a copy of the first."""
     for name, data in (("a", FLAT), ("c", DEEP)):
-        main(["fit", *data, *SMALL, *TINY, f"--runs_dir={root / 'runs'}", f"--run_name={name}"])
+        main(["fit", *data, *SMALL, *TINY, *LEARNT, f"--runs_dir={root / 'runs'}", f"--run_name={name}"])
     (root / "runs" / "a" / "wandb").mkdir()
     shutil.copytree(root / "runs" / "a", root / "runs" / "b")
