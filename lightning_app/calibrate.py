@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 
 from datamodules import SegmentationData
+from datamodules.geometry import Resize
 from lightning_app.calibration import cases as case_promises
 from lightning_app.calibration.cases import KEY as CASES
 from lightning_app.calibration.cases import CaseCollector
@@ -223,6 +224,7 @@ class Collector(LightningModule):
         self.module, self.folder, self.allowed, self.images = module, folder, allowed, images
         self.names: list[str] = []
         self.raters = 1
+        self.resized = False
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> int:
         """Keep the uncalibrated probabilities and the mask of one case; return its number.
@@ -245,6 +247,7 @@ class Collector(LightningModule):
         if self.images:
             np.save(self.folder / f"{number}.image.npy", center_crop(batch["image"], size).float().cpu().numpy())
         self.names.append(name)
+        self.resized |= any(isinstance(step, Resize) for step in batch["geometry"][0].steps)
         return number
 
     def __iter__(self) -> Iterator[Case]:
@@ -334,5 +337,10 @@ def describe(
     lines.append(f"voxels used               {report.voxels_used} of {report.voxels}")
     lines.append(f"validation NLL            {report.nll_before:.4f} before, {report.nll_after:.4f} after{error}")
     lines.append(f"best cuts for Dice        {', '.join(f'{cut:.3f}' for cut in thresholds[1:])}")
+    if cases.resized:
+        lines.append(
+            "WARNING   the cuts are of the grid that cases are resized to, masks are written on their own: look at"
+        )
+        lines.append("          the Dice of test --threshold calibrated beside that of test before you use them")
     lines.append(f"kept in                   {path}; test and predict apply it")
     return "\n".join(lines) + "\n"

@@ -318,3 +318,21 @@ def test_what_happened_stands_beside_what_was_promised():
     assert row["happened"] == pytest.approx(promises["cell"].seen)
     assert row["cases"] == 12
     assert f"{row['happened']:.4f}" in promise_told([row])
+
+
+@pytest.mark.parametrize("size", ["native", "[32,32]"])
+def test_cuts_of_resized_images_are_told_to_be_of_their_grid(size, tmp_path, capsys):
+    for number in range(10):
+        mask = np.zeros((48, 48), np.uint8)
+        mask[10 : 30 + number, 12:36] = 255
+        for folder, array in (("images", mask // 2 + 40), ("masks", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / folder / f"{number}.png")
+    data = ["--data=datamodules.ImageFolder", f"--data.root={tmp_path}", "--data.channels=1", f"--data.size={size}"]
+    data += ["--data.split_sizes=[4,3,3]", "--data.batch_size=2", "--trainer.logger=false", "--optimizer.lr=0.01"]
+    data += ["--model.net=models.UNet", "--model.net.width=4", "--trainer.enable_progress_bar=false"]
+    main(["fit", *data, "--trainer.max_epochs=6", f"--runs_dir={tmp_path}", "--run_name=a"])
+    main(["calibrate", f"--ckpt_path={tmp_path / 'a'}", "--method=temperature", "--trainer.logger=false"])
+    assert ("WARNING   the cuts are of the grid that cases are resized to" in capsys.readouterr().out) == (
+        size != "native"
+    )
