@@ -35,7 +35,8 @@ for (const tools of document.querySelectorAll(".tools")) {
         && (!choice || !choice.value || row.cells[column].dataset.key === choice.value));
       shown += !row.hidden;
     }
-    tools.querySelector("output").textContent = `${shown} of ${table.tBodies[0].rows.length} rows`;
+    const all = table.tBodies[0].rows.length;
+    tools.querySelector("output").textContent = `${shown} of ${all} rows${shown < all ? "; pictures show all" : ""}`;
   };
   text.addEventListener("input", filter);
   if (choice) choice.addEventListener("change", filter);
