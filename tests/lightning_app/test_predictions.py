@@ -213,7 +213,7 @@ def test_each_input_has_a_folder_of_its_own_and_a_count_that_is_true(of_a_folder
             folder = of_a_folder / "predictions" / name
             count = len(list((folder / "masks").iterdir()))
             assert count == {"A": 3, "B": 2, "A-2": 1}[name], times
-            assert f"{count} masks in" in capsys.readouterr().out
+            assert ("1 mask in" if count == 1 else f"{count} masks in") in capsys.readouterr().out
             assert (
                 len({row["case"] for row in cells(folder / "cases.csv")}) == len(cells(folder / "cases.csv")) == count
             )
