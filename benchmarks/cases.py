@@ -19,17 +19,17 @@ from string import Formatter
 import numpy as np
 from scipy.stats import spearmanr
 
+from benchmarks.posthoc_tables import markdown
 from lightning_app.cli import main as program
 from lightning_app.files import write_csv, write_text
 from lightning_app.report.compare import Comparison
 from lightning_app.report.expected import scatter
 from lightning_app.report.read import Run, find_runs
 from metrics.curves import case_risk_coverage
-from metrics.selection import DiceBound, Passing, VolumeInterval, fewest_cases
+from metrics.selection import DiceBound, Passing, VolumeInterval, fewest_cases, fewest_passing
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.logger=false"]
 SPLITS = 200
-FEWEST_THAT_PASS = 22  # of which 10 % can be promised at 90 %
 Ask = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], dict[str, float]]  # of the halves: teach, then ask
 WHOSE = {"data": "{data}", "class": "{class}", "method": "{method}", "cases": "{cases}"}
 DICE = WHOSE | {
@@ -45,7 +45,9 @@ ABOUT = """# A number for every case
 
 What the probabilities say of single cases, held against their labels; made by
 
-    {command}
+```bash
+{command}
+```
 
 from {runs} runs of one seed on six whole sets (those of [dscpp](dscpp.md#six-whole-sets-one-seed)); `+ temperature` was
 fitted on the validation cases. What the numbers are and are not: [trust](../trust.md#a-number-for-every-case).
@@ -140,7 +142,7 @@ def intervals(expected: np.ndarray, volumes: np.ndarray, asked: np.ndarray, true
 def look(expected: np.ndarray, dice: np.ndarray) -> dict[str, float]:
     """How often a cut is promised and broken, where the cases are drawn from those at hand; nothing of too few."""
     rng, passing, broken = np.random.default_rng(0), [], 0
-    if len(dice) < FEWEST_THAT_PASS:
+    if len(dice) < fewest_passing(0.1, 0.9):
         return {}
     for _ in range(DRAWS):
         drawn = rng.integers(0, len(dice), len(dice))
@@ -159,11 +161,8 @@ def table(rows: Sequence[Mapping], columns: Mapping[str, str]) -> str:
         rows: Of `measure`.
         columns: Heading to the format of a row's values.
     """
-    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
-    for row in rows:
-        cells = [text.format_map(row) if fields_of(text) <= set(row) else "" for text in columns.values()]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    cells = [[text.format_map(row) if fields_of(text) <= set(row) else "" for text in columns.values()] for row in rows]
+    return markdown(list(columns), cells) + "\n"
 
 
 def fields_of(text: str) -> set[str]:

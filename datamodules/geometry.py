@@ -210,10 +210,15 @@ class Geometry:
             probs = step.undo(probs)
         if tuple(probs.shape[1:]) != self.original_shape:
             raise ValueError(f"probs of shape {tuple(probs.shape)} do not come back to {self.original_shape}")
-        if any(isinstance(step, Resize) for step in self.steps):
+        if self.resized:
             probs = probs.clamp_min(0)
             probs = probs / probs.sum(0, keepdim=True)
         return probs
+
+    @property
+    def resized(self) -> bool:
+        """Whether the network's grid is of another size or spacing than the original one."""
+        return any(isinstance(step, Resize) for step in self.steps)
 
     def padding(self) -> float:
         """Share of the network's grid that lies beyond the case, where windows hang over it."""

@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 
 from datamodules import SegmentationData
-from datamodules.geometry import Resize
 from lightning_app.calibration import cases as case_promises
 from lightning_app.calibration.cases import KEY as CASES
 from lightning_app.calibration.cases import CaseCollector
@@ -247,7 +246,7 @@ class Collector(LightningModule):
         if self.images:
             np.save(self.folder / f"{number}.image.npy", center_crop(batch["image"], size).float().cpu().numpy())
         self.names.append(name)
-        self.resized |= any(isinstance(step, Resize) for step in batch["geometry"][0].steps)
+        self.resized |= batch["geometry"][0].resized
         return number
 
     def __iter__(self) -> Iterator[Case]:

@@ -53,9 +53,7 @@ class VolumeInterval:
                 how many would do.
         """
         given, sought = np.asarray(expected, float), np.asarray(true, float)
-        least = fewest_cases(coverage)
-        if len(given) < least:
-            raise ValueError(f"{len(given)} cases are too few for intervals of {coverage:.0%}: {least} would do")
+        _check_enough(len(given), coverage, "intervals of")
         if not sought.any():
             raise ValueError("no case holds the class")
         floor = float(np.median(sought[sought > 0])) / 10
@@ -108,9 +106,7 @@ class DiceBound:
             ValueError: If the coverage is out of range or the cases are too few; it says how many would do.
         """
         better = np.sort(_logit(actual) - _logit(expected))
-        least = fewest_cases(coverage)
-        if len(better) < least:
-            raise ValueError(f"{len(better)} cases are too few for a least Dice at {coverage:.0%}: {least} would do")
+        _check_enough(len(better), coverage, "a least Dice at")
         rank = math.floor((len(better) + 1) * (1 - coverage) + 1e-9)
         return cls(coverage, float(np.median(better)), float(better[rank - 1]), len(better))
 
@@ -141,6 +137,12 @@ def fewest_cases(coverage: float) -> int:
     if not 0 < coverage < 1:
         raise ValueError(f"coverage={coverage} must be between 0 and 1")
     return math.ceil(coverage / (1 - coverage) - 1e-9)
+
+
+def _check_enough(cases: int, coverage: float, what: str) -> None:
+    """Refuse too few cases, with the number that would do."""
+    if cases < (least := fewest_cases(coverage)):
+        raise ValueError(f"{cases} cases are too few for {what} {coverage:.0%}: {least} would do")
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,9 @@ class Passing:
             ValueError: If an argument is out of range, the cases are too few, or no cut can be promised; it says how
                 many would do, if any number would.
         """
-        if not (0 < share < 1 and 0 < confidence < 1):
-            raise ValueError(f"share={share} and confidence={confidence} must be between 0 and 1")
+        least = fewest_passing(share, confidence)
         order = np.argsort(-np.asarray(expected, float), kind="stable")
         scores, bad = np.asarray(expected, float)[order], np.asarray(actual, float)[order] < dice
-        least = math.ceil(math.log(1 - confidence) / math.log(1 - share))
         if len(scores) < least:
             raise ValueError(
                 f"{len(scores)} cases are too few to promise {share:.0%} at {confidence:.0%}: at least {least} would do"
@@ -209,6 +209,21 @@ class Passing:
             told = f"no expected Dice lets cases pass of which at most {share:.0%} lie below {dice:g}"
             raise ValueError(f"{told}, of {len(scores)}; {cure}")
         return cls(dice, share, confidence, float(scores[passed - 1]), len(scores), passed, int(bad[:passed].sum()))
+
+
+def fewest_passing(share: float, confidence: float) -> int:
+    """The smallest number of cases, all good, of which it can be promised that they pass.
+
+    Raises:
+        ValueError: If an argument is not between 0 and 1.
+
+    Example:
+        >>> fewest_passing(0.1, 0.9)
+        22
+    """
+    if not (0 < share < 1 and 0 < confidence < 1):
+        raise ValueError(f"share={share} and confidence={confidence} must be between 0 and 1")
+    return math.ceil(math.log(1 - confidence) / math.log(1 - share))
 
 
 def _passed(scores: np.ndarray, bad: np.ndarray, least: int, share: float, confidence: float) -> int:

@@ -88,13 +88,12 @@ def promise_cases(rows: Rows, names: Sequence[str], dice: float, share: float, c
     """
     found = {}
     for name in names[1:]:
-        values = {key: column(rows, name, key) for key in ("expected_volume", "true_volume", "expected_dice", "dice")}
+        expected, true = (column(rows, name, key) for key in ("expected_volume", "true_volume"))
         try:
-            volume = VolumeInterval.of(values["expected_volume"], values["true_volume"], 1 - share)
+            volume = VolumeInterval.of(expected, true, 1 - share)
         except ValueError as error:
             raise UserError(f"--method cases, {name}: {error}") from error
-        pairs = np.stack([values["expected_dice"], values["dice"]])
-        known, actual = pairs[:, np.isfinite(pairs).all(0)]
+        known, actual = dice_pairs(rows, name)
         bound = _or_warn(f"{name}: nothing is promised of the Dice", DiceBound.of, known, actual, 1 - share)
         passes = known, actual, dice, share, confidence
         passing = _or_warn(f"{name}: no case passes without a look", Passing.of, *passes)
@@ -114,6 +113,12 @@ def _or_warn(what: str, make: Callable[..., Made], *args: Any) -> Made | None:
 def column(rows: Rows, name: str, key: str) -> np.ndarray:
     """The values of a class, a case each; NaN where there is none."""
     return np.array([float(row.get(key, "nan")) for row in rows if row["class"] == name])
+
+
+def dice_pairs(rows: Rows, name: str) -> np.ndarray:
+    """Expected and true Dice (2, n) of a class, of the cases that have both."""
+    pairs = np.stack([column(rows, name, key) for key in ("expected_dice", "dice")])
+    return pairs[:, np.isfinite(pairs).all(0)]
 
 
 def to_record(promises: CasePromises) -> dict[str, Any]:
@@ -168,8 +173,7 @@ def held_against(promises: CasePromises, rows: Rows, largest: bool = True) -> li
         ends = [volume.around(value) for value in column(rows, name, "expected_volume")]
         held = [low <= value <= high for value, (low, high) in zip(true, ends, strict=True)]
         row = {"class": name, "cases": len(true), "coverage": volume.coverage, "covered": float(np.mean(held))}
-        pairs = np.stack([column(rows, name, "expected_dice"), column(rows, name, "dice")])
-        expected, actual = pairs[:, np.isfinite(pairs).all(0)]
+        expected, actual = dice_pairs(rows, name)
         if off := list(expected - actual):
             row |= {"dice_error": float(np.abs(off).mean()), "dice_bias": float(np.mean(off))}
         if off and bound is not None and largest:
