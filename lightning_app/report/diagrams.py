@@ -46,6 +46,16 @@ def pooled(comparison: Comparison, data: str, method: str, name: str) -> "Bins |
     return metrics.Bins(*(field.sum(0, keepdim=True) for field in bins)) if of_classes else bins
 
 
+def by_case(comparison: Comparison, data: str, method: str, name: str) -> "dict[str, Bins]":
+    """Case -> its bins over all seeds; the cases of folds stand each by itself, whatever the order in the files."""
+    parts: dict[str, list[Bins]] = {}
+    for run in comparison.of(data, method):
+        sums = run.reliability(comparison.stage)
+        for case, bins in sums.by_case(name).items() if name in sums.names() else ():
+            parts.setdefault(case, []).append(bins)
+    return {case: metrics.merge_bins(*own) for case, own in parts.items()}
+
+
 def _grid(count: int, height: float, width: float = 2.5, most: int = COLUMNS) -> tuple[Any, list[Any]]:
     """A figure with that many axes, in rows."""
     columns = min(most, count)
@@ -60,11 +70,10 @@ def band(
     comparison: Comparison, data: str, method: str, name: str, channel: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """95 % band of a channel's diagram over cases, the seeds of a case together; None for a single case."""
-    by_run = [run.reliability(comparison.stage).by_case(name) for run in comparison.of(data, method)]
-    cases = [metrics.merge_bins(*parts) for parts in zip(*by_run, strict=False)]
+    cases = by_case(comparison, data, method, name)
     if len(cases) < 2:
         return None
-    low, high = metrics.frequency_band(cases, NUM_BINS)
+    low, high = metrics.frequency_band(list(cases.values()), NUM_BINS)
     return low[channel : channel + 1], high[channel : channel + 1]
 
 

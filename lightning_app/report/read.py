@@ -196,12 +196,12 @@ class Reliability:
         """Bins (C, B) over all cases: of the whole image on `metrics.axis`, else 300."""
         return self._bins(name, "")
 
-    def by_case(self, name: str) -> "list[Bins]":
-        """Bins (C, 300) of each case."""
+    def by_case(self, name: str) -> "dict[str, Bins]":
+        """Bins (C, 300) of each case, by its name."""
         import metrics
 
-        stacked = self._bins(name, "case_")
-        return [metrics.Bins(*(field[i] for field in stacked)) for i in range(len(self.arrays["cases"]))]
+        cases = map(str, self.arrays["cases"])
+        return {case: metrics.Bins(*fields) for case, *fields in zip(cases, *self._bins(name, "case_"), strict=True)}
 
     def odds(self) -> tuple[np.ndarray, np.ndarray]:
         """Edges (B + 1,) of the fine axis; by case and class the voxels of p_k, and those of class k, (n, 2, K, B)."""

@@ -170,7 +170,7 @@ def test_a_cell_is_the_mean_over_cases_of_means_over_seeds(comparison, runs):
 def test_the_error_by_case_from_the_bins_is_the_one_that_was_written(comparison):
     (run, *_) = comparison.of("Phantom", "DSC")
     written = [case.scores["ece", "all"] for case in run.cases("test")]
-    bins = run.reliability("test").by_case("all.top_label")
+    bins = run.reliability("test").by_case("all.top_label").values()
     assert [metrics.errors.expected_calibration_error(b, 15).item() for b in bins] == pytest.approx(written, abs=1e-12)
 
 
