@@ -29,7 +29,7 @@ from .preparation import Preparation, PreparedVolume
 from .readers import parts
 
 log = logging.getLogger(__name__)
-VERSION = 3
+VERSION = 4
 _CHUNK = 1 << 22
 _STALE_SECONDS = 24 * 3600
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+SAME = 1e-5  # shares closer than this differ by rounding alone
 
 
 class Step(Protocol):
@@ -250,14 +251,19 @@ def _interpolate(array: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def resize_labels(labels: Tensor, shape: Sequence[int], num_classes: int) -> Tensor:
-    """Resample a label map `(*S)` linearly for each class and take the argmax; 255 is treated like a class."""
+    """Resample a label map `(*S)` linearly for each class and take the largest share; 255 is treated like a class.
+
+    Of equal shares (a block that is half nucleus, where sides are halved) the lower class gets the places of even
+    parity and the higher one those of odd parity, so that no class grows, shrinks or is shifted.
+    """
     if tuple(labels.shape) == tuple(shape):
         return labels
     best = torch.full(tuple(shape), -1.0)
     result = torch.zeros(tuple(shape), dtype=torch.uint8)
+    odd = torch.stack(torch.meshgrid(*map(torch.arange, shape), indexing="ij")).sum(0) % 2 == 1
     for value in (*range(num_classes), 255):
         share = _interpolate((labels == value)[None].float(), shape)[0]
-        better = share > best
+        better = torch.where(odd, share >= best - SAME, share > best + SAME) & (share > SAME)
         best[better], result[better] = share[better], value
     return result
 

@@ -125,7 +125,7 @@ class CalibratingTrainer(Trainer):
             report = calibrator.fit(collector)
             if calibrator.runaway:
                 raise UserError(f"--method {method}: {calibrator.runaway}; nothing was kept")
-            thresholds = best_thresholds(calibrator, collector.by_most())
+            thresholds = best_thresholds(collector.restored(calibrator))
         checkpoint[KEY] = {
             "method": method,
             "arguments": arguments,
@@ -222,11 +222,11 @@ class Collector(LightningModule):
         super().__init__()
         self.module, self.folder, self.allowed, self.images = module, folder, allowed, images
         self.names: list[str] = []
+        self.geometries: list[Any] = []
         self.raters = 1
-        self.resized = False
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> int:
-        """Keep the uncalibrated probabilities and the mask of one case; return its number.
+        """Keep the uncalibrated probabilities and the masks of one case; return its number.
 
         Raises:
             ValueError: If it is no validation case.
@@ -239,6 +239,7 @@ class Collector(LightningModule):
         number, labels = len(self.names), head_of(self.module).scored(probs, center_crop(batch["mask"], size))[1]
         np.save(self.folder / f"{number}.probs.npy", probs.float().cpu().numpy())
         np.save(self.folder / f"{number}.mask.npy", labels.cpu().numpy())
+        np.save(self.folder / f"{number}.original_mask.npy", batch["original_mask"].cpu().numpy())
         if "raters" in batch:
             maps = center_crop(batch["raters"], size)
             np.save(self.folder / f"{number}.raters.npy", maps.cpu().numpy())
@@ -246,22 +247,34 @@ class Collector(LightningModule):
         if self.images:
             np.save(self.folder / f"{number}.image.npy", center_crop(batch["image"], size).float().cpu().numpy())
         self.names.append(name)
-        self.resized |= batch["geometry"][0].resized
+        self.geometries.append(batch["geometry"][0])
         return number
 
     def __iter__(self) -> Iterator[Case]:
         """The cases, one after the other, each with the labels of each of its raters."""
-        for number, case in enumerate(self.by_most()):
+        for number in range(len(self.names)):
+            case = Case(self._load(number, "probs"), self._load(number, "mask"), self._image(number))
             if self.raters == 1:
                 yield case
             else:
                 yield from (case._replace(target=labels) for labels in self._load(number, "raters").unbind(1))
 
-    def by_most(self) -> Iterator[Case]:
-        """The cases, one after the other, of several raters with what most of them say."""
-        for number in range(len(self.names)):
-            image = self._load(number, "image") if self.images else None
-            yield Case(self._load(number, "probs"), self._load(number, "mask"), image)
+    def restored(self, calibrator: Calibrator | MultiLabelCalibrator) -> Iterator[tuple[Tensor, Tensor]]:
+        """What `predict` would write of each case, and its labels, of several raters what most of them say.
+
+        Args:
+            calibrator: Fitted.
+
+        Yields:
+            Probabilities (N, K, *S) and labels (N, *S) on the case's original grid, as `Head.items` gives them.
+        """
+        head = head_of(self.module)
+        for number, geometry in enumerate(self.geometries):
+            probs = calibrator(self._load(number, "probs"), self._image(number))[0]
+            yield head.items(head.restore(probs, geometry)[None], self._load(number, "original_mask"))
+
+    def _image(self, number: int) -> Tensor | None:
+        return self._load(number, "image") if self.images else None
 
     def _load(self, number: int, part: str) -> Tensor:
         return torch.from_numpy(np.load(self.folder / f"{number}.{part}.npy"))
@@ -336,10 +349,5 @@ def describe(
     lines.append(f"voxels used               {report.voxels_used} of {report.voxels}")
     lines.append(f"validation NLL            {report.nll_before:.4f} before, {report.nll_after:.4f} after{error}")
     lines.append(f"best cuts for Dice        {', '.join(f'{cut:.3f}' for cut in thresholds[1:])}")
-    if cases.resized:
-        lines.append(
-            "WARNING   the cuts are of the grid that cases are resized to, masks are written on their own: look at"
-        )
-        lines.append("          the Dice of test --threshold calibrated beside that of test before you use them")
     lines.append(f"kept in                   {path}; test and predict apply it")
     return "\n".join(lines) + "\n"

@@ -3,43 +3,40 @@
 from collections.abc import Iterable, Sequence
 
 import torch
+from torch import Tensor
 
 import models
 from lightning_app.errors import UserError
-from models import Calibrator, Case, MultiLabelCalibrator
 
 THRESHOLDS = 1000  # steps of the threshold curves
 
 
-def best_thresholds(calibrator: Calibrator | MultiLabelCalibrator, cases: Iterable[Case]) -> list[float]:
-    """The cut of each foreground class or region that gives the best pooled Dice on the validation cases, to 1/1,000.
+def best_thresholds(cases: Iterable[tuple[Tensor, Tensor]]) -> list[float]:
+    """The cut of each foreground class or region that gives the best pooled Dice on the cases, to 1/1,000.
 
     Args:
-        calibrator: Fitted.
-        cases: The cases it was fitted on.
+        cases: Probabilities (N, K, *S) and labels (N, *S) of each: one problem of K classes, or N regions of two.
 
     Returns:
-        K numbers; that of the background is 1/2 and unused, as is that of a class that no case has.
+        1/2 for the background, which is unused, and a number for each class or region; 1/2 where no case has it.
     """
-    if isinstance(calibrator, MultiLabelCalibrator):
-        regions = enumerate(calibrator.parts)
-        return [0.5, *(best_thresholds(part, models.RegionCases(cases, k))[1] for k, part in regions)]
-    classes = calibrator.num_classes
-    counts = torch.zeros(2, classes, THRESHOLDS, dtype=torch.int64)  # all voxels, voxels of the class
-    for case in cases:
-        probs, target = calibrator(case.probs, case.image)[0].flatten(1), case.target[0].flatten().long()
-        valid = target != models.calibrator.IGNORE
-        bins = (probs.double() * THRESHOLDS).long().clamp(0, THRESHOLDS - 1)
-        for k in range(classes):
-            counts[0, k] += torch.bincount(bins[k][valid], minlength=THRESHOLDS)
-            counts[1, k] += torch.bincount(bins[k][target == k], minlength=THRESHOLDS)
-    above = counts.flip(-1).cumsum(-1).flip(-1).double()  # voxels at or above each step
-    predicted, hits = above
-    dice = 2 * hits / (predicted + hits[:, :1]).clamp_min(1)
-    best = dice.argmax(1).double() / THRESHOLDS
-    known = hits[:, 0] > 0
-    known[0] = False
-    return torch.where(known, best, 0.5).tolist()
+    counts: Tensor | int = 0  # (voxels, voxels of the class; N, K, THRESHOLDS)
+    for probs, labels in cases:
+        counts = counts + torch.stack([_curves(*item) for item in zip(probs, labels, strict=True)], 1)
+    assert isinstance(counts, Tensor)  # there is a validation case, or nothing was fitted
+    predicted, hits = counts.flip(-1).cumsum(-1).flip(-1).double()  # voxels at or above each step
+    dice = 2 * hits / (predicted + hits[..., :1]).clamp_min(1)
+    best = torch.where(hits[..., 0] > 0, dice.argmax(-1).double() / THRESHOLDS, 0.5)
+    return [0.5, *best[:, 1:].flatten().tolist()]
+
+
+def _curves(probs: Tensor, labels: Tensor) -> Tensor:
+    """Counts (2, K, THRESHOLDS) of voxels by their probability, of all that count and of those of the class."""
+    valid = labels != models.calibrator.IGNORE
+    bins, labels = (probs[:, valid].double() * THRESHOLDS).long().clamp(0, THRESHOLDS - 1), labels[valid]
+    everywhere = [torch.bincount(one, minlength=THRESHOLDS) for one in bins]
+    inside = [torch.bincount(one[labels == k], minlength=THRESHOLDS) for k, one in enumerate(bins)]
+    return torch.stack([torch.stack(everywhere), torch.stack(inside)])
 
 
 def asked_cuts(

@@ -84,6 +84,29 @@ def test_labels_survive_resizing_with_ignored_voxels():
     assert (resized == 2).sum() == 64
 
 
+@pytest.mark.parametrize("sides", [(64, 48), (16, 24, 32)])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_halved_labels_keep_the_share_of_each_class(sides, classes):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, classes, sides, generator=generator)
+    for axis in range(len(sides)):  # stripes of three voxels: of a block's two voxels along an axis one or both
+        labels = labels.repeat_interleave(3, axis)
+    resized = resize_labels(labels, [3 * side // 2 for side in sides], classes)
+    for value in range(classes):
+        assert (resized == value).float().mean().item() == pytest.approx(
+            (labels == value).float().mean().item(), abs=0.01
+        )
+
+
+def test_half_covered_blocks_are_shared_out_evenly_and_shift_nothing():
+    labels = torch.zeros(32, 32, dtype=torch.uint8)
+    labels[:, 9:21] = 1  # the left and the right edge cut a block of two in half
+    resized = resize_labels(labels, (16, 16), 2)
+    assert resized[:, 5:10].all()
+    assert resized.sum() == 16 * 6
+    assert resized[:, 4].sum() == resized[:, 10].sum() == 8
+
+
 def test_geometry_is_immutable_pickles_and_refuses_a_foreign_grid():
     geometry = Geometry("image", (4, 4), steps=[centred((4, 4), (8, 8))])
     again = pickle.loads(pickle.dumps(geometry))

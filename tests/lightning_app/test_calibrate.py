@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from PIL import Image
 
 import losses
 import metrics
 import models
-from datamodules import Phantom
+from datamodules import ImageFolder, Phantom
 from lightning_app.calibrate import CalibratingTrainer, calibrator_arguments, validation_cases
 from lightning_app.calibration.cuts import best_thresholds
 from lightning_app.calibration.registry import build, restore
@@ -150,22 +151,26 @@ def test_unknown_methods_and_options_are_named():
 
 
 class TestThresholds:
-    class Cases(list):
-        """Cases as the collector gives them."""
-
     def test_best_cut_of_a_curve_done_by_hand(self):
         probs = torch.tensor([0.905, 0.605, 0.355, 0.305, 0.105])  # labels 1 1 1 0 0: a cut above .305 is perfect
-        case = models.Case(torch.stack((1 - probs, probs))[None], torch.tensor([[1, 1, 1, 0, 0]]))
-        cuts = best_thresholds(models.TemperatureScaling(2), self.Cases([case]))
+        pair, labels = torch.stack((1 - probs, probs)), torch.tensor([1, 1, 1, 0, 0])
+        cuts = best_thresholds([(pair[None], labels[None])])
         assert 0.305 < cuts[1] < 0.355
-        assert torch.equal(metrics.threshold_labels(case.probs[0], cuts), case.target[0])
+        assert torch.equal(metrics.threshold_labels(pair, cuts), labels)
 
     def test_ignored_voxels_and_absent_classes(self):
-        probs = torch.tensor([0.905, 0.805, 0.105])
-        case = models.Case(torch.stack((1 - probs, probs, 0 * probs))[None], torch.tensor([[1, 255, 0]]))
-        cuts = best_thresholds(models.TemperatureScaling(3), self.Cases([case]))
-        assert 0.105 < cuts[1] < 0.905
+        probs = torch.tensor([0.905, 0.805, 0.1045])
+        cuts = best_thresholds([(torch.stack((1 - probs, probs, 0 * probs))[None], torch.tensor([[1, 255, 0]]))])
+        assert 0.1045 < cuts[1] < 0.905
         assert cuts[2] == 0.5
+
+    def test_each_region_has_the_cut_that_it_has_alone(self):
+        torch.manual_seed(0)
+        probs = torch.rand(4, 3, 50)  # cases, regions, voxels
+        cases = [(torch.stack((1 - p, p), 1), (torch.rand(3, 50) < p).long()) for p in probs]
+        alone = [best_thresholds([(p[r : r + 1], y[r : r + 1]) for p, y in cases])[1] for r in range(3)]
+        assert best_thresholds(cases) == [0.5, *alone]
+        assert len(set(alone)) == 3
 
     def test_class_furthest_above_its_cut_wins(self):
         probs = torch.tensor([[0.5, 0.1, 0.8], [0.3, 0.5, 0.1], [0.2, 0.4, 0.1]])
@@ -320,19 +325,28 @@ def test_what_happened_stands_beside_what_was_promised():
     assert f"{row['happened']:.4f}" in promise_told([row])
 
 
-@pytest.mark.parametrize("size", ["native", "[32,32]"])
-def test_cuts_of_resized_images_are_told_to_be_of_their_grid(size, tmp_path, capsys):
+def test_cuts_are_those_of_the_masks_that_predict_writes(run, tmp_path):
+    torch.manual_seed(0)
     for number in range(10):
-        mask = np.zeros((48, 48), np.uint8)
-        mask[10 : 30 + number, 12:36] = 255
-        for folder, array in (("images", mask // 2 + 40), ("masks", mask)):
+        probs = torch.rand(6, 6).repeat_interleave(8, 0).repeat_interleave(8, 1)
+        mask = (torch.rand(48, 48) < probs**2).numpy().astype(np.uint8)
+        for folder, array in (("images", (probs.numpy() * 255).astype(np.uint8)), ("masks", 255 * mask)):
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(array).save(tmp_path / folder / f"{number}.png")
-    data = ["--data=datamodules.ImageFolder", f"--data.root={tmp_path}", "--data.channels=1", f"--data.size={size}"]
-    data += ["--data.split_sizes=[4,3,3]", "--data.batch_size=2", "--trainer.logger=false", "--optimizer.lr=0.01"]
-    data += ["--model.net=models.UNet", "--model.net.width=4", "--trainer.enable_progress_bar=false"]
-    main(["fit", *data, "--trainer.max_epochs=6", f"--runs_dir={tmp_path}", "--run_name=a"])
-    main(["calibrate", f"--ckpt_path={tmp_path / 'a'}", "--method=temperature", "--trainer.logger=false"])
-    assert ("WARNING   the cuts are of the grid that cases are resized to" in capsys.readouterr().out) == (
-        size != "native"
+    data = ImageFolder(
+        root=str(tmp_path), channels=1, size=[16, 16], split_sizes=[4, 3, 3], batch_size=2, num_workers=0
     )
+    (run / "split.csv").unlink()
+    calibrate(run, data)
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    trained, loader = module(), data.val_dataloader()
+    trained.load_state_dict(checkpoint["state_dict"], strict=False)
+    trained.calibrator, record = restore(checkpoint)
+    probs = torch.stack([case["original"][0, 1].double() for case in Trainer(**QUIET).predict(trained, loader)])
+    true = torch.stack([batch["original_mask"][0] == 1 for batch in loader])
+    dice = [
+        2 * ((probs >= cut / 1000) & true).sum() / ((probs >= cut / 1000).sum() + true.sum()) for cut in range(1000)
+    ]
+    assert probs.shape == (3, 48, 48)
+    assert record["thresholds"][1] == pytest.approx(int(torch.stack(dice).argmax()) / 1000)
+    assert max(dice) > dice[500] + 0.01
