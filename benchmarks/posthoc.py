@@ -27,7 +27,8 @@ from lightning.pytorch import LightningModule
 import metrics
 from benchmarks.shift import PARTNERS
 from lightning_app.calibrate import CalibratingTrainer, Collector, calibrator_arguments
-from lightning_app.calibration.registry import CLASSES, build
+from lightning_app.calibration.methods import CLASSES
+from lightning_app.calibration.registry import build
 from lightning_app.files import read_csv, write_csv
 from lightning_app.report.read import Run, find_runs
 from lightning_app.training.program import run_training

@@ -18,7 +18,8 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 import metrics
-from lightning_app.maps.folder import add_options, open_folder
+from lightning_app.maps.command import add_options
+from lightning_app.maps.folder import open_folder
 from metrics import plot
 
 DRAWN = 20_000

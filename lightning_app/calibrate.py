@@ -17,7 +17,8 @@ from lightning_app.calibration import cases as case_promises
 from lightning_app.calibration.cases import KEY as CASES
 from lightning_app.calibration.cases import CaseCollector
 from lightning_app.calibration.cuts import best_thresholds
-from lightning_app.calibration.registry import KEY, Method, build_for, restore
+from lightning_app.calibration.methods import Method
+from lightning_app.calibration.registry import KEY, build_for, restore
 from lightning_app.calibration.risk import KEY as RISK
 from lightning_app.calibration.risk import OddsCollector, Wish, make_promises, to_record
 from lightning_app.calibration.risk import describe as describe_promises

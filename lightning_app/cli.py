@@ -1,7 +1,7 @@
 """The front door: one help for all verbs, errors of the user in one line, light verbs without the training program."""
 
-import importlib
 import os
+import pkgutil
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,19 +20,19 @@ TRAINING_VERBS = {
 }
 STOPPED = 130
 HELPS = ("short", "losses", "networks")
-OTHER_VERBS = {
-    "evaluate": ("lightning_app.maps.evaluate", "score a folder of probability maps made by any program"),
-    "apply": ("lightning_app.maps.apply", "write maps calibrated by what calibrate --probs kept"),
-    "sweep": ("lightning_app.sweep.command", "run a sweep file without a server, resumable"),
-    "report": ("lightning_app.report", "make one HTML page that compares runs"),
-    "data": ("lightning_app.data_command", "list the data sets, check a folder before hours are spent"),
-    "dashboard": ("lightning_app.dashboard", "write a W&B workspace for a sweep"),
+OTHER_VERBS = {  # each with a function whose module imports what is heavy after it has read the arguments
+    "evaluate": ("lightning_app.maps.command:evaluate", "score a folder of probability maps made by any program"),
+    "apply": ("lightning_app.maps.command:apply", "write maps calibrated by what calibrate --probs kept"),
+    "sweep": ("lightning_app.sweep.command:main", "run a sweep file without a server, resumable"),
+    "report": ("lightning_app.report.command:main", "make one HTML page that compares runs"),
+    "data": ("lightning_app.data_command:main", "list the data sets, check a folder before hours are spent"),
+    "dashboard": ("lightning_app.dashboard:main", "write a W&B workspace for a sweep"),
     "nnunet-path": (
-        "calibrated_segmentation.integrations.nnunet.path",
+        "calibrated_segmentation.integrations.nnunet_path:main",
         "print the folder of our trainers, for nnU-Net's variable nnUNet_extTrainer",
     ),
 }
-MAPS_CALIBRATE = "lightning_app.maps.calibrate"
+MAPS_CALIBRATE = "lightning_app.maps.command:calibrate"
 
 
 def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None":
@@ -96,11 +96,11 @@ def overview() -> str:
 
 def _dispatch(args: list[str], run: bool) -> "TrainingCLI | None":
     verb = args[0]
-    module = MAPS_CALIBRATE if verb == "calibrate" and _names_maps(args) else OTHER_VERBS.get(verb, ("",))[0]
+    command = MAPS_CALIBRATE if verb == "calibrate" and _names_maps(args) else OTHER_VERBS.get(verb, ("",))[0]
     if verb == "evaluate":
         _offline_unless_chosen()
-    if module:
-        code = importlib.import_module(module).main(args[1:])
+    if command:
+        code = pkgutil.resolve_name(command)(args[1:])
         if code:
             raise SystemExit(code)
         return None
@@ -127,9 +127,13 @@ def _help_asked(args: list[str]) -> str:
 
 
 def _help(verb: str, asked: str) -> str:
-    from lightning_app.helping import room_help, short_help
+    from lightning_app.helping import short_help
 
-    return short_help(verb, TRAINING_VERBS[verb]) if asked == "short" else room_help(asked)
+    if asked == "short" and verb != "fit":
+        return short_help(verb, TRAINING_VERBS[verb], {})
+    from lightning_app.class_help import choices, room_help
+
+    return short_help(verb, TRAINING_VERBS[verb], choices()) if asked == "short" else room_help(asked)
 
 
 def _offline_unless_chosen() -> None:

@@ -1,28 +1,13 @@
 """Calibrators by the name of their method, and the record of one in a checkpoint."""
 
 import difflib
-from typing import Any, Literal
+from typing import Any
 
 import models
+from lightning_app.calibration.methods import CLASSES
 from lightning_app.errors import UserError
 from models import Calibrator, MultiLabelCalibrator
 
-Method = Literal[
-    "risk", "cases", "temperature", "ensemble_temperature", "image_temperature", "local_temperature", "vector",
-    "dirichlet", "isotonic", "histogram", "selective", "dicepp_inverse",
-]  # fmt: skip
-CLASSES: dict[str, str] = {
-    "temperature": "TemperatureScaling",
-    "ensemble_temperature": "EnsembleTemperatureScaling",
-    "image_temperature": "ImageTemperatureScaling",
-    "local_temperature": "LocalTemperatureScaling",
-    "vector": "VectorScaling",
-    "dirichlet": "DirichletCalibration",
-    "isotonic": "IsotonicCalibration",
-    "histogram": "HistogramCalibration",
-    "selective": "SelectiveScaling",
-    "dicepp_inverse": "DicePlusPlusInverse",
-}
 KEY = "calibrator"
 
 

@@ -16,11 +16,10 @@ from lightning_app.errors import UserError
 from lightning_app.files import write_text
 from lightning_app.maps.cases import Sheet
 from lightning_app.maps.fitted import FittedCalibrator, digest
-from lightning_app.maps.folder import flag
 from lightning_app.maps.grid import hard_labels
 from lightning_app.maps.pairing import Files, find, group_classes, root_of
 from lightning_app.maps.problems import above_zero, join, names_of, split
-from lightning_app.maps.reading import KINDS, Form, Map, files_of, read_map, write_map
+from lightning_app.maps.reading import Form, Map, files_of, read_map, write_map
 from lightning_app.maps.storage import levels_of, read_array, write_labels
 from lightning_app.training.processes import tell
 
@@ -28,17 +27,16 @@ RECORD = "calibration.json"
 COMPANIONS = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")
 
 
-def main(args: list[str]) -> int:
+def apply_calibrator(options: argparse.Namespace) -> None:
     """Run the command.
 
     Args:
-        args: Arguments after `apply`.
+        options: What was asked for.
 
     Raises:
         UserError: If a case was in the fit, or the output folder holds something else.
         DataError: If a file is no map of these classes.
     """
-    options = _parser().parse_args(args)
     fitted = FittedCalibrator.load(Path(options.calibrator))
     form = _form(fitted.form, options)
     cases = group_classes(find(options.probs, "--probs"), form.classes)
@@ -68,36 +66,6 @@ def main(args: list[str]) -> int:
             f"WARNING   {lost:,} foreground probabilities above 0 were rounded to 0 by the type of the files\n"
         )
     sys.stdout.write(f"written   {out}{f' ({done} cases were there)' if done else ''}\n")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_app apply",
-        allow_abbrev=False,
-        description="Write calibrated probability maps: same layout in, same layout out. Hard masks that lie beside "
-        "the maps, as nnU-Net writes them, are made anew from what was calibrated.",
-    )
-    add = parser.add_argument
-    add("calibrator", help="file of calibrate --probs ... --out")
-    add("--probs", required=True, metavar="DIR|PATTERN", help="maps of cases that the fit has not seen")
-    add("--out", "--output", required=True, metavar="DIR", help="folder to write to")
-    add(
-        "--format", choices=tuple(k for k in KINDS if k != "mask"), help="form of the maps; that of the fit if left out"
-    )
-    add(
-        "--logits",
-        type=flag,
-        default=None,
-        metavar="true|false",
-        help="the values are logits; as in the fit if left out",
-    )
-    add(
-        "--threshold",
-        choices=("argmax", "risk"),
-        help="how masks are made; risk where the file holds a promise, else argmax",
-    )
-    return parser
 
 
 def _form(form: Form, options: argparse.Namespace) -> Form:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 import metrics
 import models
-from lightning_app.calibration.registry import CLASSES, build
+from lightning_app.calibration.registry import build
 from lightning_app.calibration.risk import Wish, case_odds, make_promises
 from lightning_app.calibration.risk import describe as describe_promises
 from lightning_app.errors import UserError
 from lightning_app.maps.cases import promise_of_cases
 from lightning_app.maps.fitted import FittedCalibrator, digests_of
-from lightning_app.maps.folder import Case, Folder, add_options, add_raters, describe, open_folder, views
+from lightning_app.maps.folder import Case, Folder, describe, open_folder, views
 from lightning_app.maps.pairing import Pair
 from lightning_app.maps.problems import above_zero, names_of, problems_of, traits_of
 from lightning_app.training import drift
@@ -29,16 +29,16 @@ TABLE = ("dice", "nll", "brier", "ece", "ece_classwise", "ece_foreground", "ece_
 LOWER = ("nll", "brier", "ece")  # that no calibration may make worse unsaid
 
 
-def main(args: list[str]) -> int:
+def calibrate_maps(options: argparse.Namespace, rest: Sequence[str]) -> None:
     """Run the command.
 
     Args:
-        args: Arguments after `calibrate`.
+        options: What was asked for.
+        rest: Arguments of the method's class.
 
     Raises:
         UserError: If maps and labels do not fit, or the fit runs off.
     """
-    options, rest = _parser().parse_known_args(args)
     arguments = _method_options(rest)
     folder = open_folder(options)
     if folder.hard:
@@ -46,10 +46,10 @@ def main(args: list[str]) -> int:
     say(*describe(folder, options))
     if options.method == "risk":
         promise_of_maps(folder, options)
-        return 0
+        return
     if options.method == "cases":
         promise_of_cases(folder, options)
-        return 0
+        return
     if options.raters:
         say("fitted    to the share of the raters, each counting alike")
     arguments = calibrator_arguments(options.method, arguments, folder)
@@ -61,48 +61,6 @@ def main(args: list[str]) -> int:
     out = Path(options.out)
     FittedCalibrator(options.method, arguments, final, folder.form, digests_of(folder)).save(out)
     say(f"kept in   {out}; python -m lightning_app apply {out} --probs TEST_MAPS --out CALIBRATED_MAPS")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_app calibrate",
-        allow_abbrev=False,
-        description="Fit a post-hoc calibrator to a folder of probability maps with labels, cases that no network was "
-        "trained on. Before and after are judged by cross-fitting: no case judges a fit that saw it.",
-    )
-    add_options(parser)
-    add_raters(parser)
-    parser.add_argument(
-        "--method",
-        choices=(*CLASSES, "risk", "cases"),
-        default="temperature",
-        help="the kind of calibrator, or cuts by risk, or what is promised of single cases",
-    )
-    add_risk_options(parser)
-    parser.add_argument("--out", "--output", required=True, metavar="FILE", help="file to keep the calibrator in")
-    parser.epilog = "Further arguments of the method's class in models: --options.NAME VALUE, as --options.gamma 2"
-    return parser
-
-
-def add_risk_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the methods `risk` and `cases`."""
-    add = parser.add_argument
-    add("--risk", choices=("fnr", "fdr", "precision"), default="fnr", help="what --method risk keeps low")
-    add(
-        "--level",
-        type=float,
-        default=0.1,
-        help="the largest risk; cases: share of missing intervals, of bad among passing cases",
-    )
-    add(
-        "--confidence",
-        type=float,
-        help="probability that it is kept; without one it is kept in expectation (cases: 0.9)",
-    )
-    add("--by", choices=("case", "voxel"), default="case", help="mean over cases, or all voxels together")
-    add("--dice", type=float, default=0.8, help="Dice below which a case is bad, for --method cases")
-    add("--of_class", action="append", metavar="CLASS", help="class that is promised of, may be repeated; else all")
 
 
 def promise_of_maps(folder: Folder, options: argparse.Namespace) -> None:
@@ -129,7 +87,7 @@ def promise_of_maps(folder: Folder, options: argparse.Namespace) -> None:
     sys.stdout.write(describe_promises({k: v for one in promises for k, v in one.items()}, str(out), usage))
 
 
-def _method_options(rest: list[str]) -> dict[str, Any]:
+def _method_options(rest: Sequence[str]) -> dict[str, Any]:
     """`--options.NAME VALUE` pairs.
 
     Raises:

@@ -20,7 +20,7 @@ from lightning_app.errors import UserError
 from lightning_app.files import read_yaml, write_csv, write_text
 from lightning_app.maps.apply import check_unseen
 from lightning_app.maps.fitted import FittedCalibrator
-from lightning_app.maps.folder import Folder, add_options, add_raters, describe, findings, flag, open_folder
+from lightning_app.maps.folder import Folder, describe, findings, open_folder
 from lightning_app.maps.pairing import root_of
 from lightning_app.maps.pictures import draw_cases
 from lightning_app.maps.problems import head_of
@@ -38,17 +38,17 @@ from lightning_app.training.tracking import RunLogger, end_wandb
 PROJECT = "calibrated-segmentation"
 
 
-def main(args: list[str]) -> int:
+def evaluate_maps(options: argparse.Namespace, args: Sequence[str]) -> None:
     """Run the command.
 
     Args:
-        args: Arguments after `evaluate`.
+        options: What was asked for.
+        args: The same as it was typed, for the run folder.
 
     Raises:
         UserError: If maps and labels do not fit, or the run folder holds another evaluation.
         DataError: If a file is not what it should be.
     """
-    options = _parser().parse_args(args)
     folder = open_folder(options)
     _say(*describe(folder, options), "")
     objects = metrics.ObjectRule(options.object_iou, options.object_connectivity) if options.objects else None
@@ -59,7 +59,6 @@ def main(args: list[str]) -> int:
     run = RunFolder.named(options.runs_dir, name)
     with _begin(run, _config(options, folder, name), args):
         _evaluate(folder, run, measure, promised, options)
-    return 0
 
 
 def _evaluate(
@@ -91,33 +90,6 @@ def _evaluate(
         hold(run.stage("test"), scorer.records, scorer.class_names or [], risks, promised.cases, largest)
         drift.check(run.stage("test"), promised.traits, traits)
     shutil.rmtree(parts, ignore_errors=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_app evaluate",
-        allow_abbrev=False,
-        description="Score a folder of probability maps, made by whatever program, against labels: overlap, "
-        "calibration, diagrams, as an ordinary run folder that `report` compares with others, paired by case.",
-    )
-    add_options(parser)
-    add = parser.add_argument
-    add_raters(parser)
-    add("--images", metavar="DIR|PATTERN", help="images to draw cases on; else they are drawn on the map")
-    add("--name", help="name of the method and its run folder (default: the folder of the maps)")
-    add("--data", help="name of the data set in reports (default: the folder of the labels)")
-    add("--runs_dir", default="runs", metavar="DIR", help="folder that run folders are made in")
-    add("--promise", metavar="FILE", help="file of calibrate --method risk or cases, to hold against the cases")
-    add("--surface", type=flag, default=False, metavar="true|false", help="surface distances too: HD95, ASSD, NSD")
-    add("--objects", type=flag, default=False, metavar="true|false", help="connected components too, matched by IoU")
-    add("--object_iou", type=float, default=0.5, metavar="IOU", help="least IoU at which objects match")
-    add("--object_connectivity", type=int, metavar="N", help="1 faces, 2 edges, 3 corners (default: 1 in 2D, 3 in 3D)")
-    add("--threshold", default="argmax", metavar="CUTS", help="cut of each foreground class that makes the masks")
-    add("--jobs", type=int, default=1, metavar="N", help="cases scored at once")
-    add(
-        "--wandb", type=flag, default=True, metavar="true|false", help="log to W&B, offline unless WANDB_MODE says else"
-    )
-    return parser
 
 
 def _promised(options: argparse.Namespace, folder: Folder) -> FittedCalibrator | None:

@@ -12,10 +12,11 @@ from datamodules.masks import IGNORE
 from datamodules.raters import majority
 from lightning_app.errors import UserError
 from lightning_app.maps import nnunet, values
+from lightning_app.maps.command import numbers
 from lightning_app.maps.grid import arrangements, check_mask, hard_labels, on_grid, unlike
-from lightning_app.maps.labels import CODINGS, Coding, Label, read_label
+from lightning_app.maps.labels import Coding, Label, read_label
 from lightning_app.maps.pairing import Files, Pair, Pairs, ending_of, find, group_classes, pair
-from lightning_app.maps.reading import KINDS, Form, Map, files_of, read_map
+from lightning_app.maps.reading import Form, Map, files_of, read_map
 from lightning_app.maps.storage import KEYS, NUMPY, TIFF, VOLUMES, array_names, read_array
 
 PEEKED = 3  # cases from which the form of a folder is told
@@ -116,60 +117,6 @@ def hard_map(path: Path, form: Form) -> Map:
     if form.turned:
         one_hot = one_hot.transpose(0, 3, 2, 1)
     return Map(one_hot, stored.affine, [(path, stored)], list(range(len(form.classes))), 0)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say where maps and labels lie and how they hold classes."""
-    add = parser.add_argument
-    add("--probs", required=True, metavar="DIR|PATTERN", help="probability maps; a pattern holds {name}, maybe {class}")
-    add("--labels", required=True, metavar="DIR|PATTERN", help="their labels")
-    add("--valid", metavar="PATTERN", help="masks of what counts, as a field of view")
-    add("--classes", metavar="NAMES", help="class names, background first, as background,vessel")
-    add("--regions", metavar="REGIONS", help="maps are sigmoids of regions that overlap: 'whole=1,2,3;core=2,3'")
-    add("--format", choices=tuple(KINDS), help="form of the maps, where it is not told apart by itself")
-    add("--axes", choices=("xyz", "zyx"), help="axes of volumes in .npy and .npz, where their shape does not tell")
-    add("--logits", type=flag, default=False, metavar="true|false", help="the values are logits")
-    add("--resample", type=flag, default=False, metavar="true|false", help="bring maps to the grid of their labels")
-    add("--label_coding", choices=CODINGS, help="how labels hold classes, as ImageFolder's coding")
-    add("--label_values", type=numbers, metavar="VALUES", help="stored value of each class, as 0,255")
-    add("--label_threshold", type=int, default=127, metavar="GREY", help="grey value above which is foreground")
-    add("--label_colours", type=colours, metavar="COLOURS", help="colour of each class, as [[0,0,0],[255,0,0]]")
-    add("--ignore", type=int, metavar="VALUE", help="stored value of voxels that do not count, as 255")
-
-
-def flag(text: str) -> bool:
-    """True or false.
-
-    Raises:
-        ArgumentTypeError: For anything else.
-    """
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text.lower() == "true"
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers with commas, with or without brackets."""
-    return tuple(int(part) for part in text.strip("[]() ").split(",") if part.strip())
-
-
-def colours(text: str) -> tuple[tuple[int, ...], ...]:
-    """Triples of whole numbers, as [[0,0,0],[255,0,0]].
-
-    Raises:
-        ArgumentTypeError: If the numbers are no triples.
-    """
-    flat = numbers(text.replace("[", "").replace("]", ""))
-    if len(flat) % 3:
-        raise argparse.ArgumentTypeError(f"{text!r} holds no triples, as [[0,0,0],[255,0,0]]")
-    return tuple(flat[k : k + 3] for k in range(0, len(flat), 3))
-
-
-def add_raters(parser: argparse.ArgumentParser) -> None:
-    """The option that names further raters."""
-    parser.add_argument(
-        "--raters", nargs="+", metavar="DIR|PATTERN", help="labels of every further rater of the same cases"
-    )
 
 
 def open_folder(options: argparse.Namespace) -> Folder:

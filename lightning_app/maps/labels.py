@@ -12,8 +12,6 @@ from lightning_app.errors import UserError
 from lightning_app.maps.pairing import Files, ending_of
 from lightning_app.maps.storage import NUMPY, VOLUMES, read_array
 
-CODINGS = ("binary", "index", "files", "colour")
-
 
 @dataclass(frozen=True)
 class Coding:
@@ -22,8 +20,8 @@ class Coding:
     Attributes:
         classes: Class names, background first.
         regions: Region name to the numbers that it unites, or None.
-        coding: One of `CODINGS`; left out, a file of class numbers is read as such, and other two-class images are
-            grey values to be cut.
+        coding: One of `CODINGS` of the command; left out, a file of class numbers is read as such, and other two-class
+            images are grey values to be cut.
         values: Stored value of each class under "index".
         threshold: Grey value above which a pixel is foreground.
         colours: Red, green and blue of each class under "colour".

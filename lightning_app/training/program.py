@@ -18,10 +18,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_app.arguments import SHORT, expand
+from lightning_app.class_help import plain_output
 from lightning_app.errors import UserError, is_users
 from lightning_app.export import ProgramTrainer
 from lightning_app.files import write_text
-from lightning_app.helping import plain_output
 from lightning_app.system.lock import claim
 from lightning_app.training.beginning import check_epochs, take_weights, tell_if_finished
 from lightning_app.training.checkpoint_files import WholeCheckpoints

@@ -1,6 +1,8 @@
 """The help that a newcomer meets, and the short names of options."""
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -9,17 +11,37 @@ import datamodules
 import losses
 import models
 from lightning_app.arguments import SHORT, expand
-from lightning_app.cli import TRAINING_VERBS, main
-from lightning_app.helping import plain
+from lightning_app.class_help import plain
+from lightning_app.cli import OTHER_VERBS, TRAINING_VERBS, main
 from lightning_app.shipped import CONFIGS
 from tests.lightning_app.small import SMALL
 
+HELPS = """
+import sys
+from lightning_app.cli import main
+
+for words in sys.stdin.read().splitlines():
+    try:
+        main([*words.split(), "--help"])
+    except SystemExit as end:
+        assert not end.code, words
+    heavy = {"torch", "lightning", "monai", "matplotlib", "scipy", "numpy"} & set(sys.modules)
+    assert not heavy, f"{words} --help imports {heavy}"
+"""
 pytestmark = pytest.mark.usefixtures("unpainted")
 
 
 def shown(capsys, *args: str) -> str:
     main(list(args))
     return capsys.readouterr().out
+
+
+def test_help_waits_for_nothing_that_is_heavy():
+    named = ["", *(verb for verb in TRAINING_VERBS if verb != "fit"), *OTHER_VERBS]  # that of fit names our losses
+    words = [*named, "calibrate --probs maps", "data inspect", "data show"]
+    done = subprocess.run([sys.executable, "-c", HELPS], input="\n".join(words), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: ") == len(words)
 
 
 @pytest.mark.parametrize("verb", TRAINING_VERBS)

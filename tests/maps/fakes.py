@@ -9,7 +9,8 @@ import nibabel
 import numpy as np
 from PIL import Image
 
-from lightning_app.maps.folder import Folder, add_options, open_folder
+from lightning_app.maps.command import add_options
+from lightning_app.maps.folder import Folder, open_folder
 
 AFFINE = np.array([[-0.8, 0, 0, 12.0], [0, 0.8, 0, -7.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1]])
 

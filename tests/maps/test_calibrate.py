@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import models
-from lightning_app.calibration.registry import CLASSES
+from lightning_app.calibration.methods import CLASSES
 from lightning_app.cli import main
 from lightning_app.maps import calibrate
 from lightning_app.maps.fitted import FittedCalibrator

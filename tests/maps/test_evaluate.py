@@ -11,7 +11,7 @@ import torch
 
 import metrics
 from lightning_app.cli import main
-from lightning_app.maps import evaluate
+from lightning_app.maps.command import evaluate_parser
 from lightning_app.maps.folder import Folder, open_folder
 from lightning_app.maps.pictures import draw_cases
 from lightning_app.maps.scoring import Measure, score
@@ -162,9 +162,7 @@ def test_a_case_that_changed_is_scored_anew(tmp_path):
     images(tmp_path)
     parts = tmp_path / "parts"
     folder = open_folder(
-        evaluate._parser().parse_args(
-            ["--probs", str(tmp_path / "probs"), "--labels", str(tmp_path / "labels"), *CELLS]
-        )
+        evaluate_parser().parse_args(["--probs", str(tmp_path / "probs"), "--labels", str(tmp_path / "labels"), *CELLS])
     )
     first = list(score(folder, parts, Measure(), 1))
     save_png(tmp_path / "probs" / "a.png", np.full((21, 17), 200, np.uint8))
@@ -230,7 +228,7 @@ def test_regions_are_classes_of_one_run_each_a_two_class_problem_of_its_own(tmp_
 def test_what_is_kept_of_regions_is_read_back_and_drawn(tmp_path):
     regions(tmp_path)
     options = ["--probs", str(tmp_path / "pred"), "--labels", str(tmp_path / "labels"), "--regions", "whole=1,2;core=2"]
-    folder = open_folder(evaluate._parser().parse_args(options))
+    folder = open_folder(evaluate_parser().parse_args(options))
     first, again = (list(score(folder, tmp_path / "parts", Measure(), 1)) for _ in range(2))
     assert first[0].sums.multilabel
     assert again[0].sums.multilabel
@@ -280,7 +278,7 @@ def test_objects_of_maps_are_those_of_the_mask_that_is_scored(tmp_path):
 def test_the_picture_of_a_volume_is_a_slice_along_its_last_axis(tmp_path):
     made = nnunet(tmp_path, names=("p",))
     folder = open_folder(
-        evaluate._parser().parse_args(["--probs", str(tmp_path / "pred"), "--labels", str(tmp_path / "labels")])
+        evaluate_parser().parse_args(["--probs", str(tmp_path / "pred"), "--labels", str(tmp_path / "labels")])
     )
     scored = list(score(folder, tmp_path / "parts", Measure(), 1))
     draw_cases(folder, [(scored[0].name, scored[0].sums)], tmp_path / "figures", [])

@@ -6,7 +6,8 @@ import pytest
 import tifffile
 
 from datamodules import DataError
-from lightning_app.maps.reading import write_map
+from lightning_app.maps.command import FORMATS
+from lightning_app.maps.reading import KINDS, write_map
 from lightning_app.maps.storage import read_array
 from tests.maps.fakes import AFFINE, images, make_probs, nnunet, opened, read_all, save_nifti, save_png
 
@@ -31,6 +32,10 @@ def agree(folder, made, tolerance=1e-6):
     for name, case in read_all(folder).items():
         assert np.abs(case.probs - made[name][0]).max() <= tolerance
         assert (case.label.array == made[name][1]).all()
+
+
+def test_the_option_offers_what_is_read():
+    assert tuple(KINDS) == FORMATS
 
 
 @pytest.mark.parametrize("bits", [8, 16])

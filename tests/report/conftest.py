@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_app.report import main
+from lightning_app.report.command import main
 from tests.report.fakes import CLASSES, make_run
 
 HIPPOCAMPUS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_app.report import main
+from lightning_app.report.command import main
 from tests.report.browser import after, chromium
 
 ORDER = (

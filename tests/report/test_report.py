@@ -11,7 +11,8 @@ import pytest
 import metrics
 from lightning_app.dashboard import calibration
 from lightning_app.files import read_csv
-from lightning_app.report import figures, gdl, main
+from lightning_app.report import figures, gdl
+from lightning_app.report.command import main
 from lightning_app.report.compact import svg_uri
 from lightning_app.report.compare import Comparison
 from lightning_app.report.gdl import GDL_PUBLISHED
