@@ -55,12 +55,8 @@ def refused(arguments: list[str]) -> str:
     Args:
         arguments: A verb of training and its options.
     """
-    from lightning.pytorch import LightningDataModule
     from lightning.pytorch.cli import LightningArgumentParser
 
-    from lightning_app.arguments import expand
-    from lightning_app.export import ProgramTrainer
-    from lightning_app.training.module import SegmentationModule
     from lightning_app.training.program import TrainingCLI
     from lightning_app.wording import in_words
 
@@ -72,18 +68,8 @@ def refused(arguments: list[str]) -> str:
             super().parse_arguments(parser, args)
             raise Parsed
 
-    quiet: dict[str, Any] = {verb: {"exit_on_error": False} for verb in TrainingCLI.subcommands()}
     try:
-        Parser(
-            SegmentationModule,
-            LightningDataModule,
-            trainer_class=ProgramTrainer,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            parser_kwargs={"exit_on_error": False, **quiet},
-            args=expand(arguments),
-            seed_everything_default=0,
-        )
+        Parser(arguments)
     except Parsed:
         return ""
     except (ValueError, OSError, ArgumentError) as error:

@@ -77,18 +77,35 @@ NOT_KEPT = (
 
 
 class TrainingCLI(LightningCLI):
-    """LightningCLI for `fit`, `validate`, `test`, `predict`, `calibrate` and `export`."""
+    """LightningCLI for `fit`, `validate`, `test`, `predict`, `calibrate` or `export`: the parser of one alone is made.
+
+    Args:
+        args: Verb and options.
+        run: Otherwise only build the objects, of the verb's configuration but without running it.
+    """
 
     trainer: ProgramTrainer
     run_folder: RunFolder
     is_new: bool
     kept_config: dict[str, Any]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, args: list[str], run: bool = True) -> None:
+        self.verb, options = args[0], expand(args)
         self.claim: IO[str] | None = None
         self.record: RunRecord | None = None
+        raised: dict[str, Any] = {"exit_on_error": False}
         try:
-            super().__init__(*args, **kwargs)
+            super().__init__(
+                SegmentationModule,
+                LightningDataModule,
+                trainer_class=ProgramTrainer,
+                subclass_mode_data=True,
+                save_config_callback=None,
+                parser_kwargs={**raised, "allow_abbrev": False, "prog": "python -m lightning_app", self.verb: raised},
+                args=options if run else options[1:],
+                run=run,
+                seed_everything_default=0,
+            )
         except BaseException as error:
             self._end_badly(error)
             raise
@@ -96,11 +113,10 @@ class TrainingCLI(LightningCLI):
             if self.claim is not None:
                 self.claim.close()
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The verbs, each a method of the trainer, and their arguments that are no options."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning asks its object
+        """The verb that is called, a method of the trainer, and its arguments that are no options."""
         ours = {"calibrate": {"model", "datamodule"}, "export": {"model", "datamodule", "output"}}
-        return {**LightningCLI.subcommands(), **ours}
+        return {self.verb: {**LightningCLI.subcommands(), **ours}[self.verb]}
 
     def export(self, **options: Any) -> None:
         """Hand the trainer's verb `export` its file, an option that it shares with `predict`."""
@@ -373,27 +389,8 @@ class TrainingCLI(LightningCLI):
 
 
 def run_training(args: list[str], run: bool = True) -> TrainingCLI:
-    """Parse the command line of a training verb, build its objects and run it.
-
-    Args:
-        args: Verb and options.
-        run: Otherwise only build the objects, of the verb's configuration but without running it.
-    """
+    """Parse the command line of a training verb, build its objects and run it, or only build them."""
     quieten()
-    arguments = expand(args)
-    parser_kwargs: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "prog": "python -m lightning_app"}
-    if run:
-        parser_kwargs |= {verb: {"exit_on_error": False} for verb in TrainingCLI.subcommands()}
-    cli = TrainingCLI(
-        SegmentationModule,
-        LightningDataModule,
-        trainer_class=ProgramTrainer,
-        subclass_mode_data=True,
-        save_config_callback=None,
-        parser_kwargs=parser_kwargs,
-        args=arguments if run else arguments[1:],
-        run=run,
-        seed_everything_default=0,
-    )
+    cli = TrainingCLI(args, run)
     end_wandb(0)
     return cli

@@ -1,5 +1,7 @@
 """What the program's own parser says of a sweep file before anything is run."""
 
+import re
+
 import pytest
 import yaml
 
@@ -22,9 +24,10 @@ def check(tmp_path):
     return check
 
 
-def test_a_misspelt_parameter_is_refused_with_the_files_name(check):
-    with pytest.raises(UserError, match=r"question\.yaml: .*model\.los"):
-        check({"model.los": {"values": ["losses.DiceLoss"]}})
+@pytest.mark.parametrize(("name", "value"), [("model.los", "losses.DiceLoss"), ("seed_everythin", 0)])
+def test_a_misspelt_parameter_is_refused_with_the_files_name(check, name, value):
+    with pytest.raises(UserError, match=rf"question\.yaml: .*{re.escape(name)}"):
+        check({name: {"values": [value]}})
 
 
 def test_a_wrong_value_is_found_wherever_it_stands(check):
