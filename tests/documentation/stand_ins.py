@@ -40,6 +40,7 @@ TINY = (
 )  # fmt: skip
 FLAT = (
     "--data=datamodules.DRIVE",
+    "--data.size=[48,48]",
     "--data.patch_size=[32,32]",
     "--data.batch_size=4",
     "--model.net.dropout=0.2",
@@ -103,9 +104,10 @@ def make_maps(root: Path) -> None:
         shutil.move(root / "made" / "labels", root / labels)
 
 
-def make_runs(root: Path) -> None:
-    """`runs/a` in 2D and `runs/c` in 3D, trained for seconds; `runs/b` is a copy of the first."""
+def make_runs(root: Path, learnt: bool) -> None:
+    """`runs/a` in 2D and `runs/c` in 3D, trained for a step or for seconds; `runs/b` is a copy of the first."""
+    long = LEARNT if learnt else ()
     for name, data in (("a", FLAT), ("c", DEEP)):
-        main(["fit", *data, *SMALL, *TINY, *LEARNT, f"--runs_dir={root / 'runs'}", f"--run_name={name}"])
+        main(["fit", *data, *SMALL, *TINY, *long, f"--runs_dir={root / 'runs'}", f"--run_name={name}"])
     (root / "runs" / "a" / "wandb").mkdir()
     shutil.copytree(root / "runs" / "a", root / "runs" / "b")

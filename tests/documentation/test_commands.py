@@ -51,26 +51,30 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory) -> Path:
-    """The folder of stand-ins; each page gets a copy."""
+def stage(request, tmp_path_factory) -> Path:
+    """The folder of stand-ins; its runs have learnt something where commands are run on them, and not only read."""
     root = tmp_path_factory.mktemp("stage")
     make_data(root)
     make_maps(root)
     with contextlib.chdir(root), pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEGMENTATION_DATA", "data")
-        make_runs(root)
+        make_runs(root, learnt=any(item.get_closest_marker("tutorial") for item in request.session.items))
     return root
 
 
 @pytest.fixture
-def here(stage, tmp_path, monkeypatch) -> Path:
-    """A copy of the stand-ins, in which the commands are given."""
-    folder = tmp_path / "here"
-    shutil.copytree(stage, folder)
-    monkeypatch.chdir(folder)
+def here(stage, monkeypatch) -> None:
+    """Among the stand-ins, for commands that are only read."""
+    monkeypatch.chdir(stage)
     monkeypatch.setenv("SEGMENTATION_DATA", "data")
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    return folder
+
+
+@pytest.fixture
+def apart(stage, here, tmp_path, monkeypatch) -> None:
+    """In a copy of the stand-ins, for commands that are run."""
+    shutil.copytree(stage, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
 
 
 def meant(path: Path) -> list[Command]:
@@ -140,12 +144,12 @@ def test_each_command_of_a_header_is_taken_by_the_program_that_it_calls(here, ca
 
 @pytest.mark.tutorial
 @pytest.mark.parametrize("path", PAGES, ids=name)
-def test_the_commands_of_a_page_run_as_they_are_written(path, here, capfd):
+def test_the_commands_of_a_page_run_as_they_are_written(path, apart, capfd):
     each(meant(path), carry_out, capfd)
 
 
 @pytest.mark.tutorial
-def test_the_commands_of_headers_run_as_they_are_written(here, capfd):
+def test_the_commands_of_headers_run_as_they_are_written(apart, capfd):
     fits = [command for path in HEADED for command in meant(path) if command.words[3:4] == ("fit",)]
     assert len(fits) > 5
     each(fits, carry_out, capfd)
