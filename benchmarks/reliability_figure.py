@@ -6,27 +6,25 @@ python -m benchmarks.reliability_figure docs/figures/hippocampus.png Dice=runs/d
 import argparse
 from pathlib import Path
 
-import numpy as np
-import torch
 from matplotlib.figure import Figure
 
-from metrics import Bins, plot
+import metrics
+from lightning_app.report.read import Run
+from metrics import plot
 
 REGIONS = {"all": "all voxels", "boundary": "predicted boundary", "reference_boundary": "true boundary"}
 
 
-def read_bins(run: Path, key: str) -> Bins:
-    """Pooled bins of the test stage of a run."""
-    with np.load(run / "test" / "bins.npz") as arrays:
-        return Bins(*(torch.from_numpy(arrays[f"{key}.{field}"]) for field in Bins._fields))
-
-
 def draw(runs: dict[str, Path], region: str) -> Figure:
-    """A panel a run."""
+    """A panel a run, of its test."""
+    key = f"{region}.top_label"
     figure = Figure(figsize=(4.8 * len(runs), 5.2))
     figure.subplots_adjust(wspace=0.35)
     for ax, (name, run) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
-        plot.reliability_diagram(read_bins(run, f"{region}.top_label"), title=f"{name}, {REGIONS[region]}", ax=ax)
+        sums = Run(run).reliability("test")
+        (low,), (high,) = metrics.error_interval(list(sums.by_case(key).values()))
+        title = f"{name}, {REGIONS[region]}"
+        plot.reliability_diagram(sums.pooled(key), title=title, ax=ax, interval=(low, high))
     return figure
 
 

@@ -26,7 +26,7 @@ from .intervals import bootstrap_interval, difference_interval, frequency_band, 
 from .margins import MarginCounts, count_margins
 from .objects import Matching, ObjectRule, lesion_wise_dice, match_objects, object_score, object_sums
 from .overlap import DiceScore, GeneralizedDiceScore, JaccardIndex, Precision, Recall, threshold_labels
-from .pooled import pooled_intervals
+from .pooled import error_interval, pooled_intervals
 from .presets import preset
 from .raters import ece_by_rater, inter_rater_dice, rater_bins
 from .scorer import Scorer
@@ -84,6 +84,7 @@ __all__ = [
     "drift",
     "ece_by_rater",
     "empty_bins",
+    "error_interval",
     "errors",
     "evaluate_case",
     "expected_dice",

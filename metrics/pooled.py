@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .binning import Bins
+from .binning import Bins, rebin
+from .errors import expected_calibration_error
 from .intervals import jackknife_interval
 from .number import Number
 from .sums import CaseSums, stack_sums
@@ -100,3 +101,36 @@ def pooled_intervals(
         low[places], high[places] = jackknife_interval(values, len(runs[0]), level)
     bounds = np.array([row.bounds for row in rows]).reshape(-1, 2, 1)
     return low.clip(bounds[:, 0], bounds[:, 1]), high.clip(bounds[:, 0], bounds[:, 1])
+
+
+def error_interval(
+    cases: Sequence[Bins], num_bins: int = 15, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Interval over cases of the ECE of all their voxels together, by `metrics.jackknife_interval`.
+
+    Args:
+        cases: Bins of each case, fields (C, B).
+        num_bins: Bins of the ECE, a divisor of B.
+        level: Coverage.
+
+    Returns:
+        Low and high, each (C,); NaN for fewer than two cases.
+
+    Raises:
+        ValueError: If level is not between 0 and 1, or num_bins does not divide B.
+
+    Example:
+        >>> from metrics import bin_item
+        >>> sure = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+        >>> cases = [bin_item(sure, torch.tensor(labels), "top_label") for labels in ([0, 1], [0, 0], [1, 0])]
+        >>> low, high = error_interval(cases)
+        >>> bool(low[0] <= 0.0833 <= high[0])
+        True
+    """
+    stacked = [torch.stack(fields) for fields in zip(*(rebin(bins, num_bins) for bins in cases), strict=True)]
+
+    def error(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        counted = torch.as_tensor(weights, device=stacked[0].device)
+        return expected_calibration_error(Bins(*(_add_up(counted, field) for field in stacked))).cpu().numpy()
+
+    return jackknife_interval([error], len(cases), level, (0, 1))

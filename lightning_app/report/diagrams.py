@@ -66,15 +66,24 @@ def _grid(count: int, height: float, width: float = 2.5, most: int = COLUMNS) ->
     return figure, list(axes.flat[:count])
 
 
-def band(
-    comparison: Comparison, data: str, method: str, name: str, channel: int
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """95 % band of a channel's diagram over cases, the seeds of a case together; None for a single case."""
-    cases = by_case(comparison, data, method, name)
-    if len(cases) < 2:
-        return None
-    low, high = metrics.frequency_band(list(cases.values()), NUM_BINS)
-    return low[channel : channel + 1], high[channel : channel + 1]
+class Spread(NamedTuple):
+    """What a diagram of one channel says of its cases, the seeds of a case together; NaN for a single case.
+
+    Args:
+        band: Ends of the 95 % interval of the frequency in every bin, each (num_bins,).
+        interval: Those of the ECE of all voxels together.
+    """
+
+    band: tuple[np.ndarray, np.ndarray]
+    interval: tuple[float, float]
+
+
+def spread(comparison: Comparison, data: str, method: str, name: str, channel: int) -> Spread:
+    """Band and interval of a method's diagram over its cases."""
+    cases = list(by_case(comparison, data, method, name).values())
+    low, high = metrics.frequency_band(cases, NUM_BINS)
+    least, most = metrics.error_interval(cases, NUM_BINS)
+    return Spread((low[channel], high[channel]), (float(least[channel]), float(most[channel])))
 
 
 class Problem(NamedTuple):
@@ -122,8 +131,8 @@ def reliability(comparison: Comparison) -> list[Picture]:
             for title, _, found in _problems(comparison, data, name):
                 drawn.append(_together(found, f"{title}, {words}", view))
         for title, channel, found in _problems(comparison, data, FULL):
-            bands = {method: band(comparison, data, method, FULL, channel) for method in found}
-            drawn.append(_side_by_side(found, bands, f"{title}, {SHOWN[FULL]}"))
+            spreads = {method: spread(comparison, data, method, FULL, channel) for method in found}
+            drawn.append(_side_by_side(found, spreads, f"{title}, {SHOWN[FULL]}"))
     return drawn
 
 
@@ -138,14 +147,17 @@ def _errors(found: "dict[str, Bins]") -> str:
     return "Pooled ECE: " + ", ".join(f"{method} {number(error)}" for method, error in errors.items())
 
 
-def _side_by_side(found: "dict[str, Bins]", bands: dict[str, Any], title: str) -> Picture:
+def _side_by_side(found: "dict[str, Bins]", spreads: dict[str, Spread], title: str) -> Picture:
     lines = max(_title(method).count("\n") for method in found)
     most = 2 if len(found) == 4 else 3
-    figure, axes = _grid(len(found), 5.4 + 0.2 * lines, width=4.2, most=most)
+    figure, axes = _grid(len(found), 5.9 + 0.2 * lines, width=4.2, most=most)
     figure.get_layout_engine().set(h_pad=0.25)  # a legend of three lines stands above the next row's titles
     for ax, (method, bins) in zip(axes, found.items(), strict=True):
-        plot.reliability_diagram(bins, num_bins=NUM_BINS, title=_title(method), ax=ax, band=bands.get(method))
-    caption = f"{NUM_BINS} bins, 95 % bands over cases; the strip shows where the voxels are. {_errors(found)}."
+        own: dict[str, Any] = spreads[method]._asdict()
+        plot.reliability_diagram(bins, num_bins=NUM_BINS, title=_title(method), ax=ax, **own)
+    caption = (
+        f"{NUM_BINS} bins, 95 % bands and intervals over cases; the strip shows where the voxels are. {_errors(found)}."
+    )
     return picture(figure, f"Reliability on {title}, a diagram a method", caption, _errors(found))
 
 

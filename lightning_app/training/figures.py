@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
 import metrics
-from lightning_app.files import part_name, read_csv
+from lightning_app.files import part_name
 from lightning_app.training.evaluation import CaseEvaluation, ScoredCase, gather
 from lightning_app.training.publish import publish, publish_curve, publish_masks, publish_table
 from lightning_app.training.run_folder import RunFolder
@@ -200,12 +200,11 @@ def draw_diagrams(
         cases: Name and sums of each case.
         pooled: "<region>.<view>" to the bins of all cases.
         class_names: Names of the classes, background first.
-        folder: The stage's folder; its `summary.csv` has the intervals.
+        folder: The stage's folder.
         loggers: Loggers that get the pictures too.
         step: Step that they are logged at.
         source: What was scored, for the titles: data, loss, run.
     """
-    intervals = _intervals(folder / "summary.csv")
     for key, words in DIAGRAMS.items():
         if key not in pooled:  # objects, where they were not asked for
             continue
@@ -213,10 +212,11 @@ def draw_diagrams(
         channels = len(pooled[key].count)
         first = int(channels > 1 and not pooled[key].count[0].any())  # objects and regions have no background
         by_case = [_from_class(sums.channels[key], first) for _, sums in cases]
-        band = metrics.frequency_band(by_case, NUM_BINS) if len(cases) > 1 else None
+        band = metrics.frequency_band(by_case, NUM_BINS)
+        low, high = metrics.error_interval(by_case, NUM_BINS)
         figure, _ = plot.reliability_diagram(
             _from_class(pooled[key], first), NUM_BINS, band, "\n".join(filter(None, [source, title])), view=view,
-            labels=class_names[first - channels :] if channels > 1 else None, interval=intervals.get(key),
+            labels=class_names[first - channels :] if channels > 1 else None, interval=(low[0], high[0]),
         )  # fmt: skip
         name = f"reliability_{key.replace('.', '_')}"
         publish(figure, folder / "figures" / f"{name}.png", loggers, f"{folder.name}/{name}", step)
@@ -231,18 +231,6 @@ def together(bins: metrics.Bins) -> metrics.Bins:
 
 def _from_class(bins: metrics.Bins, first: int) -> metrics.Bins:
     return metrics.Bins(*(field[first:] for field in bins))
-
-
-def _intervals(summary: Path) -> dict[str, tuple[float, float]]:
-    """The interval of the pooled ECE by "<region>.<view>"."""
-    rows = {row["metric"]: row for row in read_csv(summary) if row["class"] == "all" and row["low"]}
-    drawn = (metrics.catalogue.ECE, metrics.catalogue.object_ece)
-    numbers = [row for row in metrics.catalogue.of_average("pooled") if row.function in drawn]
-    return {
-        f"{row.region}.{row.view}": (float(rows[row.key]["low"]), float(rows[row.key]["high"]))
-        for row in numbers
-        if row.key in rows
-    }
 
 
 def draw_case(

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .. import errors
 from ..binning import Bins, rebin
@@ -74,7 +76,7 @@ def reliability_diagram(
     least = MIN_COUNT[unit]
     if len(count) == 1:
         _draw_bars(ax, count[0], confidence[0], frequency[0], (above, below), least)
-        _draw_smooth(ax, bins, least)
+        _draw_smooth(ax, bins, num_bins, least)
         _draw_strip(ax, count[0], to_numpy(coarse.confidence[0]), to_numpy(coarse.correct[0]), unit)
         finish(ax, "\n".join(filter(None, [title, _error_line(coarse, interval, least)])), "", up)
     else:
@@ -121,13 +123,22 @@ def _fading(count: Any) -> NDArray[Any]:
     return np.clip(1 + np.log10(np.maximum(count, 1) / most) * 0.75 / 4, 0.25, 1)
 
 
-def _draw_smooth(ax: "Axes", bins: Bins, least: int) -> None:
-    """The frequency smoothed by the kernel of the smooth error, where enough voxels carry it."""
+def _draw_smooth(ax: "Axes", bins: Bins, num_bins: int, least: int) -> None:
+    """The frequency smoothed by the kernel of the smooth error, where there are voxels and enough of them carry it."""
     curve = smooth_reliability_curve(bins)
-    line = curve.frequency[0].masked_fill(curve.mass[0] < least, np.nan)
+    bare = ~_among_voxels(bins, curve.place, max(1 / num_bins, 2 / bins.num_bins))
+    line = curve.frequency[0].masked_fill(bare | (curve.mass[0] < least), np.nan)
     if line.isfinite().any():
         name = f"smooth, ECE {smooth_calibration_error(bins)[0]:.4f}"
         ax.plot(to_numpy(curve.place), to_numpy(line), color=BLUE, linewidth=1.1, zorder=4, label=name)
+
+
+def _among_voxels(bins: Bins, place: Tensor, most: float) -> Tensor:
+    """Whether each place has voxels of the one channel on both its sides, at most that far from each other."""
+    held = bins.count[0] > 0
+    stands = bins.confidence[0][held] / bins.count[0][held]
+    near = torch.nn.functional.pad(stands.diff() <= most, (1, 1)) if len(stands) else held[:1]
+    return near[torch.searchsorted(stands, place)]
 
 
 def _draw_strip(ax: "Axes", count: Any, confidence: Any, correct: Any, unit: str) -> None:
@@ -164,11 +175,11 @@ def _write_share(strip: "Axes", share: Any) -> None:
 
 
 def _error_line(bins: Bins, interval: tuple[float, float] | None, least: int) -> str:
-    """ECE with its interval, MCE over bins that count, and the number of voxels."""
+    """ECE, with its interval on a line of its own; MCE over bins that count, and the number of voxels."""
     ece = errors.expected_calibration_error(bins)[0].item()
     mce = errors.maximum_calibration_error(bins, min_count=least)[0].item()
-    ends = "" if interval is None or not np.isfinite(interval).all() else f" [{interval[0]:.4f}, {interval[1]:.4f}]"
-    return f"ECE {ece:.4f}{ends}, MCE {mce:.3f}, n = {int(bins.count.sum()):,}"
+    ends = " [{:.4f}, {:.4f}]\n".format(*interval) if interval and np.isfinite(interval).all() else ", "
+    return f"ECE {ece:.4f}{ends}MCE {mce:.3f}, n = {int(bins.count.sum()):,}"
 
 
 def _draw_curves(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 
 import metrics
 from tests.metrics.data import segmentation
@@ -32,6 +33,25 @@ def two_way(table):
 def student(table, level=0.95):
     mean, variance, freedom = two_way(table)
     return scipy.stats.t.interval(level, max(freedom, 1), mean, np.sqrt(variance))
+
+
+def test_the_interval_of_an_error_leaves_out_one_case_in_turn():
+    """Two channels; the error by hand from the sums that are left."""
+    cases = []
+    for share in np.random.default_rng(1).random((6, 2, 30)):
+        count = torch.from_numpy(np.ceil(9 * share)).long()
+        confidence = count * (torch.arange(30, dtype=torch.float64) + 0.5) / 30
+        cases.append(metrics.Bins(count, confidence, torch.from_numpy(share) * count, torch.zeros_like(confidence)))
+
+    def error(kept):
+        gap = sum(c.confidence - c.correct for c in kept).numpy().reshape(2, 10, 3).sum(-1)
+        return np.abs(gap).sum(-1) / sum(c.count for c in kept).numpy().sum(-1)
+
+    whole, left = error(cases), np.array([error(cases[:i] + cases[i + 1 :]) for i in range(6)])
+    reach = scipy.stats.t.ppf(0.95, 5) * np.sqrt(np.square(left - left.mean(0)).sum(0))
+    found = metrics.error_interval(cases, num_bins=10, level=0.9)
+    np.testing.assert_allclose(found, [whole - reach, whole + reach], rtol=1e-9)
+    assert np.isnan(metrics.error_interval(cases[:1])).all()
 
 
 def test_one_seed_equals_a_loop_over_draws():

@@ -127,6 +127,32 @@ def test_the_diagram_shows_the_errors_and_the_points():
     np.testing.assert_allclose(points[:, 1], (coarse.correct / coarse.count)[0][full].numpy())
 
 
+def test_the_smooth_line_is_drawn_where_there_are_voxels_and_nowhere_else():
+    """Over-confident by far, so that the kernel is wide; nothing between 0.62 and 0.83, nor beyond 0.55 and 0.9."""
+    generator = np.random.default_rng(0)
+    held = [(0.55, 0.62), (0.83, 0.90)]
+    p = torch.from_numpy(np.concatenate([generator.uniform(*ends, 40_000) for ends in held]))
+    target = torch.from_numpy((generator.random(80_000) > 0.4).astype(int))
+    for fine in (metrics.FINE_BINS, metrics.CASE_BINS):
+        _, ax = plot.reliability_diagram(metrics.bin_item(torch.stack([p, 1 - p]), target, "top_label", fine))
+        (line,) = (line for line in ax.lines if line.get_label().startswith("smooth"))
+        x = line.get_xdata()[np.isfinite(line.get_ydata())]
+        inside = [x[(x > low) & (x < high)] for low, high in held]
+        assert sum(map(len, inside)) == len(x)
+        ends = [(part[0], part[-1]) for part in inside]
+        np.testing.assert_allclose(ends, held, atol=1 / fine + 1 / 2048)
+
+
+@pytest.mark.parametrize("num_bins", [5, 15])
+def test_a_line_of_bins_as_coarse_as_the_diagram_is_whole(num_bins):
+    coarse = metrics.rebin(pooled(3), num_bins)
+    _, ax = plot.reliability_diagram(coarse, num_bins)
+    (line,) = (line for line in ax.lines if line.get_label().startswith("smooth"))
+    x = line.get_xdata()[np.isfinite(line.get_ydata())]
+    assert np.diff(x).max() < 1.5 / 2048
+    assert len(x) > 2048 * 0.3
+
+
 def test_metrics_plot_themselves():
     metric = metrics.ExpectedCalibrationError(3)
     metric.update(*(t[None] for t in segmentation()))

@@ -64,7 +64,8 @@ def test_diagrams_side_by_side_fill_their_panels(runs, monkeypatch):
     figures = []
     monkeypatch.setattr(diagrams, "picture", lambda figure, *words: figures.append(figure))
     (problem,) = diagrams._problems(comparison, "Phantom", diagrams.FULL)
-    diagrams._side_by_side(problem.found, {}, "Phantom")
+    spread = diagrams.Spread((np.zeros(15), np.ones(15)), (0.1, 0.2))
+    diagrams._side_by_side(problem.found, dict.fromkeys(problem.found, spread), "Phantom")
     (figure,) = figures
     figure.savefig(io.BytesIO())  # lays out
     assert len(figure.axes) == 4

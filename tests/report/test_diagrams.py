@@ -1,4 +1,6 @@
-"""Bands of the report's reliability diagrams: a case is a case whatever its place in a file."""
+"""What the report's reliability diagrams say of their cases: a case is a case whatever its place in a file."""
+
+import re
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from scipy.stats import t
 from lightning_app.files import read_csv, write_csv
 from lightning_app.report import diagrams
 from lightning_app.report.compare import Comparison
-from lightning_app.report.read import Run
+from lightning_app.report.read import Run, find_runs
 from tests.report.fakes import make_run
 
 CASES = 7
@@ -29,8 +31,12 @@ def runs_of(folder, *orders, seeds=(0, 1)):
     return [Run(keep(path, list(order))) for path, order in zip(paths, orders, strict=True)]
 
 
+def spread_of(runs):
+    return diagrams.spread(Comparison(runs), "Phantom", "DSC++", diagrams.FULL, 0)
+
+
 def band_of(runs):
-    return np.stack(diagrams.band(Comparison(runs), "Phantom", "DSC++", diagrams.FULL, 0))[:, 0]
+    return np.stack(spread_of(runs).band)
 
 
 def expected(runs):
@@ -68,3 +74,22 @@ def test_folds_have_the_band_of_one_run_over_all_their_cases(tmp_path, first):
     whole = runs_of(tmp_path / "whole", range(CASES), seeds=(0,))
     np.testing.assert_allclose(band_of(folds), band_of(whole), rtol=1e-12)
     np.testing.assert_allclose(band_of(folds), expected(whole), rtol=1e-9)
+    written = Run(whole[0].folder.path).pooled("test")["ece_pooled", "all"]
+    assert spread_of(folds).interval == pytest.approx(written[1:], rel=1e-9)
+
+
+@pytest.mark.parametrize("cases", [CASES, 1])
+def test_each_of_the_diagrams_side_by_side_writes_the_interval_that_its_run_wrote(tmp_path, monkeypatch, cases):
+    drawn = []
+    monkeypatch.setattr(diagrams, "picture", lambda figure, *words: drawn.append(figure))
+    for loss, sharpness in (("DiceLoss", 4.0), ("DicePlusPlusLoss", 1.0)):
+        make_run(tmp_path / loss, loss, sharpness=sharpness, cases=cases)
+    comparison = Comparison(find_runs([tmp_path]))
+    diagrams.reliability(comparison)
+    written = []
+    for method in ("DSC", "DSC++"):
+        ece, low, high = comparison.of("Phantom", method)[0].pooled("test")["ece_pooled", "all"]
+        ends = f" [{low:.4f}, {high:.4f}]" if cases > 1 else ""
+        written.append(f"ECE {ece:.4f}{ends}")
+    titles = [ax.get_title() for ax in drawn[-1].axes]
+    assert [re.search(r"ECE [^,]+(, [\d.]+])?", title)[0] for title in titles] == written
