@@ -19,7 +19,7 @@ from lightning_app.cli import main as program
 from lightning_app.errors import UserError
 from lightning_app.report.read import Run, find_runs
 
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+QUIET = ["--trainer.enable_progress_bar=false"]
 LEFT_OUT = shutil.ignore_patterns("wandb", "figures", "test*", "last.ckpt", "predictions")
 
 
