@@ -25,7 +25,7 @@ def shared_data() -> Path:
 
 
 @contextlib.contextmanager
-def _without_paint() -> Iterator[None]:
+def without_paint() -> Iterator[None]:
     """Figures are made and their files stand, but of one pixel: painting takes most of a small run's time."""
 
     def save(_figure, file, **_options):
@@ -39,12 +39,12 @@ def _without_paint() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def unpainted() -> Iterator[None]:
     """For files whose tests look at no picture."""
-    with _without_paint():
+    with without_paint():
         yield
 
 
 @pytest.fixture
 def unpainted_here() -> Iterator[None]:
     """For a test that looks at no picture."""
-    with _without_paint():
+    with without_paint():
         yield

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_app.cli import main
 from lightning_app.files import read_csv
+from tests.conftest import without_paint
 from tests.data.common import save_image
 from tests.processes import Forked
 
@@ -44,11 +48,34 @@ def run(*args: str, cwd: Path) -> None:
     assert "Warning" not in done.stderr, done.stderr
 
 
+def take_part(rank: int, args: list[str]) -> None:
+    """The program as the process of a rank."""
+    torch.set_num_threads(1)
+    rank_zero_only.rank = rank  # as Lightning has it from the environment when it is imported, which it is here already
+    with without_paint():
+        main(args)
+
+
+def together(count: int, *args: str, cwd: Path) -> None:
+    """The program in several processes, each in the environment that Lightning's own launcher gives it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
+    several = [f"--trainer.devices={count}", "--trainer.strategy=ddp"] if count > 1 else ["--trainer.devices=1"]
+    places = [group | {"NODE_RANK": "0", "LOCAL_RANK": str(rank)} if count > 1 else {} for rank in range(count)]
+    ranks = [
+        Forked(take_part, rank, [*args, *several], cwd=cwd, environment=environment() | place)
+        for rank, place in enumerate(places)
+    ]
+    for each in ranks:
+        assert each.wait(240) == 0, each.text()[-3000:]
+        assert "Warning" not in each.text(), each.text()
+    assert (f"Starting with {count} processes" in ranks[0].text()) is (count > 1)
+
+
 def alone(*args: str, cwd: Path) -> None:
     """The program in one process."""
-    done = Forked(main, list(args), cwd=cwd, environment=environment())
-    assert done.wait(240) == 0, done.text()[-3000:]
-    assert "Warning" not in done.text(), done.text()
+    together(1, *args, cwd=cwd)
 
 
 def cells(path: Path) -> list[dict[str, str]]:
@@ -63,7 +90,7 @@ def test_two_processes_give_the_files_of_one(tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == 1
     assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
     by_two, bins_by_two = cells(folder / "test" / "per_case.csv"), dict(np.load(folder / "test" / "bins.npz"))
-    alone("test", "--ckpt_path=runs/one", "--trainer.devices=1", "--trainer.strategy=auto", cwd=tmp_path)
+    alone("test", "--ckpt_path=runs/one", "--trainer.strategy=auto", cwd=tmp_path)
     assert cells(folder / "test" / "per_case.csv") == by_two
     assert [row["case"] for row in by_two if row["class"] == "all"] == ["test_0000", "test_0001", "test_0002"]
     bins_by_one = np.load(folder / "test" / "bins.npz")
@@ -87,13 +114,12 @@ def test_raters_are_scored_alike_in_two_processes_and_in_processes_of_their_own(
     masks = ",".join(f"'rater{rater}/{{name}}.png'" for rater in range(3))
     data = ["--data=datamodules.ImageFolder", "--data.root=mine", f"--data.masks=[{masks}]", "--data.channels=1"]
     data += ["--data.size=[32,32]", "--data.split_sizes=[2,2,3]", *SMALL[2:], "--trainer.logger=false"]
-    one, two = ["--trainer.devices=1"], ["--trainer.devices=2", "--trainer.strategy=ddp"]
-    run("fit", *data, *one, "--trainer.max_epochs=1", "--test_after=true", "--run_name=one", cwd=tmp_path)
+    alone("fit", *data, "--trainer.max_epochs=1", "--test_after=true", "--run_name=one", cwd=tmp_path)
     names = ("raters.csv", "summary.csv", "per_case.csv")
     folder, texts = tmp_path / "runs" / "one" / "test", []
-    for options in ([], two, [*one, "--score_workers=2"]):  # all started anew: as many threads, the same sums
-        if options:
-            run("test", "--ckpt_path=runs/one", *options, cwd=tmp_path)
+    for count, options in ((0, []), (2, []), (1, ["--score_workers=2"])):
+        if count:
+            together(count, "test", "--ckpt_path=runs/one", *options, cwd=tmp_path)
         texts.append([(folder / name).read_text() for name in names])
         for name in names:
             (folder / name).unlink()
@@ -107,12 +133,11 @@ def test_raters_are_scored_alike_in_two_processes_and_in_processes_of_their_own(
 
 
 def test_two_processes_compare_before_and_after_calibration_like_one(tmp_path):
-    one, two = ["--trainer.devices=1"], ["--trainer.devices=2", "--trainer.strategy=ddp"]
-    alone("fit", *SMALL, *one, "--trainer.max_epochs=1", "--trainer.logger=false", "--run_name=one", cwd=tmp_path)
-    alone("calibrate", "--ckpt_path=runs/one", "--method=vector", *one, cwd=tmp_path)
+    alone("fit", *SMALL, "--trainer.max_epochs=1", "--trainer.logger=false", "--run_name=one", cwd=tmp_path)
+    alone("calibrate", "--ckpt_path=runs/one", "--method=vector", cwd=tmp_path)
     tables = []
-    for start, processes in ((run, two), (alone, [*one, "--trainer.strategy=auto"])):
-        start("test", "--ckpt_path=runs/one", *processes, cwd=tmp_path)
+    for count in (2, 1):
+        together(count, "test", "--ckpt_path=runs/one", cwd=tmp_path)
         rows = cells(tmp_path / "runs" / "one" / "test" / "calibration.csv")
         tables.append({(row["metric"], part): float(row[part]) for row in rows for part in ("before", "after")})
     assert tables[0] == pytest.approx(tables[1], rel=1e-12, nan_ok=True)
@@ -155,7 +180,7 @@ def test_a_killed_run_goes_on_as_if_nothing_happened(tmp_path):
     options += ["--model.net.depth=2", "--model.net.dropout=0.3", "--trainer.logger=false"]
     alone("fit", *options, "--run_name=whole", cwd=tmp_path)
     curves = tmp_path / "runs" / "cut" / "metrics.csv"
-    process = Forked(main, ["fit", *options, "--run_name=cut"], cwd=tmp_path, environment=environment())
+    process = Forked(take_part, 0, ["fit", *options, "--run_name=cut"], cwd=tmp_path, environment=environment())
     end = time.monotonic() + 120
     while time.monotonic() < end and not (curves.is_file() and len(read_csv(curves)) > 7):
         time.sleep(0.02)
@@ -170,9 +195,8 @@ def test_a_killed_run_goes_on_as_if_nothing_happened(tmp_path):
 
 def test_more_processes_than_cases(tmp_path):
     few = [*SMALL, "--data.num_cases=[4,1,1]", "--data.batch_size=1", "--trainer.logger=false"]
-    three = ["--trainer.devices=3", "--trainer.strategy=ddp", "--trainer.max_epochs=1", "--run_name=one"]
-    run("fit", *few, *three, cwd=tmp_path)
+    together(3, "fit", *few, "--trainer.max_epochs=1", "--run_name=one", cwd=tmp_path)
     by_three = cells(tmp_path / "runs" / "one" / "val" / "per_case.csv")
     assert [row["case"] for row in by_three if row["class"] == "all"] == ["val_0000"]
-    alone("validate", "--ckpt_path=runs/one", "--trainer.devices=1", "--trainer.strategy=auto", cwd=tmp_path)
+    alone("validate", "--ckpt_path=runs/one", "--trainer.strategy=auto", cwd=tmp_path)
     assert cells(tmp_path / "runs" / "one" / "val" / "per_case.csv") == by_three
