@@ -40,7 +40,7 @@ def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None
 
     Args:
         args: The command line without the program's name; the process's own where none is given.
-        run: Run the verb; otherwise only parse and build its objects (training verbs).
+        run: Run the verb; otherwise only read its options and build its objects, with no run folder (training verbs).
 
     Returns:
         The training program's objects for `fit`, `validate`, `test`, `predict`, `calibrate`, `export`, else None.

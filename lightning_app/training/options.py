@@ -106,7 +106,7 @@ def add_options(parser: LightningArgumentParser, channels: Callable[..., int]) -
     parser.link_arguments("data.padding", "model.padding", apply_on="instantiate")
 
 
-def check_options(verb: str | None, config: Any) -> None:
+def check_options(verb: str, config: Any) -> None:
     """Refuse, before anything is built, what cannot work.
 
     Raises:
@@ -117,7 +117,7 @@ def check_options(verb: str | None, config: Any) -> None:
         if config.get(name) and verb not in ("fit", "test"):
             raise UserError(f"--{name} {config[name]} goes with test and fit: {verb} uses the run's own cases")
     _check_threshold(verb, config)
-    if verb not in {None, "fit"} and not config.get("ckpt_path"):
+    if verb != "fit" and not config.get("ckpt_path"):
         newest = RunFolder.newest(config.runs_dir)
         run = f"the newest run is --ckpt_path {newest}" if newest else f"there is no run in {config.runs_dir}/"
         raise UserError(
@@ -126,7 +126,7 @@ def check_options(verb: str | None, config: Any) -> None:
         )
 
 
-def _check_threshold(verb: str | None, config: Any) -> None:
+def _check_threshold(verb: str, config: Any) -> None:
     """Refuse cuts where nothing would be cut by them."""
     threshold = config.get("threshold", "argmax")
     if threshold == "argmax" or verb == "predict":

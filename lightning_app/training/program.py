@@ -61,19 +61,9 @@ from metrics import ObjectRule
 UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (--[^\s=]+)")
 STOPPED = 130  # the exit code after Ctrl-C
 NOT_KEPT = (
-    "config",
-    "ckpt_path",
-    "weights_only",
-    "verbose",
-    "return_predictions",
-    "dataloaders",
-    "resume",
-    "run_name",
-    "weights_from",
-    "test_data",
-    "test_root",
-    "corrupt",
-)
+    "config", "ckpt_path", "weights_only", "verbose", "return_predictions", "dataloaders", "resume", "run_name",
+    "weights_from", "test_data", "test_root", "corrupt",
+)  # fmt: skip
 
 
 class TrainingCLI(LightningCLI):
@@ -90,7 +80,7 @@ class TrainingCLI(LightningCLI):
     kept_config: dict[str, Any]
 
     def __init__(self, args: list[str], run: bool = True) -> None:
-        self.verb, options = args[0], expand(args)
+        self.verb, self.runs, options = args[0], run, expand(args)
         self.claim: IO[str] | None = None
         self.record: RunRecord | None = None
         raised: dict[str, Any] = {"exit_on_error": False}
@@ -125,6 +115,8 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Our own options, the links from the data to the network, and the two checkpoints."""
         add_options(parser, self._channels)
+        if not self.runs:  # else Lightning adds the verb's
+            parser.add_method_arguments(ProgramTrainer, self.verb, skip=set(self.subcommands()[self.verb]))
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the expanded arguments; the process's own stay as they are, for the processes that DDP starts."""
@@ -133,9 +125,8 @@ class TrainingCLI(LightningCLI):
                 self.config = parser.parse_args(args)
             except ArgumentError as error:
                 if found := UNKNOWN.search(str(error)):
-                    parsers = self._subcommand_parsers.values() if self._subcommand_parsers else [self.parser]
-                    known = {option for parser in parsers for option in parser._option_string_actions}
-                    raise UserError(no_option(found[1], known | set(SHORT))) from error
+                    own = self._subcommand_parsers[self.verb] if self.runs else self.parser
+                    raise UserError(no_option(found[1], {*own._option_string_actions, *SHORT})) from error
                 raise
 
     def _parse_ckpt_path(self) -> None:
@@ -144,7 +135,7 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Name or find the run folder and point checkpoints and loggers at it."""
         config = self.config[self.subcommand] if self.subcommand else self.config
-        check_options(self.subcommand, config)
+        check_options(self.verb, config)
         self.kept_config = self._keep(config)  # before this run's places enter it
         self.run_folder, self.is_new = self._find_run_folder(config)
         if self.subcommand == "test":

@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from lightning_app.arguments import CONFIGS, expand
+from lightning_app.cli import main
 from lightning_app.errors import UserError
 from lightning_app.training.checkpoint_files import OF_TRAINING, save_checkpoint
+from lightning_app.training.head import head_of
 from lightning_app.training.run_folder import RunFolder
 
 DEFAULT, PHANTOM = f"--config={CONFIGS / 'default.yaml'}", f"--config={CONFIGS / 'phantom.yaml'}"
@@ -138,3 +140,27 @@ def test_weights_from_names_the_weights_alone(run):
     assert f"--config={run.config}" in args
     with pytest.raises(UserError, match=r"--weights_from .* goes with fit"):
         expand(["test", f"--weights_from={run}"])
+
+
+OF_A_RUN = ("validate", "test", "predict", "calibrate", "export")
+
+
+@pytest.mark.parametrize(("verb", "option"), [("fit", "--resume"), *((verb, "--ckpt_path") for verb in OF_A_RUN)])
+def test_a_verb_that_is_not_run_gives_its_options_and_objects(run, verb, option):
+    program = main([verb, option, str(run.path), "--config", "phantom", "--trainer.logger=false"], run=False)
+    assert program.config.ckpt_path == str(run.checkpoint("last" if verb == "fit" else "best"))
+    assert type(program.datamodule).__name__ == "Phantom"
+    assert head_of(program.model).num_classes == program.datamodule.num_classes
+    assert [path.name for path in run.path.parent.iterdir()] == [run.name]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [("--ckpt_pth=a", "did you mean --ckpt_path?"), (None, "needs --ckpt_path")]
+)
+def test_what_is_wrong_with_a_verb_that_is_not_run_is_told_in_a_line(capsys, given, told):
+    with pytest.raises(SystemExit) as stop:
+        main(["test", *([given] if given else [])], run=False)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert told in error
