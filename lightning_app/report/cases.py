@@ -10,7 +10,7 @@ from PIL import Image
 
 from lightning_app.report.compact import media_type, webp
 from lightning_app.report.compare import Comparison
-from lightning_app.report.page import Picture, data_uri, folded
+from lightning_app.report.page import Picture, data_uri, folded, owner_of
 from lightning_app.report.read import Run
 from metrics.plot import style
 from metrics.plot.maps import IGNORED, class_colour, error_map
@@ -23,10 +23,9 @@ ROOM = 1_200_000  # bytes of all pictures of cases together: a page of many runs
 def case_details(comparison: Comparison) -> list[str]:
     """A folded part for each data set and method (its first seed) with its worst, median and best case."""
     pairs = [(data, method) for data in comparison.data for method in comparison.leading]
-    shown = [(f"{data}: {method}", runs[0]) for data, method in pairs if (runs := comparison.of(data, method))]
-    shown = shown[:MAX_RUNS]
-    parts = [(title, _cases(run, comparison.stage, ROOM // (3 * len(shown)))) for title, run in shown]
-    return [folded(title, content, printed=True) for title, content in parts if content]
+    shown = [(data, method, runs[0]) for data, method in pairs if (runs := comparison.of(data, method))][:MAX_RUNS]
+    parts = [(d, method, _cases(run, comparison.stage, ROOM // (3 * len(shown)))) for d, method, run in shown]
+    return [folded(f"{d}: {method}", content, True, [owner_of(method, d)]) for d, method, content in parts if content]
 
 
 def _cases(run: Run, stage: str, most: int) -> str:

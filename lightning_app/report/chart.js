@@ -42,7 +42,8 @@ for (const chart of document.querySelectorAll(".chart")) {
   drawing.append(svg, side);
   chart.append(bar, drawing);
   const part = () => facts.bins[choices.data.value][`${choices.region.value}.${choices.view.value}`];
-  const rows = () => Object.entries(part().methods).map(([method, channels]) => [method, channels[Number(choices.channel.value)]]);
+  const every = () => Object.entries(part().methods).map(([method, channels]) => [method, channels[Number(choices.channel.value)]]);
+  const rows = () => every().filter(([method]) => !gone(`${method}\t${choices.data.value}`));
   function refresh(changed) {
     const keys = Object.keys(facts.bins[choices.data.value]);
     const views = Object.keys(facts.views).filter((view) => keys.some((key) => key.endsWith(`.${view}`)));
@@ -68,7 +69,7 @@ for (const chart of document.querySelectorAll(".chart")) {
     svg.replaceChildren();
     axes();
     const shown = rows().filter(([method]) => !hidden.has(method));
-    const count = rows()[0][1].length;
+    const count = every()[0][1].length;
     if (Number(slider.max) !== count - 1) { slider.max = count - 1; slider.value = count - 1; }  // most voxels lie in the last bin
     const floor = TOP + SIZE + BOTTOM - 16;
     shown.forEach(([method, bins], index) => {
@@ -112,4 +113,5 @@ for (const chart of document.querySelectorAll(".chart")) {
   slider.addEventListener("input", tell);
   fill(choices.data, Object.keys(facts.bins).map((name) => [name, name]));
   refresh("data");
+  document.addEventListener("kept", draw);
 }

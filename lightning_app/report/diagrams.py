@@ -90,11 +90,13 @@ class Problem(NamedTuple):
     """What one picture compares: a data set, or a region of it that may overlap with others.
 
     Args:
+        data: The data set.
         title: What the picture is called.
         channel: Which channel of the sums it is.
         found: Method -> its pooled bins (1, B), for the methods that are drawn.
     """
 
+    data: str
     title: str
     channel: int
     found: "dict[str, Bins]"
@@ -106,7 +108,7 @@ def _problems(comparison: Comparison, data: str, name: str) -> Iterator[Problem]
     found = {method: bins for method, bins in every.items() if bins is not None}
     for channel, region in enumerate(_regions(comparison, data, found)):
         own = {m: metrics.Bins(*(field[channel : channel + 1] for field in bins)) for m, bins in found.items()}
-        yield Problem(f"{data}, {region}" if region else data, channel, own)
+        yield Problem(data, f"{data}, {region}" if region else data, channel, own)
 
 
 def _regions(comparison: Comparison, data: str, found: "dict[str, Bins]") -> list[str]:
@@ -128,18 +130,20 @@ def reliability(comparison: Comparison) -> list[Picture]:
     for data in comparison.data:
         for name, words in SHOWN.items():
             view = name.partition(".")[2]
-            for title, _, found in _problems(comparison, data, name):
-                drawn.append(_together(found, f"{title}, {words}", view))
-        for title, channel, found in _problems(comparison, data, FULL):
-            spreads = {method: spread(comparison, data, method, FULL, channel) for method in found}
-            drawn.append(_side_by_side(found, spreads, f"{title}, {SHOWN[FULL]}"))
+            drawn += [_together(problem, words, view) for problem in _problems(comparison, data, name)]
+        for problem in _problems(comparison, data, FULL):
+            spreads = {method: spread(comparison, data, method, FULL, problem.channel) for method in problem.found}
+            drawn.append(_side_by_side(problem, spreads))
     return drawn
 
 
-def _together(found: "dict[str, Bins]", title: str, view: str) -> Picture:
+def _together(problem: Problem, words: str, view: str) -> Picture:
+    data, title, _, found = problem
+    title = f"{title}, {words}"
     stacked = metrics.Bins(*(torch.cat(fields) for fields in zip(*found.values(), strict=True)))
     figure, _ = plot.reliability_diagram(stacked, num_bins=NUM_BINS, title=title, labels=list(found), view=view)
-    return picture(figure, f"Reliability on {title}", f"A curve a method, {NUM_BINS} bins.", _errors(found))
+    caption = f"A curve a method, {NUM_BINS} bins."
+    return picture(figure, f"Reliability on {title}", caption, _errors(found), found, data)
 
 
 def _errors(found: "dict[str, Bins]") -> str:
@@ -147,32 +151,33 @@ def _errors(found: "dict[str, Bins]") -> str:
     return "Pooled ECE: " + ", ".join(f"{method} {number(error)}" for method, error in errors.items())
 
 
-def _side_by_side(found: "dict[str, Bins]", spreads: dict[str, Spread], title: str) -> Picture:
+def _side_by_side(problem: Problem, spreads: dict[str, Spread]) -> Picture:
+    data, title, _, found = problem
     lines = max(_title(method).count("\n") for method in found)
     most = 2 if len(found) == 4 else 3
     figure, axes = _grid(len(found), 5.9 + 0.2 * lines, width=4.2, most=most)
     figure.get_layout_engine().set(h_pad=0.25)  # a legend of three lines stands above the next row's titles
     for ax, (method, bins) in zip(axes, found.items(), strict=True):
+        ax.set_gid(method)
         own: dict[str, Any] = spreads[method]._asdict()
         plot.reliability_diagram(bins, num_bins=NUM_BINS, title=_title(method), ax=ax, **own)
-    caption = (
-        f"{NUM_BINS} bins, 95 % bands and intervals over cases; the strip shows where the voxels are. {_errors(found)}."
-    )
-    return picture(figure, f"Reliability on {title}, a diagram a method", caption, _errors(found))
+    caption = f"{NUM_BINS} bins, 95 % bands and intervals over cases; the strip shows where the voxels are."
+    title = f"Reliability on {title}, {SHOWN[FULL]}, a diagram a method"
+    return picture(figure, title, caption, _errors(found), found, data)
 
 
 def thresholds(comparison: Comparison) -> list[Picture]:
     """Recall, precision and Dice of the foreground against the threshold on its probability, a line a method."""
     drawn = []
     for data in comparison.data:
-        for title, _, found in _problems(comparison, data, "all.foreground"):
+        for _, title, _, found in _problems(comparison, data, "all.foreground"):
             figure, _ = plot.threshold_curves(found)
             caption = (
                 "Foreground where its probability is at least the threshold, voxels of all cases. Calibrated "
                 "probabilities let the threshold trade recall for precision; near 0 and 1 alone, the lines are flat."
             )
             alt = f"Three panels with a line for each of {', '.join(found)}."
-            drawn.append(picture(figure, f"Thresholds on {title}", caption, alt))
+            drawn.append(picture(figure, f"Thresholds on {title}", caption, alt, found, data))
     return drawn
 
 
@@ -180,13 +185,13 @@ def selection(comparison: Comparison) -> list[Picture]:
     """Error among the most confident voxels, against their share: does confidence order the errors?"""
     drawn = []
     for data in comparison.data:
-        for title, _, found in _problems(comparison, data, FULL):
+        for _, title, _, found in _problems(comparison, data, FULL):
             figure, _ = plot.risk_coverage(found)
             caption = (
                 "Errors among the voxels that are kept, the most confident first; the area under the curve in brackets."
             )
             alt = f"A line for each of {', '.join(found)}."
-            drawn.append(picture(figure, f"Risk against coverage on {title}", caption, alt))
+            drawn.append(picture(figure, f"Risk against coverage on {title}", caption, alt, found, data))
     return drawn
 
 
@@ -194,14 +199,14 @@ def histograms(comparison: Comparison) -> list[Picture]:
     """Histograms of the confidence, side by side: a picture a data set."""
     drawn = []
     for data in comparison.data:
-        for title, _, found in _problems(comparison, data, FULL):
+        for _, title, _, found in _problems(comparison, data, FULL):
             figure, axes = _grid(len(found), height=2.5)
             for ax, (method, bins) in zip(axes, found.items(), strict=True):
+                ax.set_gid(method)
                 plot.confidence_histogram(bins, num_bins=NUM_BINS, title=_title(method), ax=ax)
             caption = "Share of voxels by confidence (log scale), mean confidence and mean correctness."
-            drawn.append(
-                picture(figure, f"Confidence on {title}", caption, f"A histogram for each of {', '.join(found)}.")
-            )
+            alt = f"A histogram for each of {', '.join(found)}."
+            drawn.append(picture(figure, f"Confidence on {title}", caption, alt, found, data))
     return drawn
 
 
@@ -215,7 +220,8 @@ def boxes(comparison: Comparison) -> list[Picture]:
             values = {m: list(v.values()) for m in comparison.leading if (v := comparison.values(data, m, name))}
             figure, _ = plot.box_plot(values, ylabel=title_of(name), title=data)
             title = f"{title_of(name).strip(' ↑↓')} of the cases of {data}"
-            drawn.append(picture(figure, title, caption, "Box plots; the means are in the table of results."))
+            alt = "Box plots; the means are in the table of results."
+            drawn.append(picture(figure, title, caption, alt, values, data))
     return drawn
 
 
@@ -233,7 +239,7 @@ def rank_map(comparison: Comparison, names: Sequence[str]) -> list[Picture]:
     figure, _ = plot.rank_heat_map(ranks, comparison.methods, labels)
     alt = ", ".join(f"{m} {rank:.2f}" for m, rank in zip(comparison.methods, ranks.mean(axis=1), strict=True))
     caption = "Ranks of the means over cases; light is better, the last column is the mean rank."
-    return [picture(figure, "Ranks", caption, f"Mean ranks: {alt}")]
+    return [picture(figure, "Ranks", caption, f"Mean ranks: {alt}", comparison.methods)]
 
 
 def _mean(comparison: Comparison, data: str, method: str, metric: str) -> float:

@@ -28,7 +28,7 @@ def expected_dice(comparison: Comparison) -> list[Picture]:
                 "say; below it the network promises itself too much."
             )
             alt = f"A panel for each of {', '.join(known)}."
-            drawn.append(picture(scatter(known), f"Expected against true Dice on {data}", caption, alt))
+            drawn.append(picture(scatter(known), f"Expected against true Dice on {data}", caption, alt, known, data))
     return drawn
 
 
@@ -56,6 +56,7 @@ def scatter(panels: Mapping[str, Mapping[str, Points]]) -> "Figure":
     for ax in axes.flat[len(panels) :]:
         ax.remove()
     for ax, (title, points) in zip(axes.flat, panels.items(), strict=False):
+        ax.set_gid(title)
         ax.plot([0, 1], [0, 1], color="#666666", linestyle=":", linewidth=1.2)
         for label, (expected, true) in points.items():
             marker = style.series_style(labels.index(label)) | {"linestyle": "", "markersize": 3, "alpha": 0.6}

@@ -1,14 +1,15 @@
 """Drawings that compare methods, from a `Comparison`; every one is an SVG picture with words."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lightning_app.report import tables
 from lightning_app.report.compare import MAX_DRAWN, Comparison, label_of
-from lightning_app.report.page import Picture
+from lightning_app.report.page import Picture, owner_of
+from lightning_app.report.read import Run
 from lightning_app.report.tables import main_metrics, title_of
 from metrics import plot, statistics
 from metrics.catalogue import higher_is_better
@@ -18,16 +19,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def picture(figure: "Figure", title: str, caption: str, alt: str) -> Picture:
-    """A matplotlib figure as a picture of the page; the same figure gives the same bytes."""
+def picture(
+    figure: "Figure", title: str, caption: str, alt: str, owners: Iterable[str], data: str | None = None
+) -> Picture:
+    """A matplotlib figure as a picture of the page; the same figure gives the same bytes.
+
+    Args:
+        figure: The figure; `gid` of its artists says whose they are (`metrics.plot.style.owned`).
+        title: Names it.
+        caption: What it shows and how to read it.
+        alt: What a reader who cannot see it should know.
+        owners: The methods that it shows, each once or often.
+        data: The data set that it is of, if it is of one.
+    """
     import matplotlib
 
     buffer = io.BytesIO()
+    names = list(dict.fromkeys(owners))
+    for number, artist in enumerate(figure.findobj(lambda one: one.get_gid() in names)):
+        artist.set_gid(f"owner-{names.index(artist.get_gid() or '')}-{number}")
     with matplotlib.rc_context({"svg.hashsalt": title, "svg.fonttype": "path"}):
         plot.literal(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
     width = round(figure.get_size_inches()[0] * 88)
-    return Picture(title, caption, alt, buffer.getvalue(), width=width)
+    whose = names if data is None else [owner_of(name, data) for name in names]
+    return Picture(title, caption, alt, buffer.getvalue(), width=width, owners=whose)
 
 
 def overview(comparison: Comparison) -> list[Picture]:
@@ -39,38 +55,38 @@ def overview(comparison: Comparison) -> list[Picture]:
     figure, axes = style.new_figure(lines, columns, size=(3.0 * columns + 0.8, height), squeeze=False, sharey=True)
     for ax, metric in zip(axes.flat, metrics, strict=False):
         _intervals(ax, comparison, metric)
+    for label in (label for ax in axes[:, 0] for label in ax.get_yticklabels()):
+        label.set_gid(label.get_text())
     for ax in axes.flat[len(metrics) :]:
         ax.remove()
     if len(comparison.data) > 1:
         _legend_below(figure, axes.flat[0])
     caption = "Mean over cases and its 95 % interval. Arrows in the titles point to the better side."
-    return [picture(figure, "Overview", caption, "Dots with intervals; the numbers are in the table above.")]
+    alt = "Dots with intervals; the numbers are in the table above."
+    cells = [owner_of(m, d) for m in comparison.methods for d in comparison.data if comparison.of(d, m)]
+    return [picture(figure, "Overview", caption, alt, [*comparison.methods, *cells])]
 
 
 def _legend_below(figure: "Figure", ax: Any) -> None:
     """One legend for all panels, in as many columns as the labels leave room for."""
     handles, labels = ax.get_legend_handles_labels()
     letters = 18 * figure.get_size_inches()[0]  # what a line of this size holds, about
-    columns = int(letters / (max(map(len, labels), default=0) + 7))
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(max(columns, 1), 6), fontsize=7)
+    columns = min(max(int(letters / (max(map(len, labels), default=0) + 7)), 1), 6)
+    style.own_entries(figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=7), handles)
 
 
 def _intervals(ax: Any, comparison: Comparison, metric: str) -> None:
     rows = np.arange(len(comparison.methods))[::-1]
     for index, data in enumerate(comparison.data):
         shift = (index - (len(comparison.data) - 1) / 2) * -0.7 / max(1, len(comparison.data))
-        cells = [
-            (row, comparison.cell(data, method, metric)) for row, method in zip(rows, comparison.methods, strict=True)
-        ]
-        known = [(row, cell) for row, cell in cells if cell]
-        means = np.array([cell.mean for _, cell in known])
-        ends = np.array([[cell.low, cell.high] for _, cell in known]).reshape(-1, 2)
-        look = {k: v for k, v in style.series_style(index).items() if k in ("color", "marker")}
-        spread = np.abs(np.nan_to_num(ends - means[:, None])).T
-        where = [row + shift for row, _ in known]
-        ax.errorbar(
-            means, where, xerr=spread, linestyle="none", capsize=2, markersize=4, linewidth=1, label=data, **look
-        )
+        look: dict[str, Any] = {k: v for k, v in style.series_style(index).items() if k in ("color", "marker")}
+        look |= {"linestyle": "none", "markersize": 4, "linewidth": 1}
+        ax.errorbar([], [], xerr=[], label=data, **look)
+        for row, method in zip(rows, comparison.methods, strict=True):
+            if cell := comparison.cell(data, method, metric):
+                ends = np.abs(np.nan_to_num([[cell.low - cell.mean], [cell.high - cell.mean]]))
+                with style.owned(owner_of(method, data), ax):
+                    ax.errorbar([cell.mean], [row + shift], xerr=ends, capsize=2, **look)
     ax.set_yticks(rows, comparison.methods)
     style.finish(ax, title_of(metric))
     ax.margins(y=0.08)
@@ -101,7 +117,8 @@ def _curve(comparison: Comparison, name: str) -> Picture | None:
     _legend_below(figure, axes.flat[0])
     alt = "; ".join(f"{data} {rest}: {len(points)} values of {name}" for (data, rest), points in series.items())
     caption = f"Mean over cases against {name}, with 95 % intervals over cases."
-    return picture(figure, f"Results against {name}", caption, alt)
+    owners = [owner_of(method, data) for (data, _), points in series.items() for _, method in points]
+    return picture(figure, f"Results against {name}", caption, alt, owners)
 
 
 def _points(
@@ -133,12 +150,16 @@ def isolines(comparison: Comparison, metric: str = "dice") -> list[Picture]:
         found = dict(_grids(comparison, data, names, metric))
         grids = {label: grid for label, grid in found.items() if np.isfinite(grid[2]).all()}
         if len({value for grid in grids.values() for value in grid[2].flat}) > 1:
-            name = title_of(metric).strip(" ↑↓")
-            drawn.append(isoline_picture(grids, names, f"Isolines of {name}, {data}", f"{title_of(metric)} on {data}"))
+            title, shown = f"Isolines of {title_of(metric).strip(' ↑↓')}, {data}", f"{title_of(metric)} on {data}"
+            whole = [run for run in comparison.runs if comparison.factors[id(run)].keys() >= {*names}]
+            owners = [comparison.method(run) for run in whole if run.data == data]
+            drawn.append(isoline_picture(grids, names, title, shown, owners, data))
     return drawn
 
 
-def isoline_picture(grids: dict[str, Any], names: tuple[str, str], title: str, shown: str) -> Picture:
+def isoline_picture(
+    grids: dict[str, Any], names: tuple[str, str], title: str, shown: str, owners: Iterable[str], data: str
+) -> Picture:
     """Contour maps side by side, one colour scale for all; dots with numbers where a grid is too coarse for lines.
 
     Args:
@@ -146,6 +167,8 @@ def isoline_picture(grids: dict[str, Any], names: tuple[str, str], title: str, s
         names: Names of x and y.
         title: Title of the picture.
         shown: What the values are, for the caption.
+        owners: The methods behind them.
+        data: The data set.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -163,7 +186,7 @@ def isoline_picture(grids: dict[str, Any], names: tuple[str, str], title: str, s
         ax.remove()
     figure.colorbar(filled, ax=list(axes.flat[: len(grids)]), shrink=0.7).ax.tick_params(labelsize=7)
     caption = f"{shown}, over {names[0]} and {names[1]}; one colour scale, dots are the runs."
-    return picture(figure, title, caption, "A map a method; the numbers are in the table.")
+    return picture(figure, title, caption, "A map a method; the numbers are in the table.", owners, data)
 
 
 def carries_isolines(values: np.ndarray) -> bool:
@@ -237,7 +260,7 @@ def critical_difference(comparison: Comparison, metric: str) -> Picture | None:
         f"(Friedman p = {result.p_value:.2g})."
     )
     alt = ", ".join(f"{method} {rank:.2f}" for method, rank in zip(comparison.methods, ranks, strict=True))
-    return picture(figure, f"Ranks by {title}", caption, alt)
+    return picture(figure, f"Ranks by {title}", caption, alt, comparison.methods)
 
 
 def _blocks(comparison: Comparison, metric: str) -> tuple[np.ndarray, str]:
@@ -266,29 +289,26 @@ def training_curves(comparison: Comparison) -> list[Picture]:
         figure, axes = style.new_figure(1, len(names), size=(3.0 * len(names) + 0.4, 2.9), squeeze=False)
         for ax, name in zip(axes.flat, names, strict=True):
             for index, method in enumerate(comparison.leading):
-                for number_, run in enumerate(comparison.of(data, method)):
-                    if name in run.curves:
-                        steps, values = run.curves[name]
-                        label = method if number_ == 0 else None
-                        ax.plot(
-                            steps,
-                            _smooth(values),
-                            color=style.series_style(index)["color"],
-                            linewidth=0.9,
-                            label=label,
-                            linestyle=style.LINES[index // len(style.COLOURS) % len(style.LINES)],
-                        )
+                with style.owned(method, ax):
+                    _curves_of_runs(ax, comparison.of(data, method), name, index, method)
             style.finish(ax, name, xlabel="step")
         _legend_below(figure, axes.flat[0])
-        drawn.append(
-            picture(
-                figure,
-                f"Training, {data}",
-                "A line a run, smoothed over 20 points where there are many.",
-                f"Curves of {', '.join(names)}.",
-            )
-        )
+        caption = "A line a run, smoothed over 20 points where there are many."
+        known = [m for m in comparison.leading if any(set(names) & run.curves.keys() for run in comparison.of(data, m))]
+        drawn.append(picture(figure, f"Training, {data}", caption, f"Curves of {', '.join(names)}.", known, data))
     return drawn
+
+
+def _curves_of_runs(ax: Any, runs: Sequence[Run], name: str, index: int, label: str) -> None:
+    look = {
+        "color": style.series_style(index)["color"],
+        "linestyle": style.LINES[index // len(style.COLOURS) % len(style.LINES)],
+        "linewidth": 0.9,
+    }
+    for number, run in enumerate(runs):
+        if name in run.curves:
+            steps, values = run.curves[name]
+            ax.plot(steps, _smooth(values), label=label if number == 0 else None, **look)
 
 
 def _smooth(values: np.ndarray, width: int = 20) -> np.ndarray:

@@ -187,11 +187,16 @@ def collapse_table(comparison: Comparison) -> Table | None:
 def pictures(comparison: Comparison) -> list[Picture]:
     """Figures 1 and 2 (isolines of the medians over rate and patch size) and 3 (Dice of the cases by either)."""
     found = grids(comparison)
-    maps = [_isolines(data, [grid for grid in found if grid.data == data]) for data in comparison.data]
+    maps = [_isolines(comparison, data, [grid for grid in found if grid.data == data]) for data in comparison.data]
     return [*(drawn for drawn in maps if drawn), *(box for grid in found for box in _boxes(comparison, grid))]
 
 
-def _isolines(data: str, found: list[Grid]) -> Picture | None:
+def _owners(comparison: Comparison, grid: Grid) -> list[str]:
+    """The methods of a grid."""
+    return [comparison.method(run) for runs in grid.runs.values() for run in runs]
+
+
+def _isolines(comparison: Comparison, data: str, found: list[Grid]) -> Picture | None:
     panels = {}
     for grid in found:
         sides, rates = grid.values(_patch), grid.values(_rate)
@@ -202,7 +207,8 @@ def _isolines(data: str, found: list[Grid]) -> Picture | None:
     if not panels:
         return None
     shown = f"Median training Dice over the last 200 steps on {data}, as the GDL paper's figures 1 and 2"
-    return isoline_picture(panels, ("lr", "patch size"), f"Isolines of the training Dice, {data}", shown)
+    owners = [method for grid in found for method in _owners(comparison, grid)]
+    return isoline_picture(panels, ("lr", "patch size"), f"Isolines of the training Dice, {data}", shown, owners, data)
 
 
 def _boxes(comparison: Comparison, grid: Grid) -> Iterator[Picture]:
@@ -217,7 +223,8 @@ def _boxes(comparison: Comparison, grid: Grid) -> Iterator[Picture]:
             labels = [f"{_size_letter(g)} ({g:g})" if factor is _patch else f"{g:g}" for g in groups]
             figure, _ = plot.box_plot(values, labels, ylabel=title_of("dice"), title=f"{grid.data}, {grid.net}: {name}")
             title = f"Dice by {name}, {grid.net} on {grid.data}"
-            yield picture(figure, title, caption.format(other), "Box plots, a group a setting, a colour a loss.")
+            alt = "Box plots, a group a setting, a colour a loss."
+            yield picture(figure, title, caption.format(other), alt, _owners(comparison, grid), grid.data)
 
 
 def _dice(comparison: Comparison, runs: list[Run]) -> list[float]:

@@ -20,6 +20,29 @@ for (const table of document.querySelectorAll("table.sortable")) {
     announce(next === "none" ? "original order" : `sorted by ${head.textContent}, ${next}`);
   }));
 }
+// What the first table hides goes from the pictures: a drawing's marks lie in groups that carry the place of their owner.
+let kept = null;  // the methods, and methods with their data sets, of the rows that it shows
+const gone = (owner) => kept !== null && !kept.has(owner);
+const owned = [...document.querySelectorAll("[data-owners]")].map((part) => {
+  const image = part.querySelector(":scope > img");
+  return { part, image, whole: image && image.getAttribute("src"), owners: part.dataset.owners.split("\n") };
+});
+function follow(rows) {
+  kept = new Set(rows.flatMap(({ cells: [method, data] }) => [method.dataset.key, `${method.dataset.key}\t${data.dataset.key}`]));
+  for (const { part, image, whole, owners } of owned) {
+    const marks = owners.flatMap((owner, place) => gone(owner) ? [`owner-${place}`] : []);
+    part.hidden = marks.length === owners.length;
+    if (!image) continue;
+    const left = owners.filter((owner, place) => gone(owner) && !whole.includes(`'owner-${place}-`));
+    const told = new Set(left.map((owner) => owner.split("\t")[0])).size;
+    const note = part.querySelector("figcaption p") || part.querySelector("figcaption").appendChild(document.createElement("p"));
+    note.textContent = told ? `Shows ${told} hidden method${told > 1 ? "s" : ""}.` : "";
+    const rule = marks.map((mark) => `[id|=${mark}]`).join();
+    const source = rule ? whole.replace("</svg>", `<style>${rule}{display:none}</style></svg>`) : whole;
+    if (image.getAttribute("src") !== source) image.setAttribute("src", source);
+  }
+  document.dispatchEvent(new Event("kept"));
+}
 // Filtering: all words must occur in a row; a choice of data set narrows further.
 for (const tools of document.querySelectorAll(".tools")) {
   const table = document.getElementById(tools.dataset.table);
@@ -35,8 +58,10 @@ for (const tools of document.querySelectorAll(".tools")) {
         && (!choice || !choice.value || row.cells[column].dataset.key === choice.value));
       shown += !row.hidden;
     }
-    const all = table.tBodies[0].rows.length;
-    tools.querySelector("output").textContent = `${shown} of ${all} rows${shown < all ? "; pictures show all" : ""}`;
+    const all = table.tBodies[0].rows.length, first = table.id === "summary";
+    const pictures = first ? ", in the pictures too" : "; pictures follow the first table";
+    tools.querySelector("output").textContent = `${shown} of ${all} rows${shown < all ? pictures : ""}`;
+    if (first) follow([...table.tBodies[0].rows].filter((row) => !row.hidden));
   };
   text.addEventListener("input", filter);
   if (choice) choice.addEventListener("change", filter);

@@ -26,6 +26,8 @@ class Picture:
         data: The file's bytes.
         kind: Media type.
         width: Width on the screen in CSS pixels.
+        owners: Whose marks it shows: methods, or `owner_of` methods and data sets; the marks of the i-th lie in groups
+            with ids `owner-<i>-<n>`, where they can be told apart.
     """
 
     title: str
@@ -34,15 +36,16 @@ class Picture:
     data: bytes
     kind: str = "image/svg+xml"
     width: int = 560
+    owners: Sequence[str] = ()
 
     def to_html(self) -> str:
         """A figure with the picture inside the text of the page."""
         drawn = self.kind == "image/svg+xml"
         source = svg_uri(self.data) if drawn else data_uri(self.data, self.kind)
         return (
-            f'<figure><img src="{source}" width="{self.width}" alt="{html.escape(self.alt)}" '
-            f'loading="lazy"><figcaption><strong>{html.escape(self.title)}.</strong> {html.escape(self.caption)}'
-            "</figcaption></figure>"
+            f'<figure{owners_attribute(self.owners)}><img src="{source}" width="{self.width}" '
+            f'alt="{html.escape(self.alt)}" loading="lazy"><figcaption><strong>{html.escape(self.title)}.</strong> '
+            f"{html.escape(self.caption)}</figcaption></figure>"
         )
 
 
@@ -100,10 +103,21 @@ def _tools(table: Table) -> str:
     )
 
 
-def folded(title: str, content: str, printed: bool = False) -> str:
+def owner_of(method: str, data: str) -> str:
+    """A method on one data set, as the rows of the first table name it to the page's script."""
+    return f"{method}\t{data}"
+
+
+def owners_attribute(owners: Sequence[str]) -> str:
+    """Says to the page's script whose an element is: it goes when the first table shows none of them."""
+    names = html.escape("\n".join(owners))
+    return f' data-owners="{names}"' if owners else ""
+
+
+def folded(title: str, content: str, printed: bool = False, owners: Sequence[str] = ()) -> str:
     """Details that open on demand (and, if asked, in print)."""
     kind = ' class="print"' if printed else ""
-    return f"<details{kind}><summary>{html.escape(title)}</summary>{content}</details>"
+    return f"<details{kind}{owners_attribute(owners)}><summary>{html.escape(title)}</summary>{content}</details>"
 
 
 def data_uri(data: bytes, kind: str) -> str:

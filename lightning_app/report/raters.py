@@ -42,5 +42,6 @@ def dice_boxes(comparison: Comparison) -> list[Picture]:
         boxes = {**found, "raters with each other": between}
         figure, _ = plot.box_plot({name: list(v.values()) for name, v in boxes.items()}, ylabel="Dice", title=data)
         caption = "Mean Dice of a case's mask with each rater, and of the raters with each other; a dot is a case."
-        drawn.append(picture(figure, f"Dice with the raters of {data}", caption, "Box plots; means are in the table."))
+        alt = "Box plots; means are in the table."
+        drawn.append(picture(figure, f"Dice with the raters of {data}", caption, alt, found, data))
     return drawn

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import curves, errors
 from ..binning import Bins
-from .style import COLOURS, FONT, GREY, figure_of, finish, legend, new_figure, series_style, to_numpy
+from .style import COLOURS, FONT, GREY, figure_of, finish, legend, new_figure, owned, series_style, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,8 +79,9 @@ def threshold_curves(
     for index, (name, sums) in enumerate(bins.items()):
         found = curves.threshold_curves(sums, points)
         look = series_style(index) | {"marker": ""}
-        for ax, values in zip(axes, found[1:], strict=True):
-            ax.plot(to_numpy(found.threshold), to_numpy(values[channel]), label=name, **look)
+        with owned(name, *axes):
+            for ax, values in zip(axes, found[1:], strict=True):
+                ax.plot(to_numpy(found.threshold), to_numpy(values[channel]), label=name, **look)
     for ax, what in zip(axes, ("recall", "precision", "Dice"), strict=True):
         finish(ax, what, "threshold", "")
         ax.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -112,7 +113,8 @@ def risk_coverage(
         curve = curves.risk_coverage(sums)
         risk = to_numpy((curve.generalised_risk if generalised else curve.risk)[0])
         label = f"{name} ({'AUGRC' if generalised else 'AURC'} {area(sums)[0].item():.4f})"
-        ax.plot(to_numpy(curve.coverage[0]), risk, label=label, **(series_style(index) | {"marker": ""}))
+        with owned(name, ax):
+            ax.plot(to_numpy(curve.coverage[0]), risk, label=label, **(series_style(index) | {"marker": ""}))
     legend(ax, "upper left")
     finish(ax, title, "coverage", "generalised risk" if generalised else "selective risk")
     ax.set(xlim=(0, 1), ylim=(0, ax.get_ylim()[1] * (1 + 0.1 * len(bins))))  # room for the legend

@@ -8,7 +8,7 @@ import torch
 
 from ..binning import Bins, rebin
 from ..margins import MarginCounts
-from .style import BLUE, COLOURS, FONT, GREY, VERMILION, figure_of, finish, new_figure, to_numpy
+from .style import BLUE, COLOURS, FONT, GREY, VERMILION, figure_of, finish, new_figure, owned, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,13 +185,16 @@ def box_plot(
     for index, name in enumerate(names):
         data = [_known(v) for v in (values[name] if several else [values[name]])]
         place = np.arange(len(slots)) + (index - (len(names) - 1) / 2) * width
-        _draw_boxes(ax, data, place, width * 0.8, COLOURS[index % len(COLOURS)])
+        with owned(name, ax):
+            _draw_boxes(ax, data, place, width * 0.8, COLOURS[index % len(COLOURS)])
     if several:
         ax.set_xticks(range(len(slots)), slots)
         handles = [ax.plot([], [], "s", color=COLOURS[i % len(COLOURS)], label=n)[0] for i, n in enumerate(names)]
         ax.legend(handles=handles, fontsize=FONT - 1, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     else:
         ax.set_xticks([(i - (len(names) - 1) / 2) * width for i in range(len(names))], names, rotation=20, ha="right")
+        for name, label in zip(names, ax.get_xticklabels(), strict=True):
+            label.set_gid(name)
     finish(ax, title, "", ylabel)
     return figure, ax
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import errors
 from ..binning import Bins, rebin
 from ..smooth import smooth_calibration_error, smooth_reliability_curve
-from .style import BLUE, COLOURS, FONT, GREEN, GREY, VERMILION, figure_of, finish, legend, series_style, to_numpy
+from .style import BLUE, COLOURS, FONT, GREEN, GREY, VERMILION, figure_of, finish, legend, owned, series_style, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -188,12 +188,12 @@ def _draw_curves(
     """A curve a channel over the bins that hold enough, with its ECE and number of voxels in the legend."""
     ece = errors.expected_calibration_error(coarse).tolist()
     for index, (x, y, n) in enumerate(zip(confidence, frequency, to_numpy(coarse.count), strict=True)):
-        enough = n >= least
+        enough, few = n >= least, (n > 0) & (n < least)
         name = labels[index] if labels else f"class {index}"
         style = series_style(index) | {"markersize": 3}
-        ax.plot(x[enough], y[enough], label=f"{name}: ECE {ece[index]:.4f}, n = {_short(n.sum())}", **style)
-        few = (n > 0) & ~enough
-        ax.scatter(x[few], y[few], s=8, facecolor="none", edgecolor=style["color"], linewidth=0.6)
+        with owned(name, ax):
+            ax.plot(x[enough], y[enough], label=f"{name}: ECE {ece[index]:.4f}, n = {_short(n.sum())}", **style)
+            ax.scatter(x[few], y[few], s=8, facecolor="none", edgecolor=style["color"], linewidth=0.6)
     legend(ax, "upper left")
 
 

@@ -1,5 +1,7 @@
 """One look for all plots: colours that colour-blind readers and grey prints keep apart, and how figures are made."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 # Okabe and Ito (2008)
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
@@ -91,7 +94,31 @@ def legend(ax: "Axes", loc: str = "best", beside: "Axes | None" = None) -> None:
         figure.set_size_inches(width + 0.6 + 0.075 * longest, height)
     else:
         place = {"loc": loc}
-    ax.legend(handles, labels, fontsize=FONT - 1, frameon=False, **place)
+    own_entries(ax.legend(handles, labels, fontsize=FONT - 1, frameon=False, **place), handles)
+
+
+@contextmanager
+def owned(owner: str, *axes: "Axes") -> Iterator[None]:
+    """What is drawn on these axes meanwhile is of one series: its `gid`, in an SVG the group's id, is the owner's name.
+
+    Example:
+        >>> figure, ax = new_figure()
+        >>> with owned("DSC++", ax):
+        ...     (line,) = ax.plot([0, 1])
+        >>> line.get_gid()
+        'DSC++'
+    """
+    before = {artist for ax in axes for artist in ax.get_children()}
+    yield
+    for artist in (artist for ax in axes for artist in ax.get_children() if artist not in before):
+        artist.set_gid(owner)
+
+
+def own_entries(drawn: "Legend", handles: Sequence[Any]) -> None:
+    """The entries of a legend are of the series whose handles they were made from."""
+    for handle, mark, text in zip(handles, drawn.legend_handles, drawn.get_texts(), strict=True):
+        for artist in (mark, text) if mark and hasattr(handle, "get_gid") else ():
+            artist.set_gid(handle.get_gid())
 
 
 def series_style(index: int) -> dict[str, Any]:

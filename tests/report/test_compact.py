@@ -65,7 +65,7 @@ def test_diagrams_side_by_side_fill_their_panels(runs, monkeypatch):
     monkeypatch.setattr(diagrams, "picture", lambda figure, *words: figures.append(figure))
     (problem,) = diagrams._problems(comparison, "Phantom", diagrams.FULL)
     spread = diagrams.Spread((np.zeros(15), np.ones(15)), (0.1, 0.2))
-    diagrams._side_by_side(problem.found, dict.fromkeys(problem.found, spread), "Phantom")
+    diagrams._side_by_side(problem, dict.fromkeys(problem.found, spread))
     (figure,) = figures
     figure.savefig(io.BytesIO())  # lays out
     assert len(figure.axes) == 4

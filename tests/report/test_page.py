@@ -64,7 +64,7 @@ def test_words_and_a_choice_filter_the_rows(page):
         say(tools.querySelector('output').textContent);
         """,
     )
-    assert said.splitlines() == ["8 of 8 rows", "DSC++ γ=2.0|DSC++ γ=2.0", "4", "4 of 8 rows; pictures show all"]
+    assert said.splitlines() == ["8 of 8 rows", "DSC++ γ=2.0|DSC++ γ=2.0", "4", "4 of 8 rows, in the pictures too"]
 
 
 def test_the_slices_of_a_volume_follow_the_slider(page):
