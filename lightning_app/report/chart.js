@@ -111,7 +111,14 @@ for (const chart of document.querySelectorAll(".chart")) {
     table.append(body);
   }
   slider.addEventListener("input", tell);
-  fill(choices.data, Object.keys(facts.bins).map((name) => [name, name]));
-  refresh("data");
-  document.addEventListener("kept", draw);
+  function keep() {
+    const methods = (name) => Object.values(facts.bins[name]).flatMap((part) => Object.keys(part.methods));
+    const names = Object.keys(facts.bins).filter((name) => methods(name).some((method) => !gone(`${method}\t${name}`)));
+    chart.hidden = !names.length;
+    if (chart.hidden) return;
+    fill(choices.data, names.map((name) => [name, name]));
+    refresh("data");
+  }
+  keep();
+  document.addEventListener("kept", keep);
 }

@@ -137,9 +137,10 @@ def test_the_interactive_diagram_hides_too_and_keeps_what_its_reader_chose(page)
         const lines = () => ['polyline', 'tbody tr'].map(part => chart.querySelectorAll(part).length).join();
         say(lines()); chart.querySelector('tbody input').click(); say(lines());
         words('γ'); say(lines()); words('DSC'); say(lines());
-        choose('Phantom'); say(lines());
-        const data = chart.querySelector('select'); data.value = 'Phantom'; data.dispatchEvent(new Event('change'));
-        say(lines());
+        const data = chart.querySelector('select');
+        say(data.value); choose('Phantom'); say(data.value); say(lines());
+        words('no such method'); say(chart.hidden); words(''); choose(''); say(chart.hidden); say(data.value);
         """,
     )
-    assert said.splitlines() == ["4,4", "3,4", "3,3", "3,4", "0,0", "3,4"]
+    lines = ["4,4", "3,4", "3,3", "3,4"]
+    assert said.splitlines() == [*lines, "Hippocampus", "Phantom", "3,4", "true", "false", "Phantom"]
