@@ -9,6 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from metrics.plot import style
+
 # What a look for doctests would import: scripts of one name, and calls that are wrong on purpose.
 collect_ignore_glob = ["data/*/make.py", "*/wrong_calls.py"]
 
@@ -26,13 +28,17 @@ def shared_data() -> Path:
 
 @contextlib.contextmanager
 def without_paint() -> Iterator[None]:
-    """Figures are made and their files stand, but of one pixel: painting takes most of a small run's time."""
+    """Figures are made and their files stand, but of one pixel: painting takes most of a small run's time.
+
+    Nor are their texts gathered, for which matplotlib makes all the ticks that painting would make.
+    """
 
     def save(_figure, file, **_options):
         file.write(b"") if hasattr(file, "write") else Image.new("L", (1, 1)).save(file, "png")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", save)
+        patch.setattr(style, "_texts", lambda _: ())
         yield
 
 

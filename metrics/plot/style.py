@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
+    from matplotlib.text import Text
 
 # Okabe and Ito (2008)
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
@@ -64,12 +68,24 @@ def literal(figure: "Figure") -> "Figure":
         >>> [label.get_parse_math() for label in metrics.plot.literal(figure).axes[0].get_xticklabels()]
         [False]
     """
-    from matplotlib.text import Text
-
-    for text in figure.findobj(Text):
+    for text in _texts(figure):
         if "$" in text.get_text() and "\\mathdefault" not in text.get_text():  # as the ticks of log axes are written
             text.set_parse_math(False)
     return figure
+
+
+def _texts(artist: "Artist") -> "Iterator[Text]":
+    """The texts in an artist; of axes that are off not the ticks, which would be made for it."""
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.text import Text
+
+    if isinstance(artist, Text):
+        yield artist
+    is_off = isinstance(artist, Axes) and not artist.axison
+    for child in artist.get_children():
+        if not (is_off and isinstance(child, Axis)):
+            yield from _texts(child)
 
 
 def finish(ax: "Axes", title: str = "", xlabel: str = "", ylabel: str = "") -> None:

@@ -12,7 +12,10 @@ from lightning_app.training.case_sheet import case_numbers
 from lightning_app.training.head import Head
 from tests.lightning_app.small import SMALL
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
+pytestmark = [
+    pytest.mark.usefixtures("unpainted"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec"),
+]
 NAMES = ("background", "lesion")
 
 

@@ -207,7 +207,7 @@ def test_an_existing_run_is_not_written_over(run, capsys):
     assert "choose another --run_name" in capsys.readouterr().err
 
 
-def test_sigmoid_has_one_channel_and_the_same_files(tmp_path):
+def test_sigmoid_has_one_channel_and_the_same_files(tmp_path, unpainted_here):
     cli = main(["fit", *SMALL, "--model.binary=sigmoid", "--trainer.max_epochs=1", f"--runs_dir={tmp_path}"])
     assert cli.model.net.num_classes == 1
     assert len(read(cli.run_folder.path / "val" / "per_case.csv")) == 6

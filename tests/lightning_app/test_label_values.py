@@ -42,7 +42,8 @@ def raw_folder(root, shape, ending):
     return classes
 
 
-@pytest.mark.slow  # 20 to 40 s on a busy machine: twelve epochs, until the network tells the classes apart
+@pytest.mark.usefixtures("unpainted_here")
+@pytest.mark.slow  # 10 s, 20 on a busy machine: twelve epochs, until the network tells the classes apart
 @pytest.mark.parametrize(
     ("shape", "ending", "patch"), [((32, 48), ".png", [16, 16]), ((16, 16, 16), ".nii.gz", [16, 16, 16])]
 )

@@ -63,8 +63,8 @@ def own_rooms(folder: Path) -> Path:
     return folder
 
 
-def test_commands_work_beside_folders_of_the_rooms_names(site, tmp_path):
-    output = run(site, own_rooms(tmp_path), "-m", "lightning_app", "fit", *TINY)
+def test_commands_and_recipes_work_beside_folders_of_the_rooms_names(site, tmp_path):
+    output = run(site, own_rooms(tmp_path), "-m", "lightning_app", "fit", "--config", "phantom", *TINY)
     assert "Run folder" in output
 
 
@@ -112,7 +112,6 @@ def test_wheel_holds_recipes_and_sweeps(site, tmp_path):
             assert (site / path.relative_to(HOME)).read_text() == path.read_text()
     output = run(site, tmp_path, "-m", "lightning_app", "sweep", "bench_a_phantom", "--dry_run")
     assert "4 runs; nothing was started" in output
-    assert "Run folder" in run(site, tmp_path, "-m", "lightning_app", "fit", "--config", "phantom", *TINY)
 
 
 @pytest.mark.parametrize("page", sorted(p.name for p in (HOME / "docs").glob("*.md")))

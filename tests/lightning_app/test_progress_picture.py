@@ -23,7 +23,7 @@ def test_the_curves_are_those_of_the_rows():
     assert not shown["Dice"]
 
 
-def test_a_run_has_a_picture_and_its_resume_a_row_an_epoch(tmp_path, capsys):
+def test_a_run_has_a_picture_and_its_resume_a_row_an_epoch(tmp_path, capsys, unpainted_here):
     options = ["fit", *SMALL, "--trainer.logger=false", "--model.net.width=2", f"--runs_dir={tmp_path}"]
     run = main([*options, "--max_epochs=1", "--run_name=a b", "--lr=0.01"]).run_folder
     before = (run.path / "progress.png").stat().st_mtime_ns

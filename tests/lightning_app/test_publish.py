@@ -85,10 +85,12 @@ class TestMedia:
 
 
 @pytest.mark.parametrize("name", ["$x_{$", "a$b", "100 % $", r"\frac{$1}$", "^_$ {$"])
-def test_classes_and_cases_are_shown_by_any_name(tmp_path, name):
+@pytest.mark.parametrize("axes", ["on", "off"])
+def test_classes_and_cases_are_shown_by_any_name(tmp_path, name, axes):
     bins = metrics.Bins(*(torch.rand(2, 15) for _ in metrics.Bins._fields))
     figure, ax = metrics.plot.reliability_diagram(bins, title=f"case {name}", labels=[name, "other"])
     ax.set_xticks([0.5], [name])
+    ax.axis(axes)
     publish(figure, tmp_path / "a.png", (), "key", 0)
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size[0] > 100

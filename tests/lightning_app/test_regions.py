@@ -12,6 +12,7 @@ from lightning_app.maps import evaluate
 from lightning_app.report.read import Run
 from lightning_app.training import figures
 from lightning_app.training.checkpoint_files import read_checkpoint
+from tests.conftest import without_paint
 
 UNITED = {"whole": (1, 2, 3), "core": (1, 3), "inner": (3,)}
 REGIONS = "{whole: [1, 2, 3], core: [1, 3], inner: [3]}"
@@ -30,10 +31,9 @@ QUIET = ["--trainer.enable_progress_bar=false", "--trainer.max_epochs=1", "--log
 def run(tmp_path_factory):
     """A network of regions, trained, calibrated, tested; its predictions."""
     runs = tmp_path_factory.mktemp("runs")
-    main(
-        ["fit", *DATA, f"--data.regions={REGIONS}", *NET, *QUIET, f"--runs_dir={runs}", "--run_name=one",
-         "--test_after=true"]
-    )  # fmt: skip
+    given = [*DATA, f"--data.regions={REGIONS}", *NET, *QUIET, f"--runs_dir={runs}", "--run_name=one"]
+    with without_paint():
+        main(["fit", *given, "--test_after=true"])
     return runs / "one"
 
 
