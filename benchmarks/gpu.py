@@ -93,11 +93,11 @@ def peak_mib(step: Callable[[], object], device: str) -> float | None:
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def candidates() -> Iterator[tuple[str, Loss]]:
+def candidates(device: str) -> Iterator[tuple[str, Loss]]:
     """Our losses and those peers that are installed."""
     yield "torch cross_entropy", F.cross_entropy
     for name in OURS:
-        yield name, getattr(losses, name)()
+        yield name, getattr(losses, name)().to(device)
     try:
         from monai.losses import DiceLoss as MonaiDice
     except ImportError:
@@ -129,7 +129,7 @@ def loss_cost(loss: Loss, dtype: str, compiled: bool, options: argparse.Namespac
 
 def loss_parts(options: argparse.Namespace, compiled: bool) -> Iterator[tuple[Row, Callable[[], Row]]]:
     """Each loss in each precision, eager or compiled."""
-    for (name, loss), dtype in itertools.product(candidates(), DTYPES):
+    for (name, loss), dtype in itertools.product(candidates(options.device), DTYPES):
         row = {"part": "loss", "name": name, "dtype": dtype, "way": "compiled" if compiled else "eager"}
         yield row, functools.partial(loss_cost, loss, dtype, compiled, options)
 
@@ -178,9 +178,38 @@ def whole_ct(options: argparse.Namespace) -> Row:
     return {"ms": 1e3 * sum(seconds.values()), "mib": mib, **seconds}
 
 
-def step_pair(options: argparse.Namespace) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Trainings of some steps of two patches: by the program's module and trainer, and by a loop of one's own."""
-    length, side = options.rounds + 1, options.tile
+class StepWatch(lightning.pytorch.Callback):
+    """When each step of a training ended."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.ends: list[float] = []
+
+    def begin(self) -> None:
+        """Forget the training before."""
+        self.ends = []
+
+    def step(self) -> None:
+        """A step has ended."""
+        wait(self.device)
+        self.ends.append(time.perf_counter())
+
+    def milliseconds(self) -> float:
+        """Median time from one end to the next: of steps, without what comes before the first."""
+        return 1e3 * statistics.median(after - before for before, after in itertools.pairwise(self.ends))
+
+    def on_train_start(self, *_: Any) -> None:
+        """Lightning's hook."""
+        self.begin()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Lightning's hook."""
+        self.step()
+
+
+def step_pair(options: argparse.Namespace) -> tuple[Callable[[], float], Callable[[], float]]:
+    """Trainings of some steps of two patches, by the program and by a loop of one's own; each gives ms a step."""
+    length, side = options.rounds + 2, options.tile
     torch.manual_seed(0)
     image, mask = torch.randn(2, 1, side, side, side), torch.randint(0, 4, (2, side, side, side), dtype=torch.uint8)
     batches = [{"image": image, "mask": mask, "case": ["a", "b"]}] * length
@@ -189,21 +218,28 @@ def step_pair(options: argparse.Namespace) -> tuple[Callable[[], object], Callab
     loss_of, net = losses.DicePlusPlusLoss(), nets[1].to(options.device)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4)
 
-    def program() -> None:
+    watch = StepWatch(options.device)
+
+    def program() -> float:
         trainer = lightning.pytorch.Trainer(
             accelerator="gpu" if options.device == "cuda" else "cpu", devices=1, max_epochs=1, logger=False,
             enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False, precision="bf16-mixed",
+            callbacks=[watch],
         )  # fmt: skip
         with warnings.catch_warnings(action="ignore"):  # there is no validation here
             trainer.fit(module, DataLoader(batches, batch_size=None))
+        return watch.milliseconds()
 
-    def bare() -> None:
+    def bare() -> float:
+        watch.begin()
         for batch in DataLoader(batches, batch_size=None):
             with torch.autocast(options.device, torch.bfloat16):
                 loss = loss_of(net(batch["image"].to(options.device)), batch["mask"].to(options.device))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            watch.step()
+        return watch.milliseconds()
 
     return program, bare
 
@@ -211,9 +247,9 @@ def step_pair(options: argparse.Namespace) -> tuple[Callable[[], object], Callab
 def step_cost(options: argparse.Namespace) -> Row:
     """Milliseconds of a training step by the program, and as a ratio to a loop of one's own, in alternating rounds."""
     program, bare = step_pair(options)
-    times = [(milliseconds(program, options.device, 1), milliseconds(bare, options.device, 1)) for _ in range(5)]
+    times = [(program(), bare()) for _ in range(5)]
     ratio = statistics.median(one / other for one, other in times)
-    return {"ms": statistics.median(one for one, _ in times) / (options.rounds + 1), "ratio": ratio}
+    return {"ms": statistics.median(one for one, _ in times), "ratio": ratio}
 
 
 def recipe(options: argparse.Namespace) -> Row:

@@ -22,9 +22,12 @@ FINE_BINS = 3000
 CASE_BINS = 300
 # Voxels of a block: large enough to hide the calls, small enough for its temporaries (half a MiB each) to stay in cache
 BLOCK = 1 << 16
-# Tables that neighbouring voxels take in turn on a CPU: an image is mostly one bin, and an addition to an entry must
-# wait for the one before it
+# The same on an accelerator, where a block only bounds the memory
+WIDE_BLOCK = 1 << 22
+# Tables that neighbouring voxels take in turn: an image is mostly one bin, and an addition to an entry waits for the
+# one before it; on an accelerator thousands wait
 LANES = 4
+WIDE_LANES = 16
 
 
 class Bins(NamedTuple):
@@ -152,10 +155,8 @@ class BinAccumulator:
             index += offset
         residual = confidence - right
         width = 2 * self.num_bins * (1 if offset is None else self.cells + 1)
-        if index.device.type == "cpu":
-            index += _lane_offsets(width, len(index))
         for table, weights in ((self.count, None), (self.residual, residual), (self.squared, residual * residual)):
-            _add_by_index(table[channel, :width], index, weights, LANES)
+            add_by_index(table[channel, :width], index, weights)
         return residual
 
     def bins(self) -> list[Bins]:
@@ -168,27 +169,40 @@ class BinAccumulator:
         return [Bins(*(field[:, cell] for field in fields)) for cell in range(self.cells)]
 
 
+def lanes_of(device: torch.device) -> int:
+    """Number of tables that neighbouring voxels take in turn."""
+    return LANES if device.type == "cpu" else WIDE_LANES
+
+
 @lru_cache(maxsize=8)
-def _whole_lane_offsets(width: int, number: int) -> Tensor:
-    return (torch.arange(number, dtype=torch.int32) % LANES).mul_(width)
+def _kept_offsets(width: int, number: int, lanes: int) -> Tensor:
+    return (torch.arange(number) % lanes).mul_(width)
 
 
-def _lane_offsets(width: int, number: int) -> Tensor:
-    """Where the table of each of so many voxels begins, (number,) int32, if they take the tables of a width in turn."""
-    return _whole_lane_offsets(width, max(number, BLOCK))[:number]
+def lane_offsets(width: int, number: int, device: torch.device) -> Tensor:
+    """Where the table of each of so many voxels begins, (number,) int64, if they take the tables of a width in turn."""
+    if device.type == "cpu":
+        return _kept_offsets(width, max(number, BLOCK), LANES)[:number]
+    return (torch.arange(number, device=device) % WIDE_LANES).mul_(width)
 
 
-def _add_by_index(sums: Tensor, index: Tensor, weights: Tensor | None, lanes: int = 1) -> None:
-    """Add weights (ones if None) to sums at index, in place; no wait for the device anywhere.
+def add_by_index(sums: Tensor, index: Tensor, weights: Tensor | None = None) -> None:
+    """Add weights (n,), ones if None, to sums (m,) at index (n,), in place; no wait for the device anywhere."""
+    lanes, device = lanes_of(sums.device), sums.device
+    where = lane_offsets(len(sums), len(index), device) + index
+    spread = (counted if device.type == "cpu" else scattered)(where, weights, lanes * len(sums))
+    sums += spread.view(lanes, -1).sum(0)
 
-    On a CPU the index runs over so many lanes of the table.
-    """
-    if sums.device.type == "cpu":
-        sums += torch.bincount(index, weights=weights, minlength=lanes * len(sums)).view(lanes, -1).sum(0)
-    elif weights is None:
-        sums.index_add_(0, index, torch.ones_like(index, dtype=sums.dtype))
-    else:
-        sums.index_add_(0, index, weights)
+
+def counted(index: Tensor, weights: Tensor | None, size: int) -> Tensor:
+    """Sums (size,) of weights at index, the fast way on a CPU; an accelerator would wait for it."""
+    return torch.bincount(index, weights=weights, minlength=size)
+
+
+def scattered(index: Tensor, weights: Tensor | None, size: int) -> Tensor:
+    """The same on an accelerator."""
+    weights = torch.ones_like(index) if weights is None else weights
+    return weights.new_zeros(size).scatter_add_(0, index, weights)
 
 
 def bin_soft(confidence: Tensor, truth: Tensor, num_bins: int, keep: Tensor | None = None) -> Bins:
@@ -210,7 +224,7 @@ def bin_soft(confidence: Tensor, truth: Tensor, num_bins: int, keep: Tensor | No
     bins = empty_bins(1, num_bins + 1, confidence.device)
     weights = (None, confidence, truth, (confidence - truth).square())
     for field, weight in zip(bins, weights, strict=True):
-        _add_by_index(field[0], index, weight)
+        add_by_index(field[0], index, weight)
     return Bins(*(field[:, :num_bins] for field in bins))
 
 
@@ -242,8 +256,9 @@ def predict_labels(probs: Tensor) -> Tensor:
     return labels.reshape(probs.shape[1:])
 
 
-def iter_blocks(first: Tensor, *others: Tensor | None, block: int = BLOCK) -> Iterator[tuple]:
+def iter_blocks(first: Tensor, *others: Tensor | None) -> Iterator[tuple]:
     """Matching blocks along the last axis of flat tensors of one length; None stays None."""
+    block = BLOCK if first.device.type == "cpu" else WIDE_BLOCK
     for start in range(0, first.shape[-1], block):
         yield tuple(None if t is None else t[..., start : start + block] for t in (first, *others))
 

@@ -83,7 +83,7 @@ def sum_case(
     found = walk.views([None if mask is None else cells for mask, cells in zip(masks, members, strict=True)])
     bins = {f"{name}.{view}": b for name, views in zip(shapes, found, strict=True) for view, b in views.items()}
     confusion = walk.confusion.reshape(len(probs), len(probs))
-    return CaseSums(bins, confusion, walk.nll)
+    return CaseSums(bins, confusion.cpu(), walk.nll.cpu())
 
 
 def _counted(
@@ -189,7 +189,7 @@ def score_case(
         sums = _add_known(sums, probs, true_probs, counted)
     if raters is not None:
         sums = add_raters(sums, mask, raters, probs, counted)
-    return sums if objects is None else add_objects(sums, mask, target, probs, objects, counted)
+    return (sums if objects is None else add_objects(sums, mask, target, probs, objects, counted)).cpu()
 
 
 def _score_regions(

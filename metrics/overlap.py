@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .base import Average, StateOptions, VoxelMetric
-from .binning import iter_blocks, top_label
+from .binning import add_by_index, iter_blocks, top_label
 from .checks import check_choice
 from .regions import Region, RegionName
 
@@ -32,10 +32,7 @@ def confusion_matrix(probs: Tensor, target: Tensor, keep: Tensor | None = None) 
         index = top_label(p)[1].to(torch.int32).add_(y.to(torch.int32), alpha=classes)
         if k is not None:
             index = torch.where(k, index, classes * classes)
-        if counts.device.type == "cpu":
-            counts += torch.bincount(index, minlength=len(counts))
-        else:
-            counts.index_add_(0, index, torch.ones_like(index, dtype=torch.int64))
+        add_by_index(counts, index)
     return counts[:-1].reshape(classes, classes)
 
 
@@ -69,9 +66,12 @@ def label_confusion(prediction: Tensor, target: Tensor, num_classes: int, keep: 
         >>> label_confusion(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2).tolist()
         [[1, 1], [0, 1]]
     """
-    index = target.long() * num_classes + prediction.long()
-    index = index.reshape(-1) if keep is None else index[keep]
-    return torch.bincount(index, minlength=num_classes**2).reshape(num_classes, num_classes)
+    counts = torch.zeros(num_classes**2, dtype=torch.int64, device=target.device)
+    kept = None if keep is None else keep.reshape(-1)
+    for y, p, k in iter_blocks(target.reshape(-1), prediction.reshape(-1), kept):
+        index = y.long() * num_classes + p
+        add_by_index(counts, index if k is None else index[k])
+    return counts.reshape(num_classes, num_classes)
 
 
 def overlap_from_confusion(confusion: Tensor, measure: Measure, absent: Absent = "skip") -> Tensor:

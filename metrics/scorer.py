@@ -153,19 +153,18 @@ class Scorer(Metric):
     def add(self, sums: CaseSums, name: str | None = None) -> None:
         """Add one scored case; a named one is kept."""
         if name is not None:
-            self.records.append((name, sums.coarse(CASE_BINS).cpu()))
+            self.records.append((name, sums.coarse(CASE_BINS)))
         self._update_count, self._computed = self._update_count + 1, None  # also where nobody called `update`
         values = case_values(sums, self.numbers).to(self.case_sum)
         self.case_sum += values.nan_to_num(0.0)
         self.cases += ~values.isnan()
         self.measured += torch.tensor([row.known(sums) for row in self.numbers], device=self.measured.device)
-        self.confusion += sums.confusion
-        self.nll += sums.nll
-        if "objects" in sums.tallies:
-            self.objects_tally += sums.tallies["objects"]
+        found = {"confusion": sums.confusion, "nll": sums.nll}
+        found |= {f"{key}_tally": tally for key, tally in sums.tallies.items()}
         for key, bins in sums.bins.items():
-            for part, field in zip(Bins._fields, bins, strict=True):
-                getattr(self, _name(key, part)).add_(field)
+            found |= {_name(key, part): field for part, field in zip(Bins._fields, bins, strict=True)}
+        for state, value in found.items():
+            getattr(self, state).add_(value.to(self.device))
 
     def reset(self) -> None:
         """Begin anew."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .axis import AXIS_BINS, EQUAL_BINS, equal_index, odds_index
-from .binning import BLOCK, LANES, Bins
+from .binning import BLOCK, Bins, add_by_index, lane_offsets, lanes_of
 from .scores import EPS
 
 TIES = (0.25, 0.5, 0.75)  # the only numbers a float can hold that are edges of 300 equal bins
@@ -29,7 +29,7 @@ class Table:
         num_classes: K.
         cells: Number of cells.
         num_bins: B.
-        lanes: Copies that neighbouring voxels take in turn, where many share a bin.
+        lanes: Copies that neighbouring voxels take in turn, where many share a bin: as `lanes_of` says, or one.
         device: Where the sums live.
     """
 
@@ -45,19 +45,20 @@ class Table:
         """Add voxels (n,) of class k at their joint entries, int32."""
         where = index.long()
         if self.lanes > 1:
-            where += _lane_offsets(self.width, len(index), self.lanes, index.device)
+            where += lane_offsets(self.width, len(index), index.device)
         self.count[k].scatter_add_(0, where, _ones(len(index), index.device))
         self.residual[k].scatter_add_(0, where, residual)
         self.squared[k].scatter_add_(0, where, residual * residual)
 
     def views(self, members: Sequence[Sequence[int]]) -> dict[str, Bins]:
-        """The views of R regions, bins (R, C, B): C = K for the class-wise view, else 1.
+        """The views of R regions in main memory, bins (R, C, B): C = K for the class-wise view, else 1.
 
         Args:
             members: The cells of each region.
         """
-        shape = (-1, self.lanes, self.cells, 2, 2, self.num_bins)  # class, lane, cell, claimed, right, bin
-        fields = [t.double().reshape(shape).sum(1) for t in (self.count, self.residual, self.squared)]
+        shape = (-1, self.cells, 2, 2, self.num_bins)  # class, cell, claimed, right, bin
+        tables = [t.reshape(len(t), self.lanes, -1).sum(1).cpu() for t in (self.count, self.residual, self.squared)]
+        fields = [t.double().reshape(shape) for t in tables]
         # region, class, claimed, right, bin; a sum of few in their order, which no number of threads can change
         fields = [torch.stack([field[:, cells].sum(1) for cells in members]) for field in fields]
         top = [field[:, :, 1].sum(1, keepdim=True) for field in fields]
@@ -78,17 +79,14 @@ def _bins(count: Tensor, residual: Tensor, squared: Tensor) -> Bins:
 
 
 @lru_cache(maxsize=8)
-def _lane_offsets(width: int, number: int, lanes: int, device: torch.device) -> Tensor:
-    return (torch.arange(number, device=device) % lanes).mul_(width)
-
-
-@lru_cache(maxsize=8)
-def _whole_ones(number: int, device: torch.device) -> Tensor:
-    return torch.ones(number, dtype=torch.int64, device=device)
+def _kept_ones(number: int) -> Tensor:
+    return torch.ones(number, dtype=torch.int64)
 
 
 def _ones(number: int, device: torch.device) -> Tensor:
-    return _whole_ones(max(number, BLOCK), device)[:number]
+    if device.type == "cpu":
+        return _kept_ones(max(number, BLOCK))[:number]
+    return torch.ones(number, dtype=torch.int64, device=device)
 
 
 def sum_of_logs(x: Tensor) -> Tensor:
@@ -113,8 +111,10 @@ class Walk:
 
     def __init__(self, num_classes: int, cells: int, device: torch.device, drops: bool) -> None:
         self.num_classes, self.cells, self.drops = num_classes, cells, drops
-        self.whole = Table(num_classes, 1, AXIS_BINS, LANES, device)
-        self.parts = Table(num_classes, cells, EQUAL_BINS, 1, device) if cells > 1 else None
+        lanes = lanes_of(device)
+        self.whole = Table(num_classes, 1, AXIS_BINS, lanes, device)
+        few = 1 if device.type == "cpu" else lanes  # regions are small
+        self.parts = Table(num_classes, cells, EQUAL_BINS, few, device) if cells > 1 else None
         self.ties = torch.zeros(cells, len(TIES), 2, dtype=torch.int64, device=device)
         self.confusion = torch.zeros(num_classes**2, dtype=torch.int64, device=device)
         self.nll = torch.zeros(1 + num_classes, dtype=torch.float64, device=device)
@@ -156,13 +156,13 @@ class Walk:
             members: The cells of each region; None is the whole image.
         """
         given = [range(self.cells) if cells is None else cells for cells in members]
-        whole = self.whole.views([[0]])
+        whole, ties = self.whole.views([[0]]), self.ties.cpu()
         parts = whole if self.parts is None else self.parts.views(given)
         found = []
         for index, cells in enumerate(members):
             of, row = (whole, 0) if cells is None else (parts, index)
             views = {view: Bins(*(field[row] for field in bins)) for view, bins in of.items()}
-            _move_ties(views["foreground"], self.ties[list(given[index])].sum(0))
+            _move_ties(views["foreground"], ties[list(given[index])].sum(0))
             found.append(views)
         return found
 
@@ -185,10 +185,7 @@ class Walk:
     def _count(self, prediction: Tensor, target: Tensor) -> None:
         """Add to the confusion counts."""
         index = prediction.to(torch.int32).add_(target.to(torch.int32), alpha=self.num_classes)
-        if index.device.type == "cpu":
-            self.confusion += torch.bincount(index, minlength=len(self.confusion))
-        else:
-            self.confusion.index_add_(0, index, torch.ones_like(index, dtype=torch.int64))
+        add_by_index(self.confusion, index)
 
 
 def _move_ties(bins: Bins, counts: Tensor) -> None:

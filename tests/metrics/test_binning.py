@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import metrics
-from metrics.binning import BLOCK, bin_index, bin_soft, top_label
+from metrics.binning import BLOCK, add_by_index, bin_index, bin_soft, counted, scattered, top_label
 from tests.metrics import reference
 from tests.metrics.data import awkward, segmentation
 
@@ -101,3 +101,17 @@ def test_more_than_float32_can_count_in_one_bin():
     assert int(metric.count.sum()) == repeats * voxels > 2**24
     wrong = (voxels + 49) // 50 / voxels
     assert metric.compute().item() == pytest.approx(abs(np.float64(np.float32(0.98)) - (1 - wrong)), abs=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_by_index_of_a_processor_and_of_an_accelerator(weighted):
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randint(0, 50, (1001,), generator=generator) // 7 * 7  # few entries take all
+    weights = torch.rand(1001, generator=generator).double() if weighted else None
+    expected = [
+        (torch.ones(1001) if weights is None else weights)[index == entry].sum().double() for entry in range(50)
+    ]
+    sums = torch.zeros(50, dtype=torch.float64 if weighted else torch.int64)
+    add_by_index(sums, index, weights)
+    for found in (sums, counted(index, weights, 50), scattered(index, weights, 50)):
+        assert torch.allclose(found.double(), torch.stack(expected), rtol=1e-12)
