@@ -1,14 +1,15 @@
 """What only a GPU can show of losses and metrics: time, peak memory, compilation, waits for the device, determinism.
 
-    python -m benchmarks.gpu --output gpu.json                    # one GPU, some minutes
+    python -m benchmarks.gpu --output gpu.json                    # one GPU, ten minutes
     python -m benchmarks.gpu --device cpu --small                 # checks the script
+    python -m benchmarks.results docs/results/gpu.md --runs_dir FOLDER_OF_GPU_JSON
 
 A loss is timed forward and backward, in float32 and bfloat16, eager and compiled, beside torch's cross entropy and the
 Dice losses of MONAI and segmentation-models-pytorch where these are installed. Then `update` of the scorer, and whether
 it waits for the device; a CT of 512 x 512 x 200, predicted by tiles and scored; a training step of the program beside a
-loop of one's own; determinism; and, where $SEGMENTATION_DATA holds it, the minutes of the hippocampus recipe. Each
-part stands alone: one that fails is written down with its error, and what was measured stays in the file. It has been
-run on the CPU alone, as a check.
+loop of one's own; determinism, and agreement with float64 on a CPU; and, where $SEGMENTATION_DATA holds it, the
+minutes of the hippocampus recipe. Each part stands alone: one that fails is written down with its error, and what was
+measured stays in the file. What an H100 showed is in docs/results/gpu.md.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from lightning_app.training.module import SegmentationModule
 Row = dict[str, Any]
 Loss = Callable[[Tensor, Tensor], Tensor]
 OURS = ("CrossEntropyLoss", "FocalLoss", "DiceLoss", "DicePlusPlusLoss", "DiceCrossEntropyLoss", "GeneralizedDiceLoss")
-SHOWN = ("part", "name", "dtype", "way", "ms", "mib", "ratio", "minutes", "waits", "same", "error")
+SHOWN = ("part", "name", "dtype", "way", "ms", "mib", "ratio", "minutes", "waits", "same", "off", "error")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -272,6 +273,21 @@ def determinism(options: argparse.Namespace) -> Row:
     return {"same": all(torch.equal(one, other) for one, other in zip(*seen, strict=True))}
 
 
+def agreement(name: str, options: argparse.Namespace) -> Row:
+    """Largest error of a loss's gradient against float64 on a CPU, as a share of the largest slope."""
+    off = 0.0
+    for classes in (2, options.classes):
+        logits, labels = pair(classes, 16, "cpu")
+        labels[:, 0] = 255
+        slopes = []
+        for device, dtype in (("cpu", torch.float64), (options.device, torch.float32)):
+            asked = logits.detach().to(device, dtype).requires_grad_()
+            value = getattr(losses, name)().to(device)(asked, labels.to(device))
+            slopes.append(torch.autograd.grad(value, asked)[0].cpu().double())
+        off = max(off, float((slopes[0] - slopes[1]).abs().max() / slopes[0].abs().max()))
+    return {"off": off}
+
+
 def measured(options: argparse.Namespace) -> Iterator[Row]:
     """Every row; of a part that fails its error."""
     parts = [
@@ -280,6 +296,7 @@ def measured(options: argparse.Namespace) -> Iterator[Row]:
         ({"part": "CT", "name": "x".join(map(str, options.ct))}, functools.partial(whole_ct, options)),
         ({"part": "step", "name": f"UNet, {options.tile}^3"}, functools.partial(step_cost, options)),
         ({"part": "determinism", "name": "DicePlusPlusLoss"}, functools.partial(determinism, options)),
+        *(({"part": "agreement", "name": name}, functools.partial(agreement, name, options)) for name in OURS),
     ]
     if (Path(os.environ.get("SEGMENTATION_DATA", "")) / "decathlon").is_dir():
         parts.append(({"part": "recipe", "name": "hippocampus"}, functools.partial(recipe, options)))
@@ -293,8 +310,27 @@ def measured(options: argparse.Namespace) -> Iterator[Row]:
 
 def line(row: Row) -> str:
     """A row of the printed table."""
-    shown = [row.get(key, "") for key in SHOWN]
-    return "| " + " | ".join(f"{value:.2f}" if isinstance(value, float) else str(value) for value in shown) + " |"
+    return "| " + " | ".join(shown(key, row.get(key)) for key in SHOWN) + " |"
+
+
+def shown(key: str, value: Any) -> str:
+    """A measured value as text, nothing where there is none."""
+    if isinstance(value, float):
+        return f"{value:.0e}" if key == "off" else f"{value:.2f}"
+    return "" if value is None else str(value)
+
+
+def table(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of what several runs of this script measured, the numbers of all runs beside each other."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in itertools.chain.from_iterable(run["rows"] for run in runs):
+        found.setdefault(tuple(row.get(key, "") for key in SHOWN[:4]), []).append(row)
+    columns = [key for key in SHOWN[4:] if any(row.get(key) is not None for rows in found.values() for row in rows)]
+    lines = []
+    for names, rows in found.items():
+        texts = ([shown(key, row.get(key)) for row in rows] for key in columns)
+        lines.append([*names, *(", ".join(dict.fromkeys(filter(None, text))) for text in texts)])
+    return [*SHOWN[:4], *columns], lines
 
 
 def main() -> None:

@@ -18,12 +18,14 @@ by this program:
     <!-- shifted shifted.csv each -->                 the same, a row a data set
     <!-- drift drift.csv -->                          warnings without labels, a row a network, from `benchmarks.drift`
     <!-- drift drift.csv promises -->                 the same beside promises that failed, by kind of shift
+    <!-- gpu a.json b.json -->                        what runs of `benchmarks.gpu` measured
     <!-- figure NAME figures/drive.svg drive -->      a picture of the report, as `report --figures` names it
 
 Names are folders in `--runs_dir`. Holm's correction is over all that a table claims.
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -33,6 +35,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.drift_tables import by_network, of_promises
+from benchmarks.gpu import table as gpu_table
 from benchmarks.posthoc_tables import (
     calibrators_kept,
     calibrators_on,
@@ -52,7 +55,8 @@ from lightning_app.report.tables import cell_text, number, title_of
 from lightning_app.report.verdicts import Claim, Judged, Marks, judge
 
 BLOCK = re.compile(
-    r"(<!-- (facts|summary|means|against|pairs|rates|posthoc|shifted|drift|figure) ([^>]*?) -->\n).*?(<!-- end -->)",
+    r"(<!-- (facts|summary|means|against|pairs|rates|posthoc|shifted|drift|gpu|figure) ([^>]*?) -->\n).*?"
+    r"(<!-- end -->)",
     re.S,
 )
 
@@ -187,6 +191,12 @@ class Page:
         """Warnings of cases that look unlike those of the promise: by network, or beside `promises` that failed."""
         path, _, promises = text.partition(" ")
         return (of_promises if promises else by_network)(read_csv(self.runs_dir / path))
+
+    def gpu(self, text: str) -> str:
+        """What runs of `benchmarks.gpu` measured, beside each other."""
+        runs = [json.loads((self.runs_dir / name).read_text(encoding="utf-8")) for name in text.split()]
+        devices = ", ".join(dict.fromkeys(f"{run['device']}, torch {run['torch']}" for run in runs))
+        return f"{len(runs)} runs on {devices}.\n\n{markdown(*gpu_table(runs))}"
 
     def figure(self, text: str) -> str:
         """A picture of the report, written beside the page."""

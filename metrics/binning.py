@@ -169,9 +169,14 @@ class BinAccumulator:
         return [Bins(*(field[:, cell] for field in fields)) for cell in range(self.cells)]
 
 
+def wide(device: torch.device) -> bool:
+    """Whether the calls are what costs, as on an accelerator, and not what they do."""
+    return device.type != "cpu"
+
+
 def lanes_of(device: torch.device) -> int:
     """Number of tables that neighbouring voxels take in turn."""
-    return LANES if device.type == "cpu" else WIDE_LANES
+    return WIDE_LANES if wide(device) else LANES
 
 
 @lru_cache(maxsize=8)
@@ -181,16 +186,16 @@ def _kept_offsets(width: int, number: int, lanes: int) -> Tensor:
 
 def lane_offsets(width: int, number: int, device: torch.device) -> Tensor:
     """Where the table of each of so many voxels begins, (number,) int64, if they take the tables of a width in turn."""
-    if device.type == "cpu":
-        return _kept_offsets(width, max(number, BLOCK), LANES)[:number]
-    return (torch.arange(number, device=device) % WIDE_LANES).mul_(width)
+    if wide(device):
+        return (torch.arange(number, device=device) % WIDE_LANES).mul_(width)
+    return _kept_offsets(width, max(number, BLOCK), LANES)[:number]
 
 
 def add_by_index(sums: Tensor, index: Tensor, weights: Tensor | None = None) -> None:
     """Add weights (n,), ones if None, to sums (m,) at index (n,), in place; no wait for the device anywhere."""
     lanes, device = lanes_of(sums.device), sums.device
     where = lane_offsets(len(sums), len(index), device) + index
-    spread = (counted if device.type == "cpu" else scattered)(where, weights, lanes * len(sums))
+    spread = (scattered if wide(device) else counted)(where, weights, lanes * len(sums))
     sums += spread.view(lanes, -1).sum(0)
 
 
@@ -258,7 +263,7 @@ def predict_labels(probs: Tensor) -> Tensor:
 
 def iter_blocks(first: Tensor, *others: Tensor | None) -> Iterator[tuple]:
     """Matching blocks along the last axis of flat tensors of one length; None stays None."""
-    block = BLOCK if first.device.type == "cpu" else WIDE_BLOCK
+    block = WIDE_BLOCK if wide(first.device) else BLOCK
     for start in range(0, first.shape[-1], block):
         yield tuple(None if t is None else t[..., start : start + block] for t in (first, *others))
 

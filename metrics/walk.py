@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .axis import AXIS_BINS, EQUAL_BINS, equal_index, odds_index
-from .binning import BLOCK, Bins, add_by_index, lane_offsets, lanes_of
+from .binning import BLOCK, Bins, add_by_index, lane_offsets, lanes_of, wide
 from .scores import EPS
 
 TIES = (0.25, 0.5, 0.75)  # the only numbers a float can hold that are edges of 300 equal bins
@@ -84,9 +84,9 @@ def _kept_ones(number: int) -> Tensor:
 
 
 def _ones(number: int, device: torch.device) -> Tensor:
-    if device.type == "cpu":
-        return _kept_ones(max(number, BLOCK))[:number]
-    return torch.ones(number, dtype=torch.int64, device=device)
+    if wide(device):
+        return torch.ones(number, dtype=torch.int64, device=device)
+    return _kept_ones(max(number, BLOCK))[:number]
 
 
 def sum_of_logs(x: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Walk:
         self.num_classes, self.cells, self.drops = num_classes, cells, drops
         lanes = lanes_of(device)
         self.whole = Table(num_classes, 1, AXIS_BINS, lanes, device)
-        few = 1 if device.type == "cpu" else lanes  # regions are small
+        few = lanes if wide(device) else 1  # regions are small
         self.parts = Table(num_classes, cells, EQUAL_BINS, few, device) if cells > 1 else None
         self.ties = torch.zeros(cells, len(TIES), 2, dtype=torch.int64, device=device)
         self.confusion = torch.zeros(num_classes**2, dtype=torch.int64, device=device)

@@ -103,3 +103,23 @@ def test_blocks_make_no_difference():
     for key, bins in merged.bins.items():
         assert torch.equal(bins.count, whole.bins[key].count)
         torch.testing.assert_close(bins.confidence, whole.bins[key].confidence, rtol=1e-12, atol=1e-11)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_what_an_accelerator_does_gives_the_numbers_of_a_processor(classes, monkeypatch):
+    probs, target = segmentation((80, 30, 31), classes)
+    target[0] = 255
+
+    def score():
+        return metrics.score_case(probs, target, (3.0, 1.0, 1.0), expectations=True, cuts=[0.5] + [0.3] * (classes - 1))
+
+    expected = score()
+    for module in (metrics.binning, metrics.walk):
+        monkeypatch.setattr(module, "wide", lambda device: True)
+    found = score()
+    assert torch.equal(found.confusion, expected.confusion)
+    assert torch.allclose(found.nll, expected.nll, rtol=1e-12)
+    for key, bins in expected.bins.items():
+        assert torch.equal(found.bins[key].count, bins.count)
+        for one, other in zip(found.bins[key], bins, strict=True):
+            assert torch.allclose(one.double(), other.double(), rtol=1e-12, atol=1e-12)
