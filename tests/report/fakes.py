@@ -1,6 +1,8 @@
 """Run folders as the training program leaves them, made in milliseconds: true probabilities, sharpened by a factor."""
 
+import functools
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,9 @@ def make_run(
     (folder / "state.json").write_text(json.dumps(state))
     write_curves(folder)
     for stage in ("val", "test"):
-        write_stage(folder / stage, stage, seed, sharpness, classes, cases)
+        (folder / stage).mkdir()
+        for name, content in stage_files(stage, seed, sharpness, classes, cases).items():
+            (folder / stage / name).write_bytes(content)
         write_pictures(folder / stage / "figures", slices)
     return folder
 
@@ -70,7 +74,9 @@ def write_text_rows(path: Path, rows: list[dict]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def write_stage(folder: Path, stage: str, seed: int, sharpness: float, classes: tuple[str, ...], cases: int) -> None:
+@functools.cache
+def stage_files(stage: str, seed: int, sharpness: float, classes: tuple[str, ...], cases: int) -> dict[str, bytes]:
+    """Files of a stage by name: runs that differ elsewhere have the same."""
     scored = []
     for number in range(cases):
         truth = torch.Generator().manual_seed(number + 1000 * (stage == "test"))
@@ -83,7 +89,10 @@ def write_stage(folder: Path, stage: str, seed: int, sharpness: float, classes: 
         name = f"{stage}_{number:02d}"
         scored.append((name, metrics.score_case(probs, target)))
     pooled = metrics.merge_sums([sums for _, sums in scored]).bins
-    write_results(folder, [(name, sums.coarse(metrics.CASE_BINS)) for name, sums in scored], pooled, classes)
+    with tempfile.TemporaryDirectory() as folder:
+        found = [(name, sums.coarse(metrics.CASE_BINS)) for name, sums in scored]
+        write_results(Path(folder), found, pooled, classes)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def write_pictures(folder: Path, slices: bool) -> None:

@@ -296,6 +296,7 @@ def test_the_gdl_papers_figures_show_training_medians_and_the_dice_of_cases(tmp_
 
 
 @pytest.mark.usefixtures("unpainted_here")
+@pytest.mark.usefixtures("unpainted_here")
 def test_the_gdl_figures_are_on_the_page(tmp_path):
     make_gdl_grid(tmp_path)
     page = main_page(tmp_path)
