@@ -132,3 +132,61 @@ def stack_sums(cases: Sequence[CaseSums]) -> CaseSums:
     odds = [case.odds for case in cases if case.odds is not None]
     stacked = torch.stack(odds) if len(odds) == len(cases) else None
     return CaseSums(bins, confusion, nll, beside, tallies, stacked, cases[0].multilabel)
+
+
+def unstack(stacked: CaseSums) -> list[CaseSums]:
+    """The cases of `stack_sums`, each by itself, without what does not add up.
+
+    Example:
+        >>> from metrics import sum_case
+        >>> sums = sum_case(torch.tensor([[0.75, 0.75], [0.25, 0.25]]), torch.tensor([0, 1]))
+        >>> [case.confusion.tolist() for case in unstack(stack_sums([sums, sums]))]
+        [[[1, 0], [1, 0]], [[1, 0], [1, 0]]]
+    """
+    return [
+        CaseSums(
+            {key: Bins(*(part[case] for part in bins)) for key, bins in stacked.bins.items()},
+            stacked.confusion[case],
+            stacked.nll[case],
+            tallies={key: tally[case] for key, tally in stacked.tallies.items()},
+            multilabel=stacked.multilabel,
+        )
+        for case in range(len(stacked.confusion))
+    ]
+
+
+def from_channels(
+    channels: Mapping[str, Bins], confusion: Tensor, nll: Tensor, tallies: Mapping[str, Tensor]
+) -> CaseSums:
+    """Stacked cases from their `channels` with equal bins: the way back.
+
+    Args:
+        channels: "<region>.<view>" to bins (n, C, B).
+        confusion: (n, K, K), of regions (n, R, 2, 2).
+        nll: As in the sums.
+        tallies: As in the sums.
+
+    Example:
+        >>> from metrics import sum_case
+        >>> one = sum_case(torch.tensor([[0.75, 0.75], [0.25, 0.25]]), torch.tensor([0, 1])).coarse(300)
+        >>> sums = stack_sums([one, one])
+        >>> from_channels(sums.channels, sums.confusion, sums.nll, {}).bins["all.classwise"].count.shape
+        torch.Size([2, 2, 300])
+    """
+    if confusion.ndim == 3:
+        return CaseSums(channels, confusion, nll, tallies=tallies)
+    regions = confusion.shape[1]
+    bins = {key: _of_two_classes(found, regions) for key, found in channels.items()}
+    return CaseSums(bins, confusion, nll, tallies=tallies, multilabel=True)
+
+
+def _of_two_classes(bins: Bins, regions: int) -> Bins:
+    """Bins (n, R, B) of one channel as (n, R, 1, B); those (n, 1 + R, B) of the insides as (n, R, 2, B).
+
+    What lies outside has the probability 1 - p, hence the mirror image.
+    """
+    if bins.count.shape[1] == regions:
+        return Bins(*(part.unsqueeze(2) for part in bins))
+    count, confidence, correct, squared = (part[:, 1:].flip(-1) for part in bins)
+    outside = Bins(count, count - confidence, count - correct, squared)
+    return Bins(*(torch.stack([first, part[:, 1:]], 2) for first, part in zip(outside, bins, strict=True)))

@@ -8,6 +8,7 @@ from functools import cache, cached_property
 import numpy as np
 
 from lightning_app.names import SHORT_NAMES
+from lightning_app.report import folds
 from lightning_app.report.apart import set_apart
 from lightning_app.report.mixtures import mixtures
 from lightning_app.report.read import Case, Run
@@ -93,8 +94,10 @@ class Comparison:
         self.data = sorted({run.data for run in self.runs})
         self.notes += mixtures(self.runs, self.stage, self.method)
         self.methods = list(dict.fromkeys(self.method(run) for run in sorted(self.runs, key=self._order)))
-        for name in ("seeds", "cell", "of"):  # asked again and again by tables and figures
+        for name in ("seeds", "cell", "of", "wholes", "of_folds"):  # asked again and again by tables and figures
             setattr(self, name, cache(getattr(self, name)))
+        every = [whole for data in self.data for method in self.methods for whole in self.wholes(data, method)]
+        self.notes += folds.unkept(every, self.stage)
 
     def method(self, run: Run) -> str:
         """Label of a run's method."""
@@ -118,8 +121,16 @@ class Comparison:
         ]
 
     def of(self, data: str, method: str) -> list[Run]:
-        """The runs of a method on a data set: one a seed."""
+        """The runs of a method on a data set: one a seed, or one a seed and fold."""
         return [run for run in self.runs if run.data == data and self.method(run) == method]
+
+    def wholes(self, data: str, method: str) -> list[tuple[Run, ...]]:
+        """The runs of a method on a data set, the folds of a seed together."""
+        return folds.join(self.of(data, method), self._scores)
+
+    def of_folds(self, runs: tuple[Run, ...], metric: str) -> dict[str, folds.Row]:
+        """Class -> value, low and high of a pooled number of all cases of folds together."""
+        return folds.pooled(runs, self.stage, metric)
 
     def cases(self, run: Run) -> list[Case]:
         """Scores of a run's cases."""
@@ -168,17 +179,23 @@ class Comparison:
         """Of all voxels together: the mean over the seeds, and its interval over cases and seeds."""
         from metrics import intervals
 
-        runs = self.of(data, method)
-        found = [row for run in runs if (row := self._pooled[id(run)].get((metric, label))) and np.isfinite(row[0])]
+        rows = [self._pooled_row(whole, metric, label) for whole in self.wholes(data, method)]
+        found = [row for row in rows if row and np.isfinite(row[0])]
         if not found:
             return None
         values, lows, highs = np.array(found).T
-        cases = len(self._scores[id(runs[0])])
+        cases = len({case.name for run in self.of(data, method) for case in self._scores[id(run)]})
         reaches = np.maximum(values - lows, highs - values)  # an end may have been cut
         low, high = intervals.combine_seeds(values, reaches, cases, bounds=bounds_of(metric))
         if len(found) == 1:
             low, high = float(lows[0]), float(highs[0])
         return Cell(float(values.mean()), low, high, cases, len(found), _spread(values))
+
+    def _pooled_row(self, runs: tuple[Run, ...], metric: str, label: str) -> folds.Row | None:
+        """Value, low and high of one seed: as its run wrote them, or of all cases of its folds together."""
+        if len(runs) > 1:
+            return self.of_folds(runs, metric).get(label)
+        return self._pooled[id(runs[0])].get((metric, label))
 
     def numeric_factors(self) -> list[str]:
         """Factors with at least three numeric values: the axes of curves."""

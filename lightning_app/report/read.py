@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,9 @@ from lightning_app.names import loss_name
 from lightning_app.training.run_folder import STAGES, RunFolder
 
 if TYPE_CHECKING:
-    from metrics import Bins
+    from metrics import Bins, CaseSums
 
+TALLIES = "case_tallies."
 POOLED = "_pooled"  # metrics.catalogue.POOLED; reading needs no torch
 NOT_SETTINGS = (
     "seed_everything",
@@ -203,6 +204,30 @@ class Reliability:
         cases = map(str, self.arrays["cases"])
         return {case: metrics.Bins(*fields) for case, *fields in zip(cases, *self._bins(name, "case_"), strict=True)}
 
+    @property
+    def keeps_sums(self) -> bool:
+        """Whether the sums of every case are there, from which pooled numbers of several runs follow."""
+        return "case_confusion" in self.arrays
+
+    def only(self, names: Collection[str]) -> "Reliability":
+        """These arrays alone."""
+        return Reliability({name: self.arrays[name] for name in names})
+
+    def sums(self) -> "dict[str, CaseSums]":
+        """Case -> the sums of its voxels (300 bins), without what does not add up; empty where they are not kept."""
+        import torch
+
+        import metrics
+
+        if not self.keeps_sums:
+            return {}
+        confusion, nll = (torch.from_numpy(self.arrays[f"case_{name}"]) for name in ("confusion", "nll"))
+        kept = [name for name in self.arrays if name.startswith(TALLIES)]
+        tallies = {name.removeprefix(TALLIES): torch.from_numpy(self.arrays[name]) for name in kept}
+        channels = {name: self._bins(name, "case_") for name in self.names()}
+        stacked = metrics.sums.from_channels(channels, confusion, nll, tallies)
+        return dict(zip(map(str, self.arrays["cases"]), metrics.sums.unstack(stacked), strict=True))
+
     def odds(self) -> tuple[np.ndarray, np.ndarray]:
         """Edges (B + 1,) of the fine axis; by case and class the voxels of p_k, and those of class k, (n, 2, K, B)."""
         return self.arrays["axis_edges"], self.arrays["all.classwise.case_odds"]
@@ -295,6 +320,7 @@ def _try_bins(run: Run, stage: str) -> None:
     for name in found.names():
         found.pooled(name)
         found.by_case(name)
+    found.sums()
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

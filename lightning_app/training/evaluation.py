@@ -23,8 +23,8 @@ class CaseEvaluation(StageCallback):
 
     `per_case.csv` has a row a case and class and a row `all` a case; `summary.csv` the means over the cases and the
     pooled values, with 95 % bootstrap intervals over the cases; `bins.npz` the reliability sums, pooled (the whole
-    image on the fine axis) and by case (300 bins; counts of each class on the fine axis). The names are those of
-    `metrics.catalogue`.
+    image on the fine axis) and by case (300 bins; counts of each class on the fine axis), with each case's confusion,
+    NLL and objects. The names are those of `metrics.catalogue`.
 
     Args:
         run: The run's folder.
@@ -184,11 +184,13 @@ def summarise_pooled(cases: Sequence[metrics.CaseSums], class_names: Sequence[st
 def write_bins(
     path: Path, cases: Sequence[ScoredCase], pooled: Mapping[str, metrics.Bins], class_names: Sequence[str]
 ) -> None:
-    """Write reliability sums, pooled and by case, as one compressed file, atomically."""
+    """Write reliability sums, pooled and by case, and by case all else that adds up, as one file, atomically."""
     arrays = {"cases": np.array([name for name, _ in cases]), "class_names": np.array(class_names)}
     by_case = metrics.stack_sums([sums for _, sums in cases])
     if by_case.odds is not None:
         arrays |= {"axis_edges": metrics.axis_edges().numpy(), "all.classwise.case_odds": by_case.odds.numpy()}
+    arrays |= {"case_confusion": by_case.confusion.numpy(), "case_nll": by_case.nll.numpy()}
+    arrays |= {f"case_tallies.{key}": tally.numpy() for key, tally in by_case.tallies.items()}
     channels = by_case.channels
     for key, bins in pooled.items():
         for field, values, stacked in zip(metrics.Bins._fields, bins, channels[key], strict=True):

@@ -132,3 +132,20 @@ def test_a_cut_is_that_of_its_region():
     for region, cut in enumerate((0.3, 0.2, 0.7)):
         alone = metrics.score_case(probs[region], target[region], cuts=(0.5, cut))
         assert found[region]["dice"] == metrics.rows_from_sums(alone, ["background", "region"])[-1]["dice"]
+
+
+def test_the_channels_of_files_give_the_sums_of_regions_back():
+    """What lies outside is the mirror image of what lies inside; of objects there is nothing outside."""
+    cases = [metrics.score_case(*regions((15, 17), seed), objects=RULE, multilabel=True) for seed in range(3)]
+    stacked = metrics.stack_sums([case.coarse(300) for case in cases])
+    back = metrics.sums.from_channels(stacked.channels, stacked.confusion, stacked.nll, stacked.tallies)
+    assert back.multilabel
+    assert back.bins.keys() == stacked.bins.keys()
+    for key, bins in stacked.bins.items():
+        first = key.endswith(".object")
+        for found, field in zip(back.bins[key], bins, strict=True):
+            torch.testing.assert_close(found[..., first:, :], field[..., first:, :], rtol=1e-9, atol=1e-5)
+    for case, alone in zip(cases, metrics.sums.unstack(back), strict=True):
+        assert torch.equal(alone.confusion, case.confusion)
+        assert torch.equal(alone.nll, case.nll)
+        assert torch.equal(alone.tallies["objects"], case.tallies["objects"])

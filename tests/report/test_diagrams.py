@@ -20,7 +20,7 @@ def keep(folder, places):
     table, sums = folder / "test" / "per_case.csv", folder / "test" / "bins.npz"
     rows = read_csv(table)
     with np.load(sums) as arrays:
-        kept = {n: a[places] if n == "cases" or ".case_" in n else a for n, a in arrays.items()}
+        kept = {n: a[places] if n == "cases" or "case_" in n else a for n, a in arrays.items()}
     np.savez(sums, **kept)
     write_csv(table, [row for name in kept["cases"] for row in rows if row["case"] == name])
     return folder
