@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -35,9 +36,12 @@ class Guess(NamedTuple):
         return self.hits >= self.missed
 
 
-def best_guess(listing: Listing) -> Guess | None:
-    """The patterns that fit, under which most images find a mask that is no other's; else those that do for some."""
-    best: tuple[tuple[bool, int, bool, bool, int, int], Guess] | None = None
+def ranked(listing: Listing) -> list[Guess]:
+    """For each folder of masks the best patterns, best folder first.
+
+    Best are those that fit, under which most images find a mask that is no other's; else those that do for some.
+    """
+    best: dict[str, tuple[tuple[bool, int, bool, bool, int, int], Guess]] = {}
     for images, masks in _candidates(listing):
         found = listing.find(images)
         taken = set[Path]()
@@ -51,9 +55,11 @@ def best_guess(listing: Listing) -> Guess | None:
         says_more = any(word in masks.lower() for word in _MASK_WORDS if word != _PLAIN)
         plain = says_more, "{name}" in masks
         key = (guess.fits, hits, *plain, -len(taken), -len(images + masks))
-        if hits and (best is None or key > best[0]):
-            best = key, guess
-    return None if best is None else _without_one_folder(best[1], listing)
+        folder = masks.rpartition("/")[0]
+        if hits and (folder not in best or key > best[folder][0]):
+            best[folder] = key, guess
+    order = sorted(best.values(), key=lambda one: one[0], reverse=True)
+    return [_without_one_folder(guess, listing) for _, guess in order]
 
 
 def _without_one_folder(guess: Guess, listing: Listing) -> Guess:
@@ -78,6 +84,7 @@ def _candidates(listing: Listing) -> Iterator[tuple[str, str]]:
     for mask in sorted(marked)[:_MARKED]:
         for image in [folder for folder in folders if folder not in marked][:40]:
             seen |= dict.fromkeys(_folder_pairs(image, mask))
+            seen |= dict.fromkeys(_tail_pairs(listing, image, mask))
     for folder in folders[:8]:
         names = listing.names[f"{folder}/" if folder else ""]
         seen |= dict.fromkeys(_name_pairs(folder, [stem(Path(name)) for name in names[:_FILES]]))
@@ -94,6 +101,22 @@ def _folder_pairs(image: str, mask: str) -> Iterator[tuple[str, str]]:
         for word in ("img", "image", "im"):
             for other in ("mask", "label", "seg", "gt"):
                 yield f"{a}/{word}_{{name}}.*", f"{b}/{other}_{{name}}.*"
+
+
+def _tail_pairs(listing: Listing, image: str, mask: str) -> Iterator[tuple[str, str]]:
+    """Patterns for two folders in each of which all names end alike, as 01_test.tif and 01_manual1.gif."""
+    heads = [f"{folder}/" if folder else "" for folder in (image, mask)]
+    first, second = (_tail([stem(Path(name)) for name in listing.names[head][:_FILES]]) for head in heads)
+    if first or second:
+        yield f"{heads[0]}{{name}}{first}.*", f"{heads[1]}{{name}}{second}.*"
+
+
+def _tail(stems: Sequence[str]) -> str:
+    """What all names end with, from a separator on; nothing of a single name."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*(name[::-1] for name in stems), strict=False))
+    shared = "".join(letters[0] for letters in alike)[::-1] if len(stems) > 1 else ""
+    starts = [place for place, letter in enumerate(shared) if letter in "_-"]
+    return shared[starts[0] :] if starts else ""
 
 
 def _heads(image: str, mask: str) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import guesses, proposals, readers
+from . import fields_of_view, guesses, proposals, readers
 from .base import SegmentationData
 from .case import Case
 from .checks import refuse_links
@@ -236,16 +236,18 @@ def _classes_of(task: Path) -> str:
 
 def _look_at(root: Path, listing: Listing, kind: type[ImageFolder | VolumeFolder], found: Finding) -> None:
     """Say how the images or volumes go with masks, and propose the options that read them."""
-    guess = guesses.best_guess(listing)
-    if guess is None or not guess.fits:
+    ranked = guesses.ranked(listing)
+    if not ranked or not ranked[0].fits:
         _describe(kind, listing.paths(), found)
-        if guess is not None:
+        if ranked:
+            guess = ranked[0]
             found.hints.append(
                 f"only {guess.hits} find a mask by --data.images {guess.images} --data.masks {guess.masks}, "
                 f"{guess.missed} find none; exclude those, or give patterns that tell them apart"
             )
         _no_masks(kind, found)
         return
+    guess, told_of_fields = fields_of_view.without(listing, ranked)
     masks, told = rated(listing, guess)
     paired = Pairing(guess.images, masks).find(listing)
     found.options = [
@@ -253,7 +255,7 @@ def _look_at(root: Path, listing: Listing, kind: type[ImageFolder | VolumeFolder
         ("images", guess.images),
         ("masks", masks[0] if len(masks) == 1 else str(masks).replace(" ", "")),
     ]
-    found.hints += told
+    found.hints += [*told_of_fields, *told]
     _tell_pairs(root, paired, masks, found)
     found.data = kind.__name__
     _describe(kind, [case.images[0] for case in paired.cases], found)

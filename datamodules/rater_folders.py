@@ -44,7 +44,7 @@ def rated(listing: Listing, guess: Guess) -> tuple[list[str], list[str]]:
     return [f"{folder}/{name}" for folder in beside], told
 
 
-def _held(path: Path) -> np.ndarray:
+def read_any_mask(path: Path) -> np.ndarray:
     """What a mask file holds, of an image or of a volume."""
     if path.name.lower().endswith(readers.VOLUME_ENDINGS):
         return readers.read_volume(path, labels=True).array
@@ -53,7 +53,7 @@ def _held(path: Path) -> np.ndarray:
 
 def _copies(files: Mapping[str, Sequence[Path]], folders: Sequence[str]) -> list[str]:
     """Those of the folders whose masks are, value for value, those of another one."""
-    held = {folder: tuple(hash(_held(path).tobytes()) for path in paths) for folder, paths in files.items()}
+    held = {folder: tuple(hash(read_any_mask(path).tobytes()) for path in paths) for folder, paths in files.items()}
     return [folder for folder in folders if list(held.values()).count(held[folder]) > 1]
 
 
@@ -63,7 +63,7 @@ def _agree(one: Sequence[Path], other: Sequence[Path]) -> bool:
         return False
     for a, b in list(zip(one, other, strict=True))[:3]:
         try:
-            first, second = (_held(path) > 0 for path in (a, b))
+            first, second = (read_any_mask(path) > 0 for path in (a, b))
         except DataError:
             return False
         first, second = (dark ^ bool(np.mean(dark) > 0.5) for dark in (first, second))

@@ -257,3 +257,44 @@ def test_why_a_dataset_json_is_refused_is_told(tmp_path):
     save_volume(tmp_path / "labelsTr/a.nii.gz", np.ones((4, 5, 6), np.uint8))
     (tmp_path / "dataset.json").write_text("{nope")
     assert any("as NNUNetRaw" in hint and "dataset.json" in hint for hint in inspect_folder(tmp_path).hints)
+
+
+def _eyes(root, truth, name="{}.png", fields="mask"):
+    """Images with a round field of view, the same but for its edge, and masks of their own."""
+    rng = generator()
+    for number in range(1, 5):
+        field = np.zeros(SHAPE, bool)
+        field[2:22, 4 : 28 - number % 2] = True
+        save_image(root / f"images/{number:02d}_test.png", rng.integers(0, 255, SHAPE).astype(np.uint8))
+        save_image(root / fields / f"{number:02d}_test_mask.png", 255 * field.astype(np.uint8))
+        save_image(root / truth / name.format(f"{number:02d}"), 255 * blob(SHAPE, rng).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("truth", "name", "fields"),
+    [
+        ("1st_manual", "{}_manual1.png", "mask"),
+        ("mask_of_vessels", "{}_test_mask.png", "a_mask"),
+        ("gt", "{}_test.png", "fov_gt"),
+    ],
+)
+def test_a_field_of_view_is_not_taken_for_the_masks_and_that_is_said(tmp_path, truth, name, fields):
+    _eyes(tmp_path, truth, name, fields)
+    found = inspect_folder(tmp_path)
+    options = dict(found.options)
+    assert options["masks"].partition("/")[0] == truth
+    cases = ImageFolder(**options | {"channels": int(options["channels"])}).checked_cases()
+    assert [case.masks[0].parent.name for case in cases] == 4 * [truth]
+    (said,) = [hint for hint in found.hints if "field of view" in hint]
+    assert said.startswith(f"{fields}/")
+    again = shlex.split(said.partition("give ")[2].replace("--data.", "--"))
+    assert main(["verify", "ImageFolder", "--root", str(tmp_path), "--channels", "1", *again]) == 0
+
+
+def test_masks_that_are_alike_in_all_images_are_asked_about_where_there_are_no_others(tmp_path):
+    _eyes(tmp_path, "notes")
+    for path in (tmp_path / "notes").iterdir():
+        path.unlink()
+    found = inspect_folder(tmp_path)
+    assert dict(found.options)["masks"] == "mask/{name}_*.*"
+    assert sum("as a field of view is" in hint for hint in found.hints) == 1
