@@ -57,7 +57,6 @@ def sections(comparison: Comparison) -> list[Section]:
     rated = [table for table in compared if table.name == "raters"]
     others = [table for table in compared if table not in [*first, *differences, *shifted, *rated]]
     curves, maps = figures.parameter_curves(comparison), figures.isolines(comparison)
-    chosen = "Worst, median and best case by Dice, of each method's first seed."
     confidence = [*diagrams.histograms(comparison), *diagrams.selection(comparison)]
     confidence += expected.expected_dice(comparison)
     return [
@@ -79,7 +78,7 @@ def sections(comparison: Comparison) -> list[Section]:
         Section("shift", "Other test cases", "", shifted),
         Section("spread", "Spread over cases", "", (), diagrams.boxes(comparison)),
         Section("papers", "Classes and the papers' layouts", "", others, gdl.pictures(comparison)),
-        Section("cases", "Cases", chosen, (), (), cases.case_details(comparison)),
+        Section("cases", "Cases", cases.introduction(comparison), (), (), cases.case_details(comparison)),
         Section("training", "Training", "", (), figures.training_curves(comparison)),
         Section("runs-section", "Runs", "", [runs], (), [run_details(run) for run in comparison.runs]),
     ]

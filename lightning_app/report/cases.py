@@ -17,15 +17,37 @@ from metrics.plot.maps import IGNORED, class_colour, error_map
 
 PANELS = ("image", "truth", "prediction", "confidence", "error")
 MAX_RUNS = 24
-ROOM = 1_200_000  # bytes of all pictures of cases together: a page of many runs still goes into a mail
+ROOM = 900_000  # bytes of all pictures of cases together: a page of many runs still goes into a mail
+
+
+def introduction(comparison: Comparison) -> str:
+    """What is shown of the cases, and where the others are."""
+    told = "Worst, median and best case by Dice, of each method's first seed"
+    if (shown := methods_a_set(comparison)) >= len(comparison.methods):
+        return f"{told}."
+    return (
+        f"{told}, for the {shown} methods of best Dice on each data set. The pictures of every run lie in its folder, "
+        f"{comparison.stage}/figures; a report of fewer runs shows them."
+    )
+
+
+def methods_a_set(comparison: Comparison) -> int:
+    """How many methods' cases are shown of a data set."""
+    return max(1, MAX_RUNS // len(comparison.data))
 
 
 def case_details(comparison: Comparison) -> list[str]:
     """A folded part for each data set and method (its first seed) with its worst, median and best case."""
-    pairs = [(data, method) for data in comparison.data for method in comparison.leading]
-    shown = [(data, method, runs[0]) for data, method in pairs if (runs := comparison.of(data, method))][:MAX_RUNS]
+    shown = [(d, method, comparison.of(d, method)[0]) for d in comparison.data for method in _best(comparison, d)]
     parts = [(d, method, _cases(run, comparison.stage, ROOM // (3 * len(shown)))) for d, method, run in shown]
     return [folded(f"{d}: {method}", content, True, [owner_of(method, d)]) for d, method, content in parts if content]
+
+
+def _best(comparison: Comparison, data: str) -> list[str]:
+    """The methods of a data set whose cases are shown, in the order of all."""
+    dice = {method: cell.mean for method in comparison.methods if (cell := comparison.cell(data, method, "dice"))}
+    best = sorted(dice, key=lambda method: -dice[method])[: methods_a_set(comparison)]
+    return [method for method in comparison.methods if method in best]
 
 
 def _cases(run: Run, stage: str, most: int) -> str:

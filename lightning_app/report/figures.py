@@ -15,6 +15,8 @@ from metrics import plot, statistics
 from metrics.catalogue import higher_is_better
 from metrics.plot import style
 
+CURVE_POINTS = 100  # that a training curve is drawn with
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -293,7 +295,7 @@ def training_curves(comparison: Comparison) -> list[Picture]:
                     _curves_of_runs(ax, comparison.of(data, method), name, index, method)
             style.finish(ax, name, xlabel="step")
         _legend_below(figure, axes.flat[0])
-        caption = "A line a run, smoothed over 20 points where there are many."
+        caption = f"A line a run; of more than {CURVE_POINTS} points the means of as many parts."
         known = [m for m in comparison.leading if any(set(names) & run.curves.keys() for run in comparison.of(data, m))]
         drawn.append(picture(figure, f"Training, {data}", caption, f"Curves of {', '.join(names)}.", known, data))
     return drawn
@@ -307,15 +309,13 @@ def _curves_of_runs(ax: Any, runs: Sequence[Run], name: str, index: int, label: 
     }
     for number, run in enumerate(runs):
         if name in run.curves:
-            steps, values = run.curves[name]
-            ax.plot(steps, _smooth(values), label=label if number == 0 else None, **look)
+            ax.plot(*_thinned(*run.curves[name]), label=label if number == 0 else None, **look)
 
 
-def _smooth(values: np.ndarray, width: int = 20) -> np.ndarray:
-    if len(values) < 5 * width:
-        return values
-    kernel = np.ones(width)
-    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+def _thinned(*columns: np.ndarray) -> list[np.ndarray]:
+    """Columns as they are, or of long ones the means of a hundred parts."""
+    parts = (np.array_split(column, min(CURVE_POINTS, len(column))) for column in columns)
+    return [np.array([part.mean() for part in column]) for column in parts]
 
 
 def best_value(comparison: Comparison, metric: str) -> str:

@@ -56,8 +56,8 @@ def _channels(sums: Any, bins: "metrics.Bins") -> list[str]:
 
 def _rounded(bins: "metrics.Bins") -> list[list[list[float]]]:
     coarse = metrics.rebin(bins, diagrams.NUM_BINS)
-    shown = []
+    shown: list[list[list[float]]] = []
     for count, confidence, correct in zip(*(field.tolist() for field in coarse[:3]), strict=True):
         triples = zip(count, confidence, correct, strict=True)
-        shown.append([[n, round(p / n, 5), round(c / n, 5)] if n else [0.0, 0.0, 0.0] for n, p, c in triples])
+        shown.append([[n, round(p / n, 4), round(c / n, 4)] if n else [0, 0, 0] for n, p, c in triples])
     return shown

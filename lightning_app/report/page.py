@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from lightning_app.files import write_text
-from lightning_app.report.compact import svg_uri
+from lightning_app.report.compact_svg import svg_uri
 from lightning_app.report.tables import Table
 
 

@@ -1,9 +1,14 @@
-"""Slices of volumes as the page shows them."""
+"""Cases as the page shows them: which, and the slices of volumes."""
+
+import html
 
 import numpy as np
 import pytest
 
+from lightning_app.report import cases
 from lightning_app.report.cases import _strip, slice_browser
+from lightning_app.report.compare import Comparison
+from lightning_app.report.read import find_runs
 from metrics.plot import style
 
 
@@ -44,3 +49,17 @@ def test_the_browser_tells_case_dice_classes_and_the_range_of_confidence(volume,
     assert all(f"</span>{name}</span>" in page for name in ("head", "tail", "claimed", "missed", "other class"))
     assert "confidence 0.33" in page
     assert "Dice" not in slice_browser(path, "worst", ["background", "head", "tail"])
+
+
+@pytest.mark.parametrize(("most", "methods"), [(24, 4), (5, 2), (1, 1)])
+def test_of_many_runs_the_cases_of_the_best_methods_are_shown_and_that_is_said(runs, monkeypatch, most, methods):
+    comparison = Comparison(find_runs([runs]))
+    monkeypatch.setattr(cases, "MAX_RUNS", most)
+    titles = [part.partition("<summary>")[2].partition("</summary>")[0] for part in cases.case_details(comparison)]
+    for data in comparison.data:
+        dice = {m: np.mean(list(comparison.values(data, m, "dice").values())) for m in comparison.methods}
+        best = sorted(dice, key=dice.get, reverse=True)[:methods]
+        assert sorted(t for t in titles if t.startswith(data)) == sorted(html.escape(f"{data}: {m}") for m in best)
+    said = cases.introduction(comparison)
+    assert (f"the {methods} methods of best Dice" in said) == (methods < 4)
+    assert ("test/figures" in said) == (methods < 4)

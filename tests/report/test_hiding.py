@@ -38,7 +38,7 @@ HIDEABLE = (
 @pytest.fixture(scope="module")
 def drawings(page, runs):
     """Title -> the owners that the page names, and the drawing."""
-    figure = r'<figure data-owners="([^"]+)"><img src="data:image/svg[^>]+><figcaption><strong>(.+?)\.</strong>'
+    figure = r'<figure data-owners="([^"]+)"><img src="data:image/svg[^"]+"[^>]+><figcaption><strong>(.+?)\.</strong>'
     found = re.findall(figure, page.read_text(encoding="utf-8"))
     files = {html.unescape(title): html.unescape(owners).split("\n") for owners, title in found}
     return {title: (owners, runs / "figures" / f"{file_name(title)}.svg") for title, owners in files.items()}
