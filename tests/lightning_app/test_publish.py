@@ -38,10 +38,11 @@ def test_tensorboard_shows_the_figure_that_lies_in_the_folder(tmp_path, figure):
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, of the packages that it imports
-def test_mlflow_shows_the_figure_that_lies_in_the_folder(tmp_path, figure):
+def test_mlflow_shows_the_figure_that_lies_in_the_folder(tmp_path, figure, monkeypatch):
     import mlflow
 
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)  # which MLflow sets by itself, and leaves to the next test
     logger = MLFlowLogger(tracking_uri=store, artifact_location=str(tmp_path / "artifacts"))
     publish(figure, tmp_path / "a.png", [logger], "val/reliability", 3)
     logger.log_metrics({"val/ece": 0.25}, step=3)
