@@ -49,6 +49,7 @@ from lightning_app.training.summary import print_predictions, print_summary
 from lightning_app.training.terminal import Opening, describe_loss, progress_bar
 from lightning_app.training.tracking import (
     RunLogger,
+    RunMLFlowLogger,
     configure_mlflow,
     end_wandb,
     hyperparameters,
@@ -369,6 +370,7 @@ class TrainingCLI(LightningCLI):
             for key, value in self._labels().items():
                 options[key] = options.get(key) or value
         if logger.class_path.rpartition(".")[2] == MLFlowLogger.__name__:
+            logger.class_path = f"{RunMLFlowLogger.__module__}.{RunMLFlowLogger.__name__}"
             configure_mlflow(options, self.run_folder.path.parent.absolute(), self._labels().get("name"))
 
     def _labels(self) -> dict[str, Any]:

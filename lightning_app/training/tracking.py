@@ -10,8 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers.utilities import _scan_checkpoints
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_app.errors import UserError
 from lightning_app.names import loss_name
@@ -68,6 +71,45 @@ class RunLogger(WandbLogger):
         assert run is not None
         for stage in STAGES:
             run.define_metric(f"{stage}/*", step_metric="epoch")
+
+    def _scan_and_log_checkpoints(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Send new checkpoints as versions of an artifact, each under its file's name; Lightning calls both `best`."""
+        import wandb
+
+        for changed, path, score, _ in _scan_checkpoints(checkpoint_callback, self._logged_model_time):
+            facts = {name: getattr(checkpoint_callback, name) for name in ("monitor", "mode")}
+            facts |= {"score": None if score is None else float(score), "original_filename": Path(path).name}
+            name = self._checkpoint_name or f"model-{self.experiment.id}"
+            artifact = wandb.Artifact(name, type="model", metadata=facts)
+            artifact.add_file(path, name="model.ckpt", policy=self.add_file_policy)
+            is_best = checkpoint_callback.monitor is not None and path == checkpoint_callback.best_model_path
+            self.experiment.log_artifact(artifact, aliases=sorted({Path(path).stem} | ({"best"} if is_best else set())))
+            self._logged_model_time[path] = changed
+
+
+class RunMLFlowLogger(MLFlowLogger):
+    """Lightning's MLflow logger, which of several callbacks sends the checkpoints of the one that saved last.
+
+    This one sends those of all. The options are those of Lightning's logger.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._callbacks: dict[int, ModelCheckpoint] = {}
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Remember a callback whose checkpoints are sent at the end, or send them now, by `log_model`."""
+        if self._log_model is True:
+            self._callbacks[id(checkpoint_callback)] = checkpoint_callback
+        else:
+            super().after_save_checkpoint(checkpoint_callback)
+
+    @rank_zero_only
+    def finalize(self, status: str = "success") -> None:
+        """Send the checkpoints."""
+        for callback in self._callbacks.values():
+            self._scan_and_log_checkpoints(callback)
+        super().finalize(status)
 
 
 def _bounded(settings: Any) -> Any:

@@ -29,6 +29,7 @@ class Loopback:
         self.agents = 0
         self.runs: dict[str, dict[str, Any]] = {}
         self.views: list[dict[str, Any]] = []
+        self.artifacts: list[dict[str, Any]] = []  # what was said of each, and its `files` by name
         self.fault = ""  # how the server ails: `slow`, `500`, `garbage`, `silent`
         state = self
 
@@ -67,14 +68,10 @@ class Loopback:
             "upsertBucket": self._run,
             "RunResumeStatus": self._resumed,
             "createRunFiles": self._files,
-            "createArtifactFiles": lambda asked: {"createArtifactFiles": {"files": {"edges": []}}},
+            "createArtifactFiles": self._artifact_files,
             "createArtifactManifest": lambda asked: self._manifest("createArtifactManifest"),
             "updateArtifactManifest": lambda asked: self._manifest("updateArtifactManifest"),
-            "createArtifact(": lambda asked: {
-                "createArtifact": {
-                    "artifact": {"id": "artifact", "state": "COMMITTED", "artifactSequence": {"latestArtifact": None}}
-                }
-            },
+            "createArtifact(": self._artifact,
             "commitArtifact": lambda asked: {"commitArtifact": {"artifact": {"id": "artifact", "digest": "0"}}},
             "useArtifact": lambda asked: {"useArtifact": {"artifact": {"id": asked.get("artifactID")}}},
             "rtifactType": lambda asked: self._no_artifact(),
@@ -205,6 +202,33 @@ class Loopback:
         self.views.append({**asked, "spec": json.loads(asked["spec"])})
         return {"upsertView": {"view": {"id": "view-id", "name": asked["name"]}, "inserted": True}}
 
+    def _artifact(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.artifacts.append({**asked["input"], "files": {}})
+        number = str(len(self.artifacts) - 1)
+        artifact = {"id": number, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+        return {"createArtifact": {"artifact": artifact}}
+
+    def _artifact_files(self, asked: dict[str, Any]) -> dict[str, Any]:
+        edges = [
+            {
+                "node": {
+                    "storagePath": file["name"],
+                    "uploadUrl": f"{self.url}/artifact/{file['artifactID']}/{file['name']}",
+                    "uploadHeaders": [],
+                    "uploadMultipartUrls": None,
+                    "artifact": {"id": file["artifactID"]},
+                }
+            }
+            for file in asked["input"]["artifactFiles"]
+        ]
+        return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def put(self, path: str, content: bytes) -> None:
+        """Take a file; those of artifacts are kept."""
+        if path.startswith("/artifact/"):
+            number, name = path.removeprefix("/artifact/").split("/", 1)
+            self.artifacts[int(number)]["files"][name] = content
+
     def _no_artifact(self) -> dict[str, Any]:
         return {"project": {"artifact": None, "artifactType": None, "artifactCollection": None}}
 
@@ -263,8 +287,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._ails() or self._reply({})
 
     def do_PUT(self) -> None:
-        self._body()
-        self._ails() or self._reply({})
+        content = self._body()
+        if not self._ails():
+            self.server_state.put(self.path, content)
+            self._reply({})
 
     def do_POST(self) -> None:
         body = self._body()
