@@ -19,7 +19,7 @@ MAX_POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool
 class LegalSizes(NamedTuple):
     """The input sizes a network takes: every axis a multiple of ``divisor`` and at least ``minimum``.
 
-    Args:
+    Attributes:
         divisor: one number for all axes, or one number an axis.
         minimum: smallest size of an axis.
         coarse_voxels: smallest number of voxels on the coarsest grid (an instance norm needs two).

@@ -1,4 +1,4 @@
-"""Docstrings as the reference shows them: their reStructuredText roles and formulas become Markdown."""
+"""Docstrings as the reference shows them: their roles, formulas and examples become Markdown."""
 
 import re
 import textwrap
@@ -11,10 +11,11 @@ BLOCK = re.compile(
 )
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):`~?(?:[\w.]+\.)?(\w+)`")
 MATH = re.compile(r":math:`([^`]+)`", re.S)
+EXAMPLE = re.compile(r"^( *)Example:[ \t]*$", re.M)  # code to the parser in the plural alone; else quotes within quotes
 
 
 def to_markdown(text: str) -> str:
-    """A docstring's text with `$formulas$` and plain code names."""
+    """A docstring's text with `$formulas$`, plain code names and examples that are shown as code."""
 
     def block(found: re.Match[str]) -> str:
         formula = "\n".join([found["inline"], textwrap.dedent(found["body"])]).strip()
@@ -22,7 +23,7 @@ def to_markdown(text: str) -> str:
         shown = [f"$$\n{' '.join(part.split())}\n$$" for part in parts if part.strip()]
         return "\n" + textwrap.indent("\n\n".join(shown), found["indent"]) + "\n\n"
 
-    text = BLOCK.sub(block, text)
+    text = EXAMPLE.sub(r"\1Examples:", BLOCK.sub(block, text))
     return ROLE.sub(r"`\1`", MATH.sub(lambda found: f"${' '.join(found[1].split())}$", text))
 
 
