@@ -1,6 +1,7 @@
 """`calibrate --probs`: fit a post-hoc calibrator to stored maps, judge it by cross-fitting, keep it in a file."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,7 +61,8 @@ def calibrate_maps(options: argparse.Namespace, rest: Sequence[str]) -> None:
     say("", *comparison(options.method, before, after, folder))
     out = Path(options.out)
     FittedCalibrator(options.method, arguments, final, folder.form, digests_of(folder)).save(out)
-    say(f"kept in   {out}; python -m lightning_app apply {out} --probs TEST_MAPS --out CALIBRATED_MAPS")
+    kept = shlex.quote(str(out))
+    say(f"kept in   {kept}; python -m lightning_app apply {kept} --probs TEST_MAPS --out CALIBRATED_MAPS")
 
 
 def promise_of_maps(folder: Folder, options: argparse.Namespace) -> None:

@@ -78,13 +78,13 @@ def test_before_and_after_are_of_fits_without_the_case(fitted, capsys):
 
 def test_it_says_before_and_after_and_where_it_is_kept(fitted, capsys):
     root, _ = fitted
-    fit(root, out="again.ckpt")
+    fit(root, out="once again.ckpt")
     told = capsys.readouterr().out
     assert "each judged by a fit without it" in told
     line = next(line.split() for line in told.splitlines() if "nll_pooled" in line)
     assert float(line[2]) < 0.8 * float(line[1])
     assert "WARNING" not in told
-    assert "again.ckpt" in told
+    assert f"lightning_app apply '{root / 'once again.ckpt'}' --probs" in told
 
 
 def test_what_needs_no_calibration_is_to_be_kept_as_it_is(tmp_path, capsys):
