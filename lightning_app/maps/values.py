@@ -10,6 +10,7 @@ from datamodules import DataError
 from lightning_app.maps.storage import levels_of
 
 SLACK = 1e-3  # how far rounding and interpolation may leave [0, 1], and sums 1
+SUM_SLACK = 0.02  # how far 8 bits a class may leave a sum
 MOST = 1.5  # no rounding makes probabilities of classes sum to more
 OVERLAP = "sigmoids of regions that overlap? Give --regions, as 'whole=1,2,3;core=2,3'"
 Findings = Counter[str]
@@ -70,13 +71,19 @@ def complete(values: np.ndarray, classes: int, path: Path) -> np.ndarray:
     """Put the background before foreground maps that come without: what they leave of one.
 
     Raises:
-        DataError: If the foreground maps together exceed one: then each is a sigmoid of its own.
+        DataError: If the foreground maps together exceed one: then each is a sigmoid of its own; or if several leave
+            no voxel anything: then they are all classes there are.
     """
     if len(values) == classes:
         return values
     rest = 1 - values.sum(0, keepdims=True)
-    if float(rest.min(initial=0)) < -0.02:
+    if float(rest.min(initial=0)) < -SUM_SLACK:
         raise DataError(f"{path}: {len(values)} maps sum to {1 - float(rest.min()):.2f}: {OVERLAP}.")
+    if len(values) > 1 and float(rest.max(initial=0)) <= SUM_SLACK:
+        raise DataError(
+            f"{path}: {len(values)} maps sum to one in every voxel, which leaves no background: name {len(values)} "
+            f"classes, not {classes}, or add the background's map."
+        )
     return np.concatenate((np.clip(rest, 0, 1), values))
 
 

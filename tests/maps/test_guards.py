@@ -61,6 +61,19 @@ def test_sums_that_no_softmax_has_point_to_regions(tmp_path):
         opened(*arrays(tmp_path, lambda p: np.sqrt(p)), *ORGANS)
 
 
+@pytest.mark.parametrize("stored", [lambda p: p, lambda p: np.round(255 * p).astype(np.uint8)])
+def test_maps_of_all_classes_are_not_taken_for_those_of_the_foreground(tmp_path, stored):
+    folders = arrays(tmp_path, stored)
+    with pytest.raises(DataError, match=r"3 maps sum to one in every voxel.*name 3 classes, not 4"):
+        opened(*folders, "--classes", "background,one,two,three")
+    assert len(read_all(opened(*folders, *ORGANS))) == 2
+
+
+def test_foreground_maps_get_the_background_that_they_leave(tmp_path):
+    case = read_all(opened(*arrays(tmp_path, lambda p: p[1:]), *ORGANS))["u"]
+    assert np.allclose(case.probs, make_probs((8, 7, 6), 3, 0, 3.0)[0], atol=1e-6)
+
+
 def test_voxels_without_any_mass_become_background_and_are_counted(tmp_path):
     def emptied(probs):
         probs = probs.copy()
