@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections import Counter
+from collections.abc import Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -10,8 +11,7 @@ NAMESPACE = re.compile(r"\{[^}]*\}")
 REFERENCE = re.compile(r"#([\w.-]+)")
 FINE = re.compile(r"scale\([^)]*\)|-?\d+\.\d{3,}(?![\w-])")  # a scale multiplies large units
 PART = re.compile(r"([A-Za-z])([^A-Za-z]*)")
-OWN = re.compile(r"(^|;)(opacity|clip-path):")  # what a group has as one, and does not hand down
-RULE = re.compile(r"\.(\w+)\{([^}]*)\}")
+FEW = 4  # marks for which a path does not pay
 OUTLINE, WHOLE = "scale(0.015625)", re.compile(r"-?\d+")  # of a glyph, in 64ths of a hundredth of its size
 GLYPH = "#DejaVuSans"
 OWNER = "owner-"
@@ -21,8 +21,8 @@ def compact_svg(svg: str) -> str:
     """The same drawing in fewer letters.
 
     Two decimals of a point, glyphs on whole hundredths of their size and quarters within; a style that comes again is a
-    class, a name that is referred to is short, marks in a row are a group of their style, and other names, metadata,
-    comments and groups that only group are gone.
+    class, a name that is referred to is short, marks in a row are one path that is drawn by them, and other names,
+    metadata, comments and groups that only group are gone.
 
     Example:
         >>> compact_svg('<svg> <!-- a --> <g id="b"><path d="M 1.23456 2 L 3 4.0001 "/></g> </svg>')
@@ -36,7 +36,7 @@ def compact_svg(svg: str) -> str:
     _shorten_names(root)
     _share_styles(root)
     _ungroup(root)
-    _group_marks(root)
+    _join_marks(root)
     if "http://www.w3.org/2000/svg" in svg:
         root.set("xmlns", "http://www.w3.org/2000/svg")
     return ElementTree.tostring(root, encoding="unicode").replace(" />", "/>")
@@ -128,19 +128,25 @@ def _ungroup(parent: Element) -> None:
     parent[:] = children
 
 
-def _group_marks(root: Element) -> None:
-    """Let marks that follow one another with one style be a group that has it."""
-    sheet = root.find(".//style")
-    rules = dict(RULE.findall((sheet.text if sheet is not None else "") or ""))
+def _join_marks(root: Element) -> None:
+    """Let marks that follow one another, of one shape and style, be a path that has them at its points."""
+    number = itertools.count()
     for parent in list(root.iter()):
         children: list[Element] = []
-        for name, members in itertools.groupby(parent, lambda child: child.tag == "use" and child.get("class")):
+        for (shape, style), members in itertools.groupby(parent, lambda child: (_mark(child), child.get("class", ""))):
             row = list(members)
-            if name and len(row) > 2 and not OWN.search(rules[name]):
-                group = Element("g", {"class": name})
-                group.extend(row)
-                for mark in row:
-                    del mark.attrib["class"]
-                row = [group]
-            children += row
+            children += _path_of_marks(row, f"k{next(number)}", style) if shape and len(row) > FEW else row
         parent[:] = children
+
+
+def _mark(element: Element) -> str:
+    """The shape that an element puts at a place, where it does no more than that."""
+    alone = element.tag == "use" and element.attrib.keys() <= {"href", "x", "y", "class"}
+    return element.get("href", "") if alone and {"x", "y"} <= element.attrib.keys() else ""
+
+
+def _path_of_marks(row: Sequence[Element], name: str, style: str) -> list[Element]:
+    marker = Element("marker", {"id": name, "class": style, "markerUnits": "userSpaceOnUse", "overflow": "visible"})
+    marker.append(Element("use", {"href": row[0].get("href", "")}))
+    places = "L".join(f"{mark.get('x')} {mark.get('y')}" for mark in row)
+    return [marker, Element("path", {"d": f"M{places}", "style": f"fill:none;stroke:none;marker:url(#{name})"})]
