@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from lightning_app.errors import UserError, is_users
+from lightning_app.system.first_process import ends_untold
 
 if TYPE_CHECKING:
     from lightning_app.training.program import TrainingCLI
@@ -149,6 +150,7 @@ def _names_maps(args: list[str]) -> bool:
 
 
 def _fail(message: str) -> NoReturn:
-    """Print one line and end with code 2."""
-    sys.stderr.write(f"lightning_app: error: {message} (--debug shows where)\n")
+    """Print one line, of several processes that meet the same once, and end with code 2."""
+    if not ends_untold():
+        sys.stderr.write(f"lightning_app: error: {message} (--debug shows where)\n")
     raise SystemExit(2)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +42,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def run(*args: str, cwd: Path) -> None:
+def run(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The program as a user starts it, which starts others."""
     done = subprocess.run(command(*args), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr, done.stderr
+    return done
 
 
 def take_part(rank: int, args: list[str]) -> None:
@@ -70,7 +72,7 @@ def together(count: int, *args: str, cwd: Path) -> None:
     for each in ranks:
         assert each.wait(240) == 0, each.text()[-3000:]
         assert "Warning" not in each.text(), each.text()
-    assert (f"Starting with {count} processes" in ranks[0].text()) is (count > 1)
+    assert (f"MEMBER: 1/{count}" in ranks[0].text()) is (count > 1)
 
 
 def alone(*args: str, cwd: Path) -> None:
@@ -85,7 +87,11 @@ def cells(path: Path) -> list[dict[str, str]]:
 
 def test_two_processes_give_the_files_of_one(tmp_path):
     two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
-    run("fit", *SMALL, *two, "--trainer.max_epochs=1", "--test_after=true", "--run_name=one", cwd=tmp_path)
+    done = run("fit", *SMALL, *two, "--trainer.max_epochs=1", "--test_after=true", "--run_name=one", cwd=tmp_path)
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert [line for line, count in Counter(lines).items() if count > 1] == []
+    assert [line.split()[0] for line in lines[:5]] == ["Data", "Network", "Loss", "Device", "Run"]
+    assert done.stderr.splitlines() == ["Initializing distributed: GLOBAL_RANK: 0, MEMBER: 1/2"]
     folder = tmp_path / "runs" / "one"
     assert len(list((tmp_path / "runs").iterdir())) == 1
     assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
