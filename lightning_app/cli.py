@@ -1,5 +1,6 @@
 """The front door: one help for all verbs, errors of the user in one line, light verbs without the training program."""
 
+import difflib
 import os
 import pkgutil
 import sys
@@ -106,7 +107,10 @@ def _dispatch(args: list[str], run: bool) -> "TrainingCLI | None":
             raise SystemExit(code)
         return None
     if verb not in TRAINING_VERBS:
-        raise UserError(f"unknown verb {verb!r}; choose from {', '.join([*TRAINING_VERBS, *OTHER_VERBS])}")
+        verbs = [*TRAINING_VERBS, *OTHER_VERBS]
+        near = difflib.get_close_matches(verb, verbs, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"unknown verb {verb!r}; {meant}choose from {', '.join(verbs)}")
     if (asked := _help_asked(args[1:])) in HELPS:
         sys.stdout.write(_help(verb, asked))
         return None

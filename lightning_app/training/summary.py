@@ -47,7 +47,7 @@ def table(run: RunFolder, stage: str) -> str:
     rows = {(row["metric"], row["class"]): row for row in read_csv(run.stage(stage) / "summary.csv")}
     cases = rows.get(("dice", "all"), {}).get("n", "0")
     part = {"val": "validation", "test": "test"}[stage]
-    title = f"{part}: {cases} cases"
+    title = f"{part}: {cases} case{'s' * (cases != 1)}"
     lines = ["", f"{title:<26}{'mean of cases':>14}  {'95 % interval':<19}{'pooled':>9}"]
     for key in (*LINES, *OF_OBJECTS, *OF_RATERS):
         mean, pooled = rows.get((key, "all")), rows.get((f"{key}{catalogue.POOLED}", "all"))

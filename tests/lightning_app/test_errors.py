@@ -101,7 +101,8 @@ def message(capsys, *args: str) -> str:
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        (["fitt"], ["'fitt'", "choose from fit, validate"]),
+        (["fitt"], ["'fitt'; did you mean fit? choose from fit, validate"]),
+        (["xyz"], ["'xyz'; choose from fit, validate"]),
         (["fit", "--model.loss=losses.Nope"], ["--model.loss: there is no losses.Nope; fit --help lists"]),
         (["fit", "--model.loss=nowhere.Loss"], ["cannot load nowhere.Loss: No module named 'nowhere'; install it"]),
         (["fit", "--model.loss=torch.nn.MSELos"], ["cannot load torch.nn.MSELos: module 'torch.nn' has no"]),
