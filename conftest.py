@@ -1,4 +1,4 @@
-"""What tests and examples share: no network, a cache of their own, and for an example an empty folder."""
+"""What tests and examples share: one thread a worker, no network, a cache of their own, an empty folder for an example."""
 
 import atexit
 import os
@@ -7,6 +7,7 @@ import tempfile
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of several workers wait for each other on few cores
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network for a newer version
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
