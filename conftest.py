@@ -1,4 +1,4 @@
-"""What tests and examples share: one thread a worker, no network, a cache of their own, an empty folder for an example."""
+"""What tests and examples share: one thread, no network, a cache of their own, and for an example an empty folder."""
 
 import atexit
 import os
