@@ -46,7 +46,7 @@ def sum_case(
     validate: bool = True,
     valid: Tensor | None = None,
 ) -> CaseSums:
-    """One pass over a case: everything that `score_case` and `evaluate_case` read.
+    """One pass over a case: everything that `score_case` and `evaluate_case` read, in main memory.
 
     The bins of the whole image lie on the fine axis of `metrics.axis`, those of other regions are 300 equal ones.
 
@@ -138,7 +138,7 @@ def score_case(
     multilabel: bool = False,
     raters: Tensor | None = None,
 ) -> CaseSums:
-    """The sums of a case with all that the catalogue's rows read.
+    """The sums of a case with all that the catalogue's rows read, in main memory.
 
     Args:
         probs: (K, *S) probabilities; of regions (R, 2, *S), that a voxel lies outside of each and inside.

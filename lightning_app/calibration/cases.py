@@ -68,7 +68,7 @@ class CaseCollector(LightningModule):
         self.traits.append(head.traits(original[0]))
         probs, labels, _ = head.scored(original, batch["original_mask"])
         sums = scorer.score(probs[0], labels[0], batch["geometry"][0].spacing)
-        self.rows += metrics.rows_from_sums(sums.cpu(), head.names)
+        self.rows += metrics.rows_from_sums(sums, head.names)
         self.names.append(name)
         return len(self.names)
 

@@ -64,7 +64,7 @@ class OddsCollector(LightningModule):
 
 def case_odds(probs: Tensor, target: Tensor) -> Tensor:
     """Counts (2, K, AXIS_BINS) of a case; see `metrics.CaseSums`."""
-    odds = metrics.sum_case(probs, target, ("all",)).coarse(metrics.CASE_BINS).cpu().odds
+    odds = metrics.sum_case(probs, target, ("all",)).coarse(metrics.CASE_BINS).odds
     assert odds is not None  # the whole image lies on the fine axis
     return odds
 

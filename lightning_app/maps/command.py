@@ -47,12 +47,15 @@ def apply(args: list[str]) -> int:
     return 0
 
 
+def _parser(verb: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(f"python -m lightning_app {verb}", description=description, allow_abbrev=False)
+
+
 def evaluate_parser() -> argparse.ArgumentParser:
     """Parser of `evaluate`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_app evaluate",
-        allow_abbrev=False,
-        description="Score a folder of probability maps, made by whatever program, against labels: overlap, "
+    parser = _parser(
+        "evaluate",
+        "Score a folder of probability maps, made by whatever program, against labels: overlap, "
         "calibration, diagrams, as an ordinary run folder that `report` compares with others, paired by case.",
     )
     add_options(parser)
@@ -80,10 +83,9 @@ def evaluate_parser() -> argparse.ArgumentParser:
 
 
 def _calibrate_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_app calibrate",
-        allow_abbrev=False,
-        description="Fit a post-hoc calibrator to a folder of probability maps with labels, cases that no network was "
+    parser = _parser(
+        "calibrate",
+        "Fit a post-hoc calibrator to a folder of probability maps with labels, cases that no network was "
         "trained on. Before and after are judged by cross-fitting: no case judges a fit that saw it.",
     )
     add_options(parser)
@@ -121,10 +123,9 @@ def _add_risk_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _apply_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_app apply",
-        allow_abbrev=False,
-        description="Write calibrated probability maps: same layout in, same layout out. Hard masks that lie beside "
+    parser = _parser(
+        "apply",
+        "Write calibrated probability maps: same layout in, same layout out. Hard masks that lie beside "
         "the maps, as nnU-Net writes them, are made anew from what was calibrated.",
     )
     add = parser.add_argument
