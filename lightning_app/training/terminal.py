@@ -84,8 +84,10 @@ def _shares(masks: Sequence[torch.Tensor], names: Sequence[str], regions: Region
 
 
 def _percent(share: float) -> str:
-    """A share with at least one digit that says something."""
-    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{100 * share:.1g} %".replace(" %", "%")
+    """A share with at least one digit that says something; never with an exponent."""
+    if share >= 0.095 or share == 0:
+        return f"{share:.0%}"
+    return f"{100 * share:.1g}%" if share >= 1e-5 else "<0.001%"
 
 
 def describe_loss(part: dict[str, Any]) -> str:

@@ -200,7 +200,7 @@ def _draw_curves(
 def _short(number: float) -> str:
     """A count in at most four characters and a letter."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
+        if number >= 0.9995 * size:  # 999,600 is 1M, as three digits would say 1e+03k
             return f"{number / size:.3g}{letter}"
     return f"{int(number)}"
 

@@ -19,7 +19,7 @@ from lightning_app.errors import UserError
 from lightning_app.files import read_csv
 from lightning_app.training.beginning import take_weights
 from lightning_app.training.module import SegmentationModule
-from lightning_app.training.terminal import LogLines, RunBar, describe_data, describe_loss, progress_bar
+from lightning_app.training.terminal import LogLines, RunBar, _percent, describe_data, describe_loss, progress_bar
 from tests.lightning_app.small import SMALL
 
 pytestmark = pytest.mark.usefixtures("unpainted")
@@ -71,6 +71,14 @@ def test_shares_of_classes_are_those_of_the_masks():
     for number, name in enumerate(data.class_names):
         share = float(re.search(rf"{name} (\d+)%", text)[1])
         assert share == pytest.approx(100 * np.mean([mask == number for mask in masks]), abs=0.51)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0%"), (1e-7, "<0.001%"), (2e-5, "0.002%"), (0.0142, "1%"), (0.0949, "9%"), (0.0998, "10%"), (0.9, "90%")],
+)
+def test_a_share_is_told_without_an_exponent(share, text):
+    assert _percent(share) == text
 
 
 def test_slices_are_told_by_their_volumes(tmp_path):

@@ -13,6 +13,7 @@ from metrics.plot import style
 from metrics.plot.histograms import frequency_table
 from metrics.plot.maps import error_map, middle_slice
 from metrics.plot.ranks import _cliques
+from metrics.plot.reliability import _short
 from tests.metrics.data import segmentation
 
 SHAPE = (48, 56)
@@ -278,3 +279,11 @@ def test_no_line_of_ranks_crosses_a_name():
 def test_series_beyond_the_colours_look_different():
     looks = [tuple(style.series_style(index)[part] for part in ("color", "marker", "linestyle")) for index in range(32)]
     assert len(set(looks)) == 32
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(999, "999"), (1000, "1k"), (12_340, "12.3k"), (999_400, "999k"), (999_600, "1M"), (2e9, "2G")],
+)
+def test_counts_are_told_without_an_exponent(count, text):
+    assert _short(count) == text
