@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from metrics import Bins, CaseSums
 
 TALLIES = "case_tallies."
+SMALL = 2**16  # bytes; pooled bins, edges and names are
 POOLED = "_pooled"  # metrics.catalogue.POOLED; reading needs no torch
 NOT_SETTINGS = (
     "seed_everything",
@@ -71,6 +72,7 @@ class Run:
         self.state = self.folder.read_state()
         self.settings = _settings(self.config)
         self.part = ""  # a number, where runs on this data set see other images
+        self._reliability: dict[str, Reliability] = {}
 
     @property
     def name(self) -> str:
@@ -147,13 +149,13 @@ class Run:
         return [name for name in dict.fromkeys(row["class"] for row in rows) if name != "all"]
 
     def reliability(self, stage: str) -> "Reliability":
-        """Reliability sums of a stage."""
+        """Reliability sums of a stage; its arrays are read when asked for."""
         path = self.folder.stage(stage) / "bins.npz"
-        if not path.is_file():
-            return Reliability({})
-        with path.open("rb") as file, np.load(file) as arrays:
+        if stage not in self._reliability:
+            arrays = StoredArrays(path) if path.is_file() else {}
             self.folder.refuse_old_names(stage, arrays)
-            return Reliability(dict(arrays))
+            self._reliability[stage] = Reliability(arrays)
+        return self._reliability[stage]
 
     @cached_property
     def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -177,6 +179,35 @@ class Run:
         """Rank -> arrays of that case's slices, for volumes."""
         folder = self.folder.stage(stage) / "figures"
         return {rank: path for rank in ("worst", "median", "best") if (path := folder / f"case_{rank}.npz").is_file()}
+
+
+class StoredArrays(Mapping[str, np.ndarray]):
+    """The arrays of an `.npz` file, each read when asked for: of a hundred runs a report needs a few at a time.
+
+    Args:
+        path: The file; small arrays are kept once read, those of single cases are not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._small: dict[str, np.ndarray] = {}
+        with path.open("rb") as file, np.load(file) as arrays:
+            self._names = tuple(arrays)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._small:
+            with self.path.open("rb") as file, np.load(file) as arrays:
+                array: np.ndarray = arrays[name]
+            if array.nbytes > SMALL:
+                return array
+            self._small[name] = array
+        return self._small[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass(frozen=True)
@@ -314,7 +345,7 @@ def _try(run: Run, part: Path) -> None:
 
 
 def _try_bins(run: Run, stage: str) -> None:
-    found = run.reliability(stage)
+    found = Reliability(dict(run.reliability(stage).arrays))
     if found.arrays and {case.name for case in run.cases(stage)} != set(map(str, found.arrays["cases"])):
         raise UserError("its cases are not those of per_case.csv")
     for name in found.names():
