@@ -29,7 +29,7 @@ def expand(args: list[str]) -> list[str]:
         FileNotFoundError: If a run folder or checkpoint is not there.
         UserError: If `--resume` meets arguments that it does not go with.
     """
-    verb, rest = args[0], _found_configs([_long(arg) for arg in args[1:]])
+    verb, rest = args[0], _classes_first(_found_configs([_long(arg) for arg in args[1:]]))
     _check_documents(rest)
     runs_dir = _value(rest, "--runs_dir") or "runs"
     configs = [CONFIGS / "default.yaml"]
@@ -127,6 +127,28 @@ def _found_configs(args: list[str]) -> list[str]:
             arg = find_config(arg)
         found.append(arg)
     return found
+
+
+def _classes_first(args: list[str]) -> list[str]:
+    """The arguments with `--data DRIVE` before `--data.root`, where it came after: the parser reads them in turn.
+
+    What is a file or a mapping stays in its place, as does all that a `--config` stands between.
+    """
+    groups: list[list[str]] = []
+    for arg in args:
+        if groups and not arg.startswith("--") and arg != "-c":
+            groups[-1].append(arg)
+        else:
+            groups.append([arg])
+    ordered: list[list[str]] = []
+    for group in groups:
+        name, _, value = "=".join(group).partition("=")
+        names = [known[0].partition("=")[0] for known in ordered]
+        place = next((index for index, known in enumerate(names) if known.startswith(f"{name}.")), len(names))
+        is_tree = value.startswith("{") or value.endswith((".yaml", ".yml"))
+        stays = is_tree or name in names or not {"--config", "-c"}.isdisjoint(names[place:])
+        ordered.insert(len(names) if stays else place, group)
+    return [arg for group in ordered for arg in group]
 
 
 def _names_config(args: list[str]) -> bool:

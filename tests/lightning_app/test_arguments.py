@@ -38,6 +38,30 @@ def test_a_config_or_data_set_replaces_the_phantom_recipe(named, mine):
     assert expand(["fit", *named]) == ["fit", DEFAULT, *named]
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["--data.root=/d", "--data", "DRIVE"], ["--data", "DRIVE", "--data.root=/d"]),
+        (["--lr", "0.1", "--optimizer=SGD"], ["--optimizer=SGD", "--optimizer.lr", "0.1"]),
+        (
+            ["--data.a=1", "--seed", "3", "--data.b", "[1, 2]", "--data=X"],
+            ["--data=X", "--data.a=1", "--seed_everything", "3", "--data.b", "[1, 2]"],
+        ),
+        (["--data=A", "--data.a=1", "--data=B"],) * 2,
+        (["--model.loss.gamma=3", "--model=m.yaml"],) * 2,
+        (["--data.a=1", "--config=mine.yaml", "--data=X"],) * 2,
+    ],
+)
+def test_a_class_may_stand_after_its_arguments(given, read, mine):
+    assert expand(["fit", *given])[-len(read) :] == read
+
+
+def test_a_root_given_before_its_data_set_is_of_that_data_set(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", f"--data.root={tmp_path / 'none'}", "--data", "DRIVE"])
+    assert f"DRIVE: folder {tmp_path / 'none'} does not exist" in capsys.readouterr().err
+
+
 def test_resume_reads_the_runs_config_and_last_checkpoint(run):
     args = expand(["fit", "--resume", str(run), "--trainer.max_epochs=9"])
     assert args[2] == f"--config={run.config}"
