@@ -6,11 +6,13 @@ Reads the finished runs of a sweep over rates, whose parameters are `config`, `m
 `rates.csv` lists each with its Dice and NLL on the validation cases and whether it was chosen: the best mean Dice, of
 equals the lower NLL. For each data set whose runs are all finished it writes `<set>/<loss>.yaml`, the set's
 configuration with loss and rate, and `<set>.yaml`, the template's command and seeds over them. The test cases are not
-looked at.
+looked at. With `--chosen FOLDER` the runs that won are copied there, ready to be compared, and the sweeps leave out the
+seeds that they have.
 """
 
 import argparse
 import json
+import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -33,6 +35,7 @@ class Tried:
         config: The data set's configuration file.
         loss: The loss, class and arguments.
         rate: Learning rate.
+        seed: The run's seed.
         dice: Mean Dice on the validation cases.
         nll: Their mean negative log-likelihood.
         run: The run folder's name.
@@ -41,6 +44,7 @@ class Tried:
     config: str
     loss: dict[str, Any]
     rate: float
+    seed: int
     dice: float
     nll: float
     run: str
@@ -64,7 +68,8 @@ def tried(folder: Path, cell: Cell) -> Tried | None:
         return None
     means = {row["metric"]: row["mean"] for row in read_csv(folder / "val" / "summary.csv") if row["class"] == "all"}
     figures = float(means["dice"]), float(means["nll"])
-    return Tried(cell["config"], cell["model.loss"], float(cell["optimizer.lr"]), *figures, folder.name)
+    rate, seed = float(cell["optimizer.lr"]), int(cell.get("seed_everything", 0))
+    return Tried(cell["config"], cell["model.loss"], rate, seed, *figures, folder.name)
 
 
 def read_runs(sweep: SweepFile, runs: Path) -> tuple[list[Tried], list[str]]:
@@ -115,15 +120,22 @@ def chosen_config(one: Tried) -> dict[str, Any]:
     return config
 
 
-def write_sweep(name: str, chosen: Sequence[Tried], template: Path, output: Path, seeds: int | None) -> Path:
+def copy_runs(chosen: Sequence[Tried], runs: Path, output: Path) -> None:
+    """Copy the folders of runs into another folder, without what W&B holds; one that is there is left as it is."""
+    for one in chosen:
+        if not (output / one.run).exists():
+            shutil.copytree(runs / one.run, output / one.run, ignore=shutil.ignore_patterns("wandb", "last.ckpt"))
+
+
+def write_sweep(name: str, chosen: Sequence[Tried], template: Path, output: Path, seeds: Sequence[int]) -> Path:
     """Write the sweep of a data set, and beside it the configurations that it runs.
 
     Args:
         name: The data set.
         chosen: Its losses at their rates.
-        template: Sweep file whose command and seeds are taken.
+        template: Sweep file whose command is taken.
         output: The folder.
-        seeds: How many of the template's seeds; by default all.
+        seeds: The seeds to run.
 
     Returns:
         The sweep file.
@@ -133,8 +145,7 @@ def write_sweep(name: str, chosen: Sequence[Tried], template: Path, output: Path
         text = yaml.safe_dump(chosen_config(one), sort_keys=False)
         files.append(str(write_text(output / name / f"{one.cell[1]}.yaml", text)))
     sweep = read_yaml(template)
-    values = sweep["parameters"]["seed_everything"]["values"][:seeds]
-    sweep["parameters"] = {"seed_everything": {"values": values}, "config": {"values": files}}
+    sweep["parameters"] = {"seed_everything": {"values": list(seeds)}, "config": {"values": files}}
     return write_text(output / f"{name}.yaml", yaml.safe_dump(sweep, sort_keys=False))
 
 
@@ -149,15 +160,24 @@ def main(args: Sequence[str] | None = None) -> int:
         "--data", nargs="*", help="data sets whose sweeps are written; by default all that are complete"
     )
     parser.add_argument("--seeds", type=int, help="how many of the template's seeds; by default all")
+    parser.add_argument("--chosen", type=Path, help="folder that gets a copy of each run that won")
     options = parser.parse_args(args)
-    rates, complete = read_runs(load(options.sweep), options.runs_dir)
+    file = load(options.sweep)
+    rates, complete = read_runs(file, options.runs_dir)
     if missing := sorted(set(options.data or []) - set(complete)):
         raise UserError(f"--data {' '.join(missing)}: not all of its runs are finished; finish {options.sweep} first")
     groups = by_cell(rates)
     print(write_csv(options.output / "rates.csv", table(groups)))
+    seeds = read_yaml(options.template)["parameters"]["seed_everything"]["values"][: options.seeds]
     for name in options.data or complete:
         chosen = [best(group) for (data, _), group in groups.items() if data == name]
-        sweep = write_sweep(name, chosen, options.template, options.output, options.seeds)
+        left = seeds
+        if options.chosen:
+            copy_runs(chosen, options.runs_dir / file.name, options.chosen)
+            left = [seed for seed in seeds if seed not in {one.seed for one in chosen}]
+        if not left:
+            continue
+        sweep = write_sweep(name, chosen, options.template, options.output, left)
         print(f"python -m lightning_app sweep {sweep}")
     return 0
 

@@ -71,6 +71,19 @@ def test_written_sweep_runs_each_loss_at_its_rate_with_every_seed(tried):
     assert not (tried / "out" / "two.yaml").exists()
 
 
+def test_runs_that_won_are_copied_and_their_seed_is_not_run_again(tried):
+    call(tried, "--chosen", str(tried / "six"))
+    chosen = {row["run"] for row in read_csv(tried / "out" / "rates.csv") if row["chosen"] == "yes"}
+    assert {path.name for path in (tried / "six").iterdir()} == chosen
+    assert all((path / "val" / "summary.csv").is_file() for path in (tried / "six").iterdir())
+    assert {cell["seed_everything"] for cell in grid_cells(load(tried / "out" / "one.yaml").parameters)} == {1, 2}
+
+
+def test_no_sweep_is_written_where_no_seed_is_left(tried):
+    call(tried, "--chosen", str(tried / "six"), "--seeds", "1")
+    assert not (tried / "out" / "one.yaml").exists()
+
+
 def test_unfinished_set_is_refused_by_name(tried):
     with pytest.raises(UserError, match="--data two: not all of its runs are finished"):
         call(tried, "--data", "two")
