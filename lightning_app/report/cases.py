@@ -16,13 +16,14 @@ from metrics.plot import style
 from metrics.plot.maps import IGNORED, class_colour, error_map
 
 PANELS = ("image", "truth", "prediction", "confidence", "error")
+RANKS = {"worst": 0, "median": 50, "best": 100}  # percentiles of the Dice of cases
 MAX_RUNS = 24
 ROOM = 900_000  # bytes of all pictures of cases together: a page of many runs still goes into a mail
 
 
 def introduction(comparison: Comparison) -> str:
     """What is shown of the cases, and where the others are."""
-    told = "Worst, median and best case by Dice, of each method's first seed"
+    told = "Worst, median and best case by Dice, of each method's first seed (of folds, of all together)"
     if (shown := methods_a_set(comparison)) >= len(comparison.methods):
         return f"{told}."
     return (
@@ -38,8 +39,8 @@ def methods_a_set(comparison: Comparison) -> int:
 
 def case_details(comparison: Comparison) -> list[str]:
     """A folded part for each data set and method (its first seed) with its worst, median and best case."""
-    shown = [(d, method, comparison.of(d, method)[0]) for d in comparison.data for method in _best(comparison, d)]
-    parts = [(d, method, _cases(run, comparison.stage, ROOM // (3 * len(shown)))) for d, method, run in shown]
+    shown = [(d, method, comparison.wholes(d, method)[0]) for d in comparison.data for method in _best(comparison, d)]
+    parts = [(d, method, _cases(runs, comparison.stage, ROOM // (3 * len(shown)))) for d, method, runs in shown]
     return [folded(f"{d}: {method}", content, True, [owner_of(method, d)]) for d, method, content in parts if content]
 
 
@@ -50,21 +51,30 @@ def _best(comparison: Comparison, data: str) -> list[str]:
     return [method for method in comparison.methods if method in best]
 
 
-def _cases(run: Run, stage: str, most: int) -> str:
-    slices = run.slices(stage)
-    names = [str(name) for name in run.reliability(stage).arrays.get("class_names", ())]
-    dice = {case.name: case.scores.get(("dice", "all"), np.nan) for case in run.cases(stage)}
+def _cases(runs: Sequence[Run], stage: str, most: int) -> str:
+    dice = {run: {case.name: case.scores.get(("dice", "all"), np.nan) for case in run.cases(stage)} for run in runs}
     blocks = []
-    for rank, path in run.pictures(stage).items():
-        if rank in slices:
-            blocks.append(slice_browser(slices[rank], rank, names, dice, most))
-        else:
+    for rank in RANKS:
+        run = _that_shows(rank, dice)
+        if rank in (slices := run.slices(stage)):
+            names = [str(name) for name in run.reliability(stage).arrays.get("class_names", ())]
+            blocks.append(slice_browser(slices[rank], rank, names, dice[run], most))
+        elif rank in (pictures := run.pictures(stage)):
             alt = f"{rank} case: {', '.join(PANELS)} side by side"
             caption = f"By Dice; run {run.name}."
-            data = webp(Image.open(path), most)
+            data = webp(Image.open(pictures[rank]), most)
             shown = Picture(f"{rank.capitalize()} case", caption, alt, data, media_type(data), width=1100)
             blocks.append(shown.to_html())
     return "".join(blocks)
+
+
+def _that_shows(rank: str, dice: Mapping[Run, Mapping[str, float]]) -> Run:
+    """Of the folds of a seed the run whose worst, median or best case is nearest to that of all of them together."""
+    known = {run: found for run, own in dice.items() if (found := [dsc for dsc in own.values() if np.isfinite(dsc)])}
+    if not known:
+        return next(iter(dice))
+    whole = np.percentile(np.concatenate(list(known.values())), RANKS[rank])
+    return min(known, key=lambda run: abs(float(np.percentile(known[run], RANKS[rank]) - whole)))
 
 
 def slice_browser(

@@ -33,11 +33,11 @@ def expected_dice(comparison: Comparison) -> list[Picture]:
 
 
 def points_of(comparison: Comparison, data: str, method: str) -> dict[str, Points]:
-    """Class -> the points of a method's first seed; empty where expected Dice was not measured."""
+    """Class -> the points of a method's first seed, all its folds; empty where expected Dice was not measured."""
     found: dict[str, Points] = {}
-    for run in comparison.of(data, method)[:1]:
-        for label in run.classes(comparison.stage):
-            scores = [case.scores for case in comparison.cases(run)]
+    for runs in comparison.wholes(data, method)[:1]:
+        scores = [case.scores for run in runs for case in comparison.cases(run)]
+        for label in runs[0].classes(comparison.stage):
             pairs = np.array(
                 [[score.get((key, label), np.nan) for score in scores] for key in ("expected_dice", "dice")]
             )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightning_app.report import cases
-from lightning_app.report.cases import _strip, slice_browser
+from lightning_app.report.cases import _strip, _that_shows, slice_browser
 from lightning_app.report.compare import Comparison
 from lightning_app.report.read import find_runs
 from metrics.plot import style
@@ -63,3 +63,16 @@ def test_of_many_runs_the_cases_of_the_best_methods_are_shown_and_that_is_said(r
     said = cases.introduction(comparison)
     assert (f"the {methods} methods of best Dice" in said) == (methods < 4)
     assert ("test/figures" in said) == (methods < 4)
+
+
+def test_of_folds_the_case_is_shown_that_ranks_so_among_all_of_them():
+    dice = {
+        "one": {"a": 0.5, "b": 0.6, "c": 0.95},
+        "two": {"d": 0.2, "e": float("nan"), "f": 0.7, "g": 0.71},
+        "three": {"h": 0.9, "i": 0.91, "j": 0.92},
+    }
+    whole = sorted(value for own in dice.values() for value in own.values() if value == value)
+    assert {rank: _that_shows(rank, dice) for rank in ("worst", "best")} == {"worst": "two", "best": "one"}
+    assert np.median(whole) == 0.71
+    assert _that_shows("median", dice) == "two"  # whose median 0.7 is nearest to 0.71; 0.6 and 0.91 are not
+    assert _that_shows("worst", {"only": {"a": float("nan")}}) == "only"

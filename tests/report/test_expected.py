@@ -1,6 +1,7 @@
 """Expected against true Dice in reports: the points are those of the table of cases."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -41,6 +42,20 @@ def test_points_are_those_of_the_table(runs):
     own = [row for row in rows if row["class"] == CLASSES[1] and row["expected_dice"]]
     assert np.allclose(np.sort(points[CLASSES[1]][1]), np.sort([float(row["dice"]) for row in own]))
     assert np.allclose(points[CLASSES[1]][0] - points[CLASSES[1]][1], 0.05)
+
+
+def test_points_of_folds_are_those_of_all_their_cases(tmp_path):
+    rows = []
+    for fold in ("one", "two"):
+        run = make_run(tmp_path / fold, "DiceLoss", classes=CLASSES)
+        (run / "test" / "bins.npz").unlink()
+        path = run / "test" / "per_case.csv"
+        path.write_text(re.sub(r"^(?!case,)(?=.)", f"{fold}-", path.read_text(), flags=re.MULTILINE))
+        rows += expect(run)
+    points = points_of(Comparison(find_runs([tmp_path / "one", tmp_path / "two"])), "Phantom", "DSC")
+    own = [float(row["dice"]) for row in rows if row["class"] == CLASSES[1] and row["expected_dice"]]
+    assert len(own) == 14
+    assert np.allclose(np.sort(points[CLASSES[1]][1]), np.sort(own))
 
 
 def test_a_panel_a_method_and_a_colour_a_class(runs):
