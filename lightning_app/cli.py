@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lightning_app.errors import UserError, is_users
 from lightning_app.system.first_process import ends_untold
+from lightning_app.system.threads import give_way
 
 if TYPE_CHECKING:
     from lightning_app.training.program import TrainingCLI
@@ -50,6 +51,7 @@ def main(args: list[str] | None = None, run: bool = True) -> "TrainingCLI | None
     Raises:
         SystemExit: With code 2 after an error of the user, printed in one line; with a traceback under `--debug`.
     """
+    give_way()
     args = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
