@@ -208,13 +208,19 @@ def _to_tensor(image: np.ndarray) -> Tensor:
 
 
 def _resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Average over areas when shrinking, cubic when enlarging; the same edge-aligned grid as `geometry.Resize`."""
+    """Average over areas when shrinking, cubic when enlarging; the same edge-aligned grid as `geometry.Resize`.
+
+    Of two axes that go different ways the one that shrinks goes first: areas of a shrunk and an enlarged axis together
+    OpenCV computes on another grid.
+    """
     import cv2
 
-    shrink = size[0] * size[1] < image.shape[0] * image.shape[1]
     work = image if image.dtype in (np.uint8, np.uint16, np.float32) else image.astype(np.float32)
-    result = cv2.resize(work, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
-    return result[..., None] if result.ndim == 2 else result
+    smaller = tuple(min(pair) for pair in zip(work.shape[:2], size, strict=True))
+    for goal, method in ((smaller, cv2.INTER_AREA), (tuple(size), cv2.INTER_CUBIC)):
+        if work.shape[:2] != goal:
+            work = cv2.resize(work, goal[::-1], interpolation=method)
+    return work[..., None] if work.ndim == 2 else work
 
 
 class ImageData(SegmentationData):

@@ -28,7 +28,9 @@ class Augment2D:
     Runs on images that are already normalised: what comes in from outside is 0, the mean.
 
     Args:
-        probability: Chance of each of rotation, scale, elastic warp and brightness; mirroring has one half an axis.
+        probability: Chance of each of rotation, scale, elastic warp and brightness.
+        mirror: Chance of mirroring, one for both axes or one for each (up and down, left and right); 0 where left and
+            right are classes of their own.
         rotation: Largest angle in degrees.
         scale: Range of the zoom.
         elastic_strength: Range of the elastic strength alpha.
@@ -51,13 +53,14 @@ class Augment2D:
     def __init__(
         self,
         probability: float = 0.15,
+        mirror: float | tuple[float, float] = 0.5,
         rotation: float = 15.0,
         scale: tuple[float, float] = (0.85, 1.25),
         elastic_strength: tuple[float, float] = (0.0, 900.0),
         elastic_sigma: tuple[float, float] = (9.0, 13.0),
         brightness: tuple[float, float] = (0.5, 2.0),
     ) -> None:
-        self.probability, self.rotation, self.scale = probability, rotation, scale
+        self.probability, self.mirror, self.rotation, self.scale = probability, mirror, rotation, scale
         self.elastic_strength, self.elastic_sigma, self.brightness = elastic_strength, elastic_sigma, brightness
         self._compose: Any = None
 
@@ -70,9 +73,8 @@ class Augment2D:
 
         from .warp import ChannelGain, ComposedWarp
 
-        warp = ComposedWarp(
-            self.probability, self.rotation, self.scale, self.elastic_strength, self.elastic_sigma, fill_mask=IGNORE
-        )
+        ranges = (self.rotation, self.scale, self.elastic_strength, self.elastic_sigma)
+        warp = ComposedWarp(self.probability, self.mirror, *ranges, fill_mask=IGNORE)
         return albumentations.Compose([warp, ChannelGain(self.brightness, p=self.probability)])
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +93,8 @@ class Augment3D:
 
     Args:
         probability: Chance of each of rotation with scale, elastic warp and brightness.
-        mirror: Chance of mirroring each axis.
+        mirror: Chance of mirroring, one for all axes or one for each as the volume is stored; 0 for the axis from
+            left to right where left and right are classes of their own.
         rotation: Largest angle about each axis in degrees.
         scale: Range of the zoom.
         elastic: Largest displacement of the elastic warp in voxels; 0 leaves it out (it is slow).
@@ -109,7 +112,7 @@ class Augment3D:
     def __init__(
         self,
         probability: float = 0.15,
-        mirror: float = 0.5,
+        mirror: float | tuple[float, float, float] = 0.5,
         rotation: float = 15.0,
         scale: tuple[float, float] = (0.85, 1.25),
         elastic: float = 0.0,
@@ -139,7 +142,7 @@ class Augment3D:
     def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Augment `(C, D, H, W)` and `(D, H, W)`."""
         rng = np.random.default_rng(seed)
-        flips = tuple(slice(None, None, -1 if flip else 1) for flip in rng.random(3) < self.mirror)
+        flips = tuple(slice(None, None, -1 if flip else 1) for flip in rng.random(3) < np.asarray(self.mirror))
         image, mask = image[(slice(None), *flips)], mask[flips]
         drawn = rng.random(3) < self.probability
         for name, chosen in (("affine", drawn[0]), ("elastic", drawn[1] and self.elastic > 0)):

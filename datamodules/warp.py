@@ -45,6 +45,7 @@ class ComposedWarp(albumentations.DualTransform):
 
     Args:
         probability: Chance of each of rotation, zoom and elastic displacement.
+        mirror: Chance of mirroring, one for both axes or one for each.
         rotation: Largest angle in degrees.
         scale: Range of the zoom.
         strength: Range of the elastic strength.
@@ -57,6 +58,7 @@ class ComposedWarp(albumentations.DualTransform):
     def __init__(
         self,
         probability: float,
+        mirror: float | tuple[float, float],
         rotation: float,
         scale: tuple[float, float],
         strength: tuple[float, float],
@@ -64,13 +66,13 @@ class ComposedWarp(albumentations.DualTransform):
         fill_mask: int = 255,
     ) -> None:
         super().__init__(p=1.0)
-        self.probability, self.rotation, self.scale = probability, rotation, scale
+        self.probability, self.mirror, self.rotation, self.scale = probability, mirror, rotation, scale
         self.strength, self.sigma, self.fill_mask = strength, sigma, fill_mask
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draw the mirroring and the coordinate map (None where nothing but mirroring is done)."""
         rng = self.random_generator
-        mirror = rng.random(2) < 0.5
+        mirror = rng.random(2) < np.asarray(self.mirror)
         rotate, zoom, bend = rng.random(3) < self.probability
         angle = rng.uniform(-self.rotation, self.rotation) if rotate else 0.0
         factor = rng.uniform(*self.scale) if zoom else 1.0

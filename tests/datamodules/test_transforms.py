@@ -64,6 +64,17 @@ def test_without_chance_only_mirroring_is_left(dims):
     assert len(seen) == 2**dims
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_each_axis_has_its_own_chance_of_mirroring(dims):
+    image, mask = pair(dims)
+    chances = (1.0, 0.0) if dims == 2 else (0.0, 1.0, 0.0)
+    augmentation = (Augment2D if dims == 2 else Augment3D)(probability=0.0, mirror=chances)
+    for seed in range(10):
+        assert np.array_equal(augmentation(image, mask, seed)[1], np.flip(mask, chances.index(1.0)))
+    still = (Augment2D if dims == 2 else Augment3D)(probability=0.0, mirror=0.0)
+    assert all(np.array_equal(still(image, mask, seed)[1], mask) for seed in range(10))
+
+
 def test_what_comes_in_from_outside_is_the_mean_and_ignored():
     image, mask = np.ones((64, 64, 1), np.float32), np.ones((64, 64), np.uint8)
     shrink = Augment2D(
@@ -137,7 +148,7 @@ def test_rotation_added_on_the_coarse_grid_is_the_rotation_of_every_pixel():
 
     maps = []
     for seed in range(4):
-        warp = ComposedWarp(1.0, 15.0, (0.85, 1.25), (0.0, 0.0), (9.0, 13.0))
+        warp = ComposedWarp(1.0, 0.5, 15.0, (0.85, 1.25), (0.0, 0.0), (9.0, 13.0))
         warp.set_random_seed(seed)
         maps.append(warp.get_params_dependent_on_data({"shape": (150, 220, 3)}, {}))
         angle, factor = redraw(seed)
@@ -157,7 +168,7 @@ def redraw(seed):
     """Angle and zoom as the warp draws them."""
     from datamodules.warp import ComposedWarp
 
-    warp = ComposedWarp(1.0, 15.0, (0.85, 1.25), (0.0, 0.0), (9.0, 13.0))
+    warp = ComposedWarp(1.0, 0.5, 15.0, (0.85, 1.25), (0.0, 0.0), (9.0, 13.0))
     warp.set_random_seed(seed)
     rng = warp.random_generator
     rng.random(2), rng.random(3)
