@@ -21,7 +21,8 @@ by this program:
     <!-- gpu a.json b.json -->                        what runs of `benchmarks.gpu` measured
     <!-- figure NAME figures/drive.svg drive -->      a picture of the report, as `report --figures` names it
 
-Names are folders in `--runs_dir`. Holm's correction is over all that a table claims.
+Names are folders or files in `--runs_dir`; a block none of whose names are there is left as it stands, and that is
+said. Holm's correction is over all that a table claims.
 """
 
 import argparse
@@ -61,6 +62,19 @@ BLOCK = re.compile(
 )
 
 
+def sources(kind: str, text: str) -> list[str]:
+    """The folders or files that a block names."""
+    if kind in ("facts", "gpu"):
+        return text.split()
+    if kind == "figure":
+        return text.split()[2:]
+    if kind in ("rates", "posthoc", "shifted", "drift"):
+        return text.split()[:1]
+    if kind == "against":
+        text = text.partition("; " if ";" in text else " ")[2]
+    return text.partition(":")[0].split()
+
+
 @cache
 def compared(folders: tuple[Path, ...]) -> Comparison:
     """The runs of some folders, on their test cases."""
@@ -77,20 +91,35 @@ class Page:
 
     def __init__(self, path: Path, runs_dir: Path) -> None:
         self.path, self.runs_dir = path, runs_dir
+        self.kept: list[str] = []  # blocks left as they stand
 
     def written(self) -> str:
         """The page with every block made anew.
 
         Raises:
-            UserError: If it has no block.
+            UserError: If it has no block, or none whose runs are there.
         """
-        text, count = BLOCK.subn(
-            lambda found: f"{found[1]}\n{getattr(self, found[2])(found[3]).strip()}\n\n{found[4]}",
-            self.path.read_text(encoding="utf-8"),
-        )
+        text, count = BLOCK.subn(self._block, self.path.read_text(encoding="utf-8"))
         if not count:
             raise UserError(f"{self.path}: no block such as <!-- summary FOLDER: dice nll --> ... <!-- end -->")
+        if len(self.kept) == count:
+            raise UserError(f"{self.path}: nothing of what its blocks name is in {self.runs_dir} (--runs_dir)")
         return text
+
+    def _block(self, found: re.Match[str]) -> str:
+        """A block made anew; as it stands where nothing that it names is there.
+
+        Raises:
+            UserError: If a part of it is there.
+        """
+        names = sources(found[2], found[3])
+        missing = [name for name in names if not (self.runs_dir / name).exists()]
+        if not missing:
+            return f"{found[1]}\n{getattr(self, found[2])(found[3]).strip()}\n\n{found[4]}"
+        if len(missing) < len(names):
+            raise UserError(f"{self.path}: {found[2]} {found[3]}: there is no {', '.join(missing)} in {self.runs_dir}")
+        self.kept.append(f"{found[2]} {found[3]}")
+        return found[0]
 
     def comparison(self, names: Sequence[str]) -> Comparison:
         """The runs of some folders of `runs_dir`."""
@@ -239,7 +268,10 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where the folders of runs lie")
     options = parser.parse_args(args)
     for path in options.pages:
-        print(write_text(path, Page(path, options.runs_dir).written()))
+        page = Page(path, options.runs_dir)
+        print(write_text(path, page.written()))
+        for block in page.kept:
+            print(f"  left as it stands, its runs are not here: {block}", file=sys.stderr)
     return 0
 
 

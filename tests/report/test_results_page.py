@@ -144,6 +144,38 @@ def test_what_is_not_there_is_refused_and_the_page_stays(page, tmp_path, block, 
     assert "old" in path.read_text()
 
 
+OLD = {
+    "facts": "facts gone", "summary": "summary gone: dice", "against": "against DSC++ gone: dice",
+    "means": "means gone: dice; DSC", "rates": "rates gone.csv x", "figure": "figure overview x.svg gone",
+    "gpu": "gpu gone.json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OLD)
+def test_a_block_whose_runs_are_gone_stays_and_that_is_said(page, tmp_path, kind, capsys):
+    path, old = tmp_path / "page.md", f"<!-- {OLD[kind]} -->\nold\n<!-- end -->\n"
+    path.write_text(f"{old}<!-- facts drive -->\n<!-- end -->\n")
+    main([str(path), "--runs_dir", str(page.parent / "runs")])
+    assert path.read_text().startswith(old)
+    assert "4 trained networks" in path.read_text()
+    assert f"its runs are not here: {OLD[kind]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("blocks", "why"),
+    [
+        ("<!-- facts drive gone -->\n<!-- end -->", "there is no gone in"),
+        (f"<!-- {OLD['rates']} -->\n<!-- end -->", "nothing"),
+    ],
+)
+def test_a_block_of_which_a_part_is_gone_and_a_page_of_which_all_is_are_refused(page, tmp_path, blocks, why):
+    path = tmp_path / "page.md"
+    path.write_text(blocks)
+    with pytest.raises(UserError, match=why):
+        main([str(path), "--runs_dir", str(page.parent / "runs")])
+    assert path.read_text() == blocks
+
+
 def test_calibrated_runs_are_methods_of_their_own(tmp_path):
     run = make_run(tmp_path / "a", "DiceLoss")
     folder = find_runs([run])[0].folder
