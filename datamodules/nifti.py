@@ -163,11 +163,24 @@ def _nifti_affine(path: Path, image: Any) -> tuple[np.ndarray, str]:
         if int(header["qform_code"]) > 0:
             affine, taken = np.asarray(image.get_qform(), float), "qform, which agrees with pixdim,"
         remark = f"{path}: spacing {_words(norms)} in the sform, {_words(pixdim)} in pixdim: the {taken} is taken."
+    elif turned := _turned(image, axes):
+        remark = f"{path}: axes point to {turned[0]} in the sform, to {turned[1]} in the qform: the sform is taken."
     if axes < 3 and not affine[:3, 2].any():
         affine[2, 2] = 1.0  # a plane has no thickness
     _believe(path, norms, unit)
     affine[:3] *= scale
     return affine, remark
+
+
+def _turned(image: Any, axes: int) -> tuple[str, str] | None:
+    """Where the axes of a volume point by its sform and by its qform, if both are there and do not agree."""
+    header = image.header
+    if axes < 3 or int(header["sform_code"]) <= 0 or int(header["qform_code"]) <= 0:
+        return None
+    import nibabel
+
+    ways = tuple("".join(nibabel.aff2axcodes(affine)) for affine in (image.get_sform(), image.get_qform()))
+    return (ways[0], ways[1]) if ways[0] != ways[1] else None
 
 
 def _believe(path: Path, spacing: np.ndarray, unit: str) -> None:

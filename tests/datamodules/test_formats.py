@@ -122,6 +122,16 @@ def test_a_sform_alone_that_differs_from_pixdim_is_taken_and_told(tmp_path):
     assert readers.read_volume(save_volume(tmp_path / "b.nii.gz", VALUES, np.diag([2.0, 2, 3, 1]))).remark == ""
 
 
+def test_a_qform_that_is_mirrored_against_the_sform_is_told(tmp_path):
+    image = nibabel.Nifti1Image(VALUES, np.diag([2.0, 2, 3, 1]))
+    image.set_sform(np.diag([2.0, 2, 3, 1]), 1, update_affine=False)
+    image.set_qform(np.diag([-2.0, 2, 3, 1]), 1, update_affine=False)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    volume = readers.read_volume(tmp_path / "a.nii.gz")
+    assert "axes point to RAS in the sform, to LAS in the qform: the sform is taken" in volume.remark
+    assert np.array_equal(volume.affine[:3, :3], np.diag([2.0, 2, 3]))
+
+
 @pytest.mark.parametrize(("unit", "factor"), [("micron", 1e-3), ("mm", 1), ("meter", 1e3), ("unknown", 1)])
 def test_units_of_length(tmp_path, unit, factor):
     image = nibabel.Nifti1Image(VALUES, np.diag([0.01, 0.02, 0.05, 1]))
