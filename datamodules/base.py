@@ -25,6 +25,7 @@ from .items import CaseDataset, Pipeline, Sample, collate, single_thread
 from .readers import natural
 from .regions import Regions, find_regions
 from .sampling import EpochSampler, ShardSampler, rank_and_world
+from .transforms import mirrored_sides
 
 
 class SegmentationData(DataFolder, LightningDataModule, ABC):
@@ -218,6 +219,13 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
             problem = self.class_problem(found, cases)
             if problem:
                 raise DataError(f"{type(self).__name__}: {problem}")
+        if training and (told := self.side_remark()):
+            warnings.warn(f"{type(self).__name__}: {told}", stacklevel=2)
+
+    def side_remark(self) -> str:
+        """What to say where training mirrors classes that differ in their side alone."""
+        names = [*self.class_names, *(self.regions.united if self.regions else ())]
+        return mirrored_sides(names, getattr(self, "augmentation", None)) if self.augment else ""
 
     def mask_remarks(self, found: Sequence[Labels]) -> list[str]:
         """What is odd about the masks though they can be used, given what each case's hold."""

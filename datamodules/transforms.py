@@ -5,6 +5,8 @@ worker or process.
 """
 
 import os
+import re
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 IGNORE = 255
+SIDE = re.compile(r"(?<![^\W_])(left|right|l|r)(?![^\W_])", re.IGNORECASE)  # as a word: left lung, kidney_L
 
 
 class Augmentation(Protocol):
@@ -162,6 +165,37 @@ class Augment3D:
         }
         result = warp(tensors)
         return _plain(result["image"]), _plain(result["mask"])[0].astype(np.uint8)
+
+
+def mirrored_sides(class_names: Sequence[str], augmentation: Augmentation | None) -> str:
+    """What to say where classes differ in their side alone and training mirrors images; else nothing.
+
+    Args:
+        class_names: Names of the classes or regions.
+        augmentation: What is done to training images; None is the default, which mirrors.
+
+    Example:
+        >>> from datamodules import Augment2D
+        >>> from datamodules.transforms import mirrored_sides
+        >>> mirrored_sides(["background", "left lung", "Right_lung"], None)[:60]
+        "'left lung' and 'Right_lung' differ in their side, and traini"
+        >>> mirrored_sides(["background", "left lung", "right lung"], Augment2D(mirror=(0.5, 0.0)))
+        ''
+    """
+    chances = np.ravel(0.5 if augmentation is None else getattr(augmentation, "mirror", 0.0))
+    sides: dict[tuple[str, str], str] = {}
+    for name in class_names:
+        if found := SIDE.search(name):
+            rest = re.sub(r"[\W_]+", " ", SIDE.sub("", name)).strip().lower()
+            sides[rest, found[1][0].lower()] = name
+    pairs = [(name, sides[rest, "r"]) for (rest, side), name in sides.items() if side == "l" and (rest, "r") in sides]
+    if not pairs or chances.min() <= 0:
+        return ""
+    pair = pairs[0]
+    return (
+        f"{pair[0]!r} and {pair[1]!r} differ in their side, and training images are mirrored; leave that out by "
+        "--data.augmentation Augment2D (volumes: Augment3D) --data.augmentation.mirror 0, or one number for each axis"
+    )
 
 
 def _plain(tensor: Tensor) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from pathlib import Path
 
 import nibabel
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules import DataError, Decathlon, ImageFolder, NNUNetRaw
+from datamodules import Augment2D, DataError, Decathlon, ImageFolder, NNUNetRaw
 from datamodules.case import Case
 from datamodules.masks import IGNORE, Binary, Index, PerClass, one_channel
 from datamodules.volume_reader import VolumeReader
@@ -208,6 +209,17 @@ def test_a_class_that_no_mask_holds_is_refused_before_training_and_only_then(tmp
     root = folder(tmp_path / "three", png(TWO))
     with pytest.raises(DataError, match=r"no voxel of 4 masks is of class 'd'.*absent_classes \[d\]"):
         ImageFolder(root=root, coding="index", classes=["a", "b", "c", "d"]).setup("fit")
+
+
+def test_classes_that_differ_in_their_side_alone_are_told_where_training_mirrors(tmp_path):
+    options = {"root": folder(tmp_path, png(TWO)), "coding": "index", "classes": ["other", "left lung", "right lung"]}
+    with pytest.warns(UserWarning, match="'left lung' and 'right lung' differ in their side"):
+        ImageFolder(**options).setup("fit")
+    for still in ({"augment": False}, {"augmentation": Augment2D(mirror=(0.5, 0.0))}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ImageFolder(**options, **still).setup("fit")
+            ImageFolder(**options).setup("test")
 
 
 def test_what_was_found_sound_is_not_read_again_and_a_changed_file_is(tmp_path, monkeypatch):
