@@ -177,8 +177,8 @@ def mirrored_sides(class_names: Sequence[str], augmentation: Augmentation | None
     Example:
         >>> from datamodules import Augment2D
         >>> from datamodules.transforms import mirrored_sides
-        >>> mirrored_sides(["background", "left lung", "Right_lung"], None)[:60]
-        "'left lung' and 'Right_lung' differ in their side, and traini"
+        >>> mirrored_sides(["background", "left lung", "Right_lung"], None)[:54]
+        "'left lung' and 'Right_lung' differ in their side, and"
         >>> mirrored_sides(["background", "left lung", "right lung"], Augment2D(mirror=(0.5, 0.0)))
         ''
     """
