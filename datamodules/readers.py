@@ -30,12 +30,13 @@ from .paths import (
     stem,
 )
 from .pictures import image_size, read_picture
-from .tiff import has_depth, read_stack, read_stack_grid, read_tiff
+from .tiff import has_alpha, has_depth, read_stack, read_stack_grid, read_tiff
 
 __all__ = [
     "IMAGE_ENDINGS",
     "VOLUME_ENDINGS",
     "Volume",
+    "channels_of",
     "dicom_series",
     "files",
     "folders",
@@ -89,7 +90,7 @@ def read_image(path: Path, channels: int, page: int | None = None) -> np.ndarray
     if array.ndim == 2:
         array = array[..., None]
     found = array.shape[-1]
-    if found in (2, 4) and channels in (1, 3):
+    if found in (2, 4) and channels in (1, 3) and _has_alpha(path, page):
         array = array[..., : found - 1]
     if channels == 1 and array.shape[-1] == 3:
         array = _grey(array)[..., None]
@@ -100,6 +101,19 @@ def read_image(path: Path, channels: int, page: int | None = None) -> np.ndarray
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{path}: holds values that are not finite. Repair the file or leave the case out.")
     return array
+
+
+def channels_of(path: Path) -> int:
+    """How many channels an image has, transparency not counted; colours that are all grey are one.
+
+    Raises:
+        DataError: If the file is absent or broken, or it cannot be told.
+    """
+    array = _decode(path, raw=False, channels=3)
+    if array.ndim == 2:
+        return 1
+    found = array.shape[-1] - (array.shape[-1] in (2, 4) and _has_alpha(path, None))
+    return 1 if found == 3 and bool((array[..., :3] == array[..., :1]).all()) else found
 
 
 def read_mask(path: Path, kind: MaskKind, page: int | None = None) -> np.ndarray:
@@ -115,17 +129,30 @@ def read_mask(path: Path, kind: MaskKind, page: int | None = None) -> np.ndarray
         DataError: If the file is absent or broken.
     """
     array = _decode(path, kind == "labels", channels=3, page=page)
-    if array.ndim == 3 and array.shape[-1] in (2, 4):
+    if array.ndim == 3 and array.shape[-1] in (2, 4) and _has_alpha(path, page):
         array = _opaque(array, kind)
+    if kind != "labels" and array.ndim == 3 and array.shape[-1] != 3:
+        raise DataError(
+            f"{path}: {array.shape[-1]} channels are neither grey values nor colours. Where each is a class, set "
+            "coding index; else store one channel."
+        )
     if kind == "grey" and array.ndim == 3:
         return _grey(array)
     return np.repeat(array[..., None], 3, axis=-1) if kind == "colour" and array.ndim == 2 else array
 
 
+def _has_alpha(path: Path, page: int | None) -> bool:
+    """Whether the last of two or four planes is transparency: of a TIFF file it may be a channel as the others."""
+    return path.suffix.lower() not in TIFF_ENDINGS or has_alpha(path, page)
+
+
 def _opaque(array: np.ndarray, kind: MaskKind) -> np.ndarray:
-    """Grey or colours without transparency, or the transparency where the colour is one and the shape lies in it."""
+    """Grey or colours without transparency, or the transparency where the colour is one and the shape lies in it.
+
+    Of one colour and wholly transparent is a mask whose shape is empty.
+    """
     colours, alpha = array[..., :-1], array[..., -1]
-    if kind != "colour" and alpha.min() != alpha.max() and (colours == colours[0, 0]).all():
+    if kind != "colour" and (alpha.min() != alpha.max() or not alpha.any()) and (colours == colours[0, 0]).all():
         return alpha
     return colours[..., 0] if colours.shape[-1] == 1 else colours
 

@@ -124,6 +124,15 @@ def read_tiff(path: Path, channels: int | None = None, page: int | None = None, 
     return turned(array, layout.orientation)
 
 
+def has_alpha(path: Path, page: int | None = None) -> bool:
+    """Whether the last channel of a TIFF file is transparency: so its tag, or it is beside red, green, blue."""
+    with _file(path) as file:
+        source = _source(path, file, page)
+        frame = source if page is not None else source.keyframe
+        extra, samples = tuple(frame.extrasamples or ()), int(frame.samplesperpixel)
+        return bool({1, 2} & set(map(int, extra))) or (int(frame.photometric) == _RGB and samples == 4)
+
+
 def _by_pillow(path: Path, layout: Layout, raw: bool) -> np.ndarray:
     """What Pillow makes of a file that tifffile does not decode.
 
