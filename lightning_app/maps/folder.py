@@ -182,6 +182,11 @@ def class_names(
     names = given or tuple(facts.names if facts else ())
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise UserError(f"--classes {options.classes or ''}: give two or more different names, background first")
+    if "all" in names:
+        raise UserError(f"--classes {','.join(names)}: all is the name of the row over all classes; give another")
+    if facts is not None and set(names) == set(facts.names) and names != tuple(facts.names):
+        numbered = ", ".join(f"{name} {number}" for number, name in enumerate(facts.names))
+        raise UserError(f"--classes {','.join(names)}: dataset.json numbers them {numbered}; leave --classes out")
     return names, None
 
 

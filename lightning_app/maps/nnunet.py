@@ -167,7 +167,14 @@ def read_labels(folder: Path) -> Labels | None:
         united = {name: [int(n) for n in (v if isinstance(v, list | tuple) else [v])] for name, v in labels.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: is not understood ({error!r}); remove it or give --classes.") from error
-    names = sorted(united, key=lambda name: united[name] != [0])  # background first, then as the file has them
     regions = {name: numbers for name, numbers in united.items() if numbers != [0]}
     has_regions = any(len(numbers) > 1 for numbers in regions.values())
+    if has_regions:
+        names = sorted(united, key=lambda name: united[name] != [0])  # background first, then as the file has them
+    else:
+        names = sorted(united, key=lambda name: united[name])  # channels are in the order of the numbers
+        if [united[name] for name in names] != [[number] for number in range(len(names))]:
+            raise DataError(
+                f"{path}: labels {labels} are not numbered 0, 1, 2, ...; give --classes and remove the file."
+            )
     return Labels(names, regions if has_regions else None, order, None if ignore is None else int(ignore))

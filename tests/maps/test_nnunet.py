@@ -8,6 +8,7 @@ import pytest
 from nibabel.orientations import io_orientation
 
 from datamodules import DataError
+from lightning_app.cli import main
 from lightning_app.maps import nnunet as format_
 from lightning_app.maps.problems import names_of, problems_of
 from lightning_app.maps.reading import write_map
@@ -144,3 +145,31 @@ def test_labels_of_either_version_of_dataset_json(tmp_path):
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(DataError, match="not understood"):
         format_.read_labels(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "labels", [{"background": 0, "tumour": 2, "liver": 1}, {"0": "background", "2": "tumour", "1": "liver"}]
+)
+def test_channels_are_named_by_the_numbers_of_dataset_json_and_not_by_its_order(tmp_path, labels, capsys):
+    nnunet(tmp_path)
+    (tmp_path / "pred" / "dataset.json").write_text(json.dumps({"labels": labels}))
+    assert format_.read_labels(tmp_path / "pred").names == ["background", "liver", "tumour"]
+    folders = ["--probs", str(tmp_path / "pred"), "--labels", str(tmp_path / "labels")]
+    with pytest.raises(SystemExit):
+        main(["evaluate", *folders, "--classes", "background,tumour,liver"])
+    assert "dataset.json numbers them background 0, liver 1, tumour 2; leave --classes out" in capsys.readouterr().err
+
+
+def test_numbers_with_a_gap_name_no_channels(tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "a": 1, "b": 3}}))
+    with pytest.raises(DataError, match="are not numbered 0, 1, 2"):
+        format_.read_labels(tmp_path)
+
+
+def test_no_class_is_called_all(tmp_path, capsys):
+    nnunet(tmp_path)
+    (tmp_path / "pred" / "dataset.json").unlink()
+    folders = ["--probs", str(tmp_path / "pred"), "--labels", str(tmp_path / "labels")]
+    with pytest.raises(SystemExit):
+        main(["evaluate", *folders, "--classes", "background,all,b"])
+    assert "all is the name of the row over all classes" in capsys.readouterr().err
