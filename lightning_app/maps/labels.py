@@ -58,6 +58,12 @@ class Coding:
         return Index(max(*mapping.values(), 1) + 1, mapping)
 
 
+CURE = (
+    "Name what does not count by --ignore, class numbers by --label_coding index (--label_values), or give "
+    "--label_coding binary where these are grey values."
+)
+
+
 @dataclass(frozen=True)
 class Label:
     """A case's label.
@@ -135,7 +141,7 @@ def _decoded(arrays: Sequence[np.ndarray], paths: Sequence[Path], coding: Coding
         if len(arrays) != len(coding.classes) - 1:
             raise DataError(f"{paths[0]}: {len(arrays)} label files for {len(coding.classes) - 1} classes.")
         top = max(int(array.max(initial=0)) for array in arrays)
-        return PerClass(coding.threshold if top > 1 else 0).decode(arrays, paths)
+        return PerClass(coding.threshold if top > 1 else 0, given=False, cure=CURE).decode(arrays, paths)
     return _rule(arrays[0], paths[0], coding).decode(arrays, paths)
 
 
@@ -156,7 +162,7 @@ def _rule(array: np.ndarray, path: Path, coding: Coding) -> MaskCoding:
             f"{path}: holds 255, which --ignore names, and no 1. Give --label_coding binary if these are grey values, "
             "index if nothing is foreground here."
         )
-    return Binary(coding.threshold) if grey else coding.numbers()
+    return Binary(coding.threshold, given=coding.coding == "binary", cure=CURE) if grey else coding.numbers()
 
 
 def _outside(path: Path) -> np.ndarray:

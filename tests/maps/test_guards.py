@@ -253,3 +253,26 @@ def test_pairs_orphans_and_the_order_of_classes_are_said(tmp_path):
     assert "0 background, 1 cell" in told
     assert "1 maps have no label: 1 cases, y" in told
     assert "1 labels have no map: 1 cases, z" in told
+
+
+def rim_that_does_not_count(labels):
+    return np.where(np.roll(labels, 1, 0) != labels, 255, labels)
+
+
+def numbers_of_objects(labels):
+    return labels * np.where(np.arange(labels.shape[1]) < 9, 100, 231).reshape(1, -1, *(1,) * (labels.ndim - 2))
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "png"])
+@pytest.mark.parametrize("change", [rim_that_does_not_count, numbers_of_objects])
+def test_labels_of_more_than_an_object_and_its_ground_are_not_cut_in_two(tmp_path, ending, change):
+    for seed, name in enumerate(("u", "v")):
+        probs, labels = make_probs((24, 20) if ending == "png" else (12, 20, 4), 2, seed)
+        (tmp_path / "probs").mkdir(exist_ok=True)
+        np.save(tmp_path / "probs" / f"{name}.npy", probs)
+        save = save_png if ending == "png" else save_nifti
+        save(tmp_path / "labels" / f"{name}.{ending}", change(labels.astype(int)).astype(np.uint8))
+    folders = tmp_path / "probs", tmp_path / "labels"
+    with pytest.raises(DataError, match=r"u\..*more than an object and its ground.*--ignore.*--label_coding"):
+        opened(*folders, *CELLS)
+    assert read_all(opened(*folders, *CELLS, "--label_coding", "binary"))  # said to be grey values
