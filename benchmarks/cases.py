@@ -49,7 +49,7 @@ What the probabilities say of single cases, held against their labels; made by
 {command}
 ```
 
-from {runs} runs of one seed on six whole sets (those of [dscpp](dscpp.md#six-whole-sets-one-seed)); `+ temperature` was
+from {runs} runs of one seed on six sets (the [small networks](dscpp.md#the-small-networks-of-other-pages)); `+ temperature` was
 fitted on the validation cases. What the numbers are and are not: [trust](../trust.md#a-number-for-every-case).
 
 ![Expected against true Dice, a point a case](figures/cases.png)

@@ -24,8 +24,8 @@ from metrics.risk import Risk, case_losses, conformal_cut, counts_above, tested_
 SPLITS = 1000
 ABOUT = """# Cuts with a promise: do they hold, and what do they cost?
 
-Made by `{command}` from {runs} runs of one seed on six whole sets (those of
-[dscpp](dscpp.md#six-whole-sets-one-seed)). The pool of a run are its validation and test cases; in each of {splits}
+Made by `{command}` from {runs} runs of one seed on six sets (the
+[small networks](dscpp.md#the-small-networks-of-other-pages)). The pool of a run are its validation and test cases; in each of {splits}
 random halvings one half gives the cut and the other shows the risk, the mean over its cases. What is promised, and what
 is not: [trust](../trust.md).
 
