@@ -44,9 +44,6 @@ def shifted(
         seed: Seed of the damage.
     """
     found = foreign_data(data, root, own, checkpoint) if data else own
-    run = RunFolder.of_checkpoint(checkpoint)
-    if data and run is not None:
-        refuse_known(found, run)
     found.corruption = Corruption.of(corrupt, seed or 0) if corrupt else None
     return found
 
@@ -72,7 +69,8 @@ def foreign_data(given: str, root: str | None, own: SegmentationData, checkpoint
         checkpoint: The checkpoint, which holds what the run's data found out about themselves.
 
     Raises:
-        UserError: If its classes, channels or dimensions are others.
+        UserError: If its classes, channels or dimensions are others, or a file is one that the run was trained or
+            chosen on.
     """
     data = _build(given, root)
     _check(given, data, own)
@@ -86,6 +84,9 @@ def foreign_data(given: str, root: str | None, own: SegmentationData, checkpoint
         data.load_state_dict(state)
     cases = data.checked_cases()
     data.use_split({"train": [], "val": [], "test": cases})
+    run = RunFolder.of_checkpoint(checkpoint)
+    if run is not None:
+        refuse_known(data, run)
     data.check_labels(training=False)
     return data
 

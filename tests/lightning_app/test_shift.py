@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 
+from benchmarks import posthoc
 from benchmarks.shift import curve, other, table
 from lightning_app.cli import main
+from lightning_app.errors import UserError
 from lightning_app.report.compare import Comparison
 from lightning_app.report.read import Run
 from lightning_app.report.shift import shift_table
@@ -102,16 +104,33 @@ def test_what_does_not_fit_is_refused_in_a_line(run, options, words, capsys):
     assert words in told
 
 
-def test_a_case_that_was_trained_on_is_refused_whatever_its_name(run, tmp_path, capsys):
+def leaking(run, root):
+    """A STARE of which one case is a training case of the run, under another name; and that case."""
     trained = next(row["case"] for row in rows(run / "split.csv") if row["subset"] == "train")
     folder = run.parent / "drive" / "DRIVE" / "training"
-    stare = make_stare(tmp_path / "leak") / "STARE" / "test"
+    stare = make_stare(root) / "STARE" / "test"
     shutil.copy(folder / "images" / f"{trained}_training.tif", stare / "images" / "im0001.ppm")
     shutil.copy(folder / "1st_manual" / f"{trained}_manual1.gif", stare / "1st_manual" / "im0001.ah.ppm")
     shutil.copy(folder / "mask" / f"{trained}_training_mask.gif", stare / "mask" / "im0001.ppm")
+    return trained
+
+
+def test_a_case_that_was_trained_on_is_refused_whatever_its_name(run, tmp_path, capsys):
+    trained = leaking(run, tmp_path / "leak")
     with pytest.raises(SystemExit):
         again(run, "--test_data=stare", f"--test_root={tmp_path / 'leak'}")
     assert f"test case im0001 is case {trained}" in capsys.readouterr().err
+
+
+def test_calibrators_are_not_scored_on_another_set_that_was_trained_on(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGMENTATION_DATA", str(tmp_path))
+    trained = leaking(run, tmp_path / "stare")
+    options = [str(run), "--shift", "--limit=1", "--methods=temperature", f"--output={tmp_path / 'shifted.csv'}"]
+    with pytest.raises(UserError, match=f"test case im0001 is case {trained}"):
+        posthoc.main(options)
+    make_stare(tmp_path / "stare")
+    posthoc.main(options)
+    assert [row["tested"] for row in rows(tmp_path / "shifted.csv")] == ["own", "stare"] * 2
 
 
 def test_validate_knows_no_other_test_cases(run, capsys):
