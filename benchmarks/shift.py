@@ -30,7 +30,8 @@ ABOUT = """# Shift
 
 What networks say of images that are not drawn as those that they were trained on. Made by
 `{command}`:
-one seed, small networks, {cases} test cases at most a run: a look at the direction, no benchmark. The cut was promised
+one seed, small networks, {cases} test cases at most a run, the first in the order of their files: a look at the
+direction, no benchmark. The cut was promised
 on validation cases to miss at most a share of the true voxels, 0.1 on average over cases (0.2 where they are too few:
 DRIVE; `calibrate --method risk --risk fnr`). **Under shift nothing is promised: the table of the missed share shows by
 how much it fails.** What few cases promise costs size: four cases can promise 0.2 only where none of them misses a
