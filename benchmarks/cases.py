@@ -49,8 +49,9 @@ What the probabilities say of single cases, held against their labels; made by
 {command}
 ```
 
-from {runs} runs of one seed on six sets (the [small networks](dscpp.md#the-small-networks-of-other-pages)); `+ temperature` was
-fitted on the validation cases. What the numbers are and are not: [trust](../trust.md#a-number-for-every-case).
+from {runs} runs of one seed on six sets (the [small networks](dscpp.md#the-small-networks-of-other-pages)); `+
+temperature` was fitted on the validation cases. What the numbers are and are not:
+[trust](../trust.md#a-number-for-every-case).
 
 ![Expected against true Dice, a point a case](figures/cases.png)
 

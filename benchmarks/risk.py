@@ -25,9 +25,9 @@ SPLITS = 1000
 ABOUT = """# Cuts with a promise: do they hold, and what do they cost?
 
 Made by `{command}` from {runs} runs of one seed on six sets (the
-[small networks](dscpp.md#the-small-networks-of-other-pages)). The pool of a run are its validation and test cases; in each of {splits}
-random halvings one half gives the cut and the other shows the risk, the mean over its cases. What is promised, and what
-is not: [trust](../trust.md).
+[small networks](dscpp.md#the-small-networks-of-other-pages)). The pool of a run are its validation and test cases; in
+each of {splits} random halvings one half gives the cut and the other shows the risk, the mean over its cases. What is
+promised, and what is not: [trust](../trust.md).
 
 **risk**: mean over the splits, with its simulation error in brackets; promised is that it is at most the level. With a
 confidence of 0.9 the promise is of single splits: **above** is the share of splits whose other half has a risk above
