@@ -5,6 +5,7 @@ channels. Files in colour spaces that tifffile leaves as they are go to Pillow.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError, missing
-from .paths import check_size
+from .paths import check_size, decoding
 from .pictures import read_picture, turned
 
 _ORIENTATION = 274
 _INVERTED, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _BY_PILLOW = (_CMYK, _YCBCR)
+_CHANNEL = re.compile(r"(.+)_[0-9]{4}")
 _TO_MM = {"": 1.0, "m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "nm": 1e-6}
 
 
@@ -251,25 +253,55 @@ def _stack_axes(path: Path, axes: str) -> tuple[str, str]:
 
 
 def _spacing(path: Path, file: Any) -> Sequence[float]:
-    """Millimetres on x, y, z: from OME, ImageJ, or a `.json` beside it as nnU-Net has it."""
-    if file.is_ome:
-        return _ome_spacing(file.ome_metadata)
-    beside = path.with_suffix(".json")
-    if beside.is_file():
-        facts = json.loads(beside.read_text(encoding="utf-8"))
-        if isinstance(facts, dict) and len(facts.get("spacing", ())) == 3:
-            return tuple(float(s) for s in facts["spacing"][::-1])
-    if file.is_imagej:
-        return _imagej_spacing(file)
-    return (1.0, 1.0, 1.0)
+    """Millimetres on x, y, z: from OME, a `.json` beside it as nnU-Net has it, or ImageJ; 1 where none tells."""
+    told = _ome_spacing(file.ome_metadata) if file.is_ome else None
+    told = told or spacing_beside(path)
+    if told is None and file.is_imagej:
+        told = _imagej_spacing(file)
+    return told or (1.0, 1.0, 1.0)
 
 
-def _ome_spacing(text: str) -> Sequence[float]:
+def notes(path: Path) -> list[Path]:
+    """Files beside a stack that may tell its spacing: `a_0000.json`, and `a.json` as nnU-Net names it for all channels.
+
+    The latter is not that of `a_0000.tif` where there is a file `a.tif`, whose it is.
+    """
+    found = [path.with_suffix(".json")]
+    case = _CHANNEL.fullmatch(path.stem)
+    if case and not path.with_name(f"{case[1]}{path.suffix}").exists():
+        found.append(path.with_name(f"{case[1]}.json"))
+    return [file for file in found if file.is_file()]
+
+
+def spacing_beside(path: Path) -> tuple[float, ...] | None:
+    """Millimetres on x, y, z that a `.json` beside a stack tells; None where there is none.
+
+    Raises:
+        DataError: If what it calls spacing is none, or two files differ.
+    """
+    told: dict[tuple[float, ...], Path] = {}
+    for file in notes(path):
+        with decoding(file):
+            facts = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(facts, dict) or "spacing" not in facts:
+                continue
+            given = facts["spacing"]
+            if not isinstance(given, list) or len(given) != 3:
+                raise DataError(f"{file}: spacing {given} is not that of z, y and x. Give three numbers.")
+            told.setdefault(tuple(float(size) for size in given[::-1]), file)
+    if len(told) > 1:
+        first, second = told.values()
+        raise DataError(f"{first} and {second}: tell different spacings of {path.name}. Correct or remove one.")
+    return next(iter(told), None)
+
+
+def _ome_spacing(text: str) -> Sequence[float] | None:
+    """Millimetres on x, y, z, 1 on an axis without any; None where no axis has one."""
     import xml.etree.ElementTree as Tree
 
     pixels = next((node for node in Tree.fromstring(text).iter() if node.tag.endswith("}Pixels")), None)
-    if pixels is None:
-        return (1.0, 1.0, 1.0)
+    if pixels is None or not any(pixels.get(f"PhysicalSize{axis}") for axis in "XYZ"):
+        return None
     return tuple(
         float(pixels.get(f"PhysicalSize{axis}", 1)) * _TO_MM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), 1.0)
         if pixels.get(f"PhysicalSize{axis}")

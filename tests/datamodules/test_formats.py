@@ -243,3 +243,47 @@ def test_a_raw_folder_of_tiff_stacks_is_of_volumes(tmp_path):
     assert sample["geometry"].spacing == (1, 1, 3)
     shift = int(sample["case"] == "a")
     assert np.array_equal(sample["original_mask"], (VALUES > 0) + shift)
+
+
+def test_the_json_of_nnunet_is_named_by_the_case_without_the_channel(tmp_path):
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        (tmp_path / folder).mkdir()
+        for name in "abc":
+            (tmp_path / folder / f"{name}.json").write_text(json.dumps({"spacing": [3, 2, 1.5]}))
+            for number in range(2) if folder != "labelsTr" else [None]:
+                channel = "" if number is None else f"_{number:04d}"
+                array = (VALUES > 0).astype(np.uint8) if number is None else VALUES + number
+                tifffile.imwrite(tmp_path / folder / f"{name}{channel}.tif", array.T.copy(), photometric="minisblack")
+    names = {"channel_names": {"0": "light", "1": "dark"}, "labels": {"background": 0, "bright": 1}}
+    (tmp_path / "dataset.json").write_text(json.dumps(names | {"numTraining": 3, "file_ending": ".tif"}))
+    data = NNUNetRaw(root=str(tmp_path), split_sizes=[1, 1, 1], predict_root=str(tmp_path / "imagesTs"))
+    for stage, subset in (("fit", "val"), ("predict", "predict")):
+        data.setup(stage)
+        assert data.dataset(subset)[0]["geometry"].spacing == (1.5, 2, 3)
+
+
+def test_which_json_beside_a_stack_tells_its_spacing(tmp_path):
+    for name in ("a_0000.tif", "b_0001.tif", "b.tif"):
+        tifffile.imwrite(tmp_path / name, VALUES.T.copy(), photometric="minisblack")
+    note = tmp_path / "a.json"
+    note.write_text(json.dumps({"spacing": [3, 2, 1]}))
+    (tmp_path / "b.json").write_text(json.dumps({"spacing": [6, 5, 4]}))  # that of b.tif alone
+    spacings = {path.name: readers.read_volume(path).spacing for path in readers.files(tmp_path, [".tif"])}
+    assert spacings == {"a_0000.tif": (1, 2, 3), "b_0001.tif": (1, 1, 1), "b.tif": (4, 5, 6)}
+    (tmp_path / "a_0000.json").write_text(json.dumps({"shapes": [], "spacing": [3, 2, 1]}))
+    assert readers.read_volume(tmp_path / "a_0000.tif").spacing == (1, 2, 3)
+    note.write_text(json.dumps({"spacing": [3, 2, 2]}))
+    with pytest.raises(DataError, match=r"a_0000\.json and .*a\.json: tell different spacings of a_0000\.tif"):
+        readers.read_volume(tmp_path / "a_0000.tif")
+    for content, message in (('{"spacing": [1, 1]}', "is not that of z, y and x"), ("{", "cannot be read")):
+        note.write_text(content)
+        with pytest.raises(DataError, match=rf"a\.json: .*{message}"):
+            readers.read_volume(tmp_path / "a_0000.tif")
+
+
+def test_ome_without_a_size_leaves_the_json_beside_it_to_tell(tmp_path):
+    axes = {"axes": "ZYX"}
+    tifffile.imwrite(tmp_path / "a.tif", VALUES.T.copy(), ome=True, photometric="minisblack", metadata=axes)
+    assert readers.read_volume(tmp_path / "a.tif").spacing == (1, 1, 1)
+    (tmp_path / "a.json").write_text(json.dumps({"spacing": [3, 2, 1]}))
+    assert readers.read_volume(tmp_path / "a.tif").spacing == (1, 2, 3)
