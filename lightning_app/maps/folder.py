@@ -17,6 +17,7 @@ from lightning_app.maps.grid import arrangements, check_mask, hard_labels, on_gr
 from lightning_app.maps.labels import Coding, Label, read_label
 from lightning_app.maps.pairing import Files, Pair, Pairs, ending_of, find, group_classes, pair
 from lightning_app.maps.reading import Form, Map, files_of, read_map
+from lightning_app.maps.space import check_place
 from lightning_app.maps.storage import KEYS, NUMPY, TIFF, VOLUMES, array_names, read_array
 
 PEEKED = 3  # cases from which the form of a folder is told
@@ -76,7 +77,7 @@ class Folder:
             map_ = read_map(case.maps, self.form, label.array.shape)
             if beside is not None:
                 check_mask(map_, self.form, path, beside)
-        case_ = Case(case.name, on_grid(map_, label, path, self.resample), label, map_, raters)
+        case_ = Case(case.name, on_grid(map_, label, path, self.resample, bool(self.form.regions)), label, map_, raters)
         counted = label.array != IGNORE
         foreground = case_.probs if self.form.regions else case_.probs[1:]
         values.count_extremes(foreground if counted.all() else foreground[:, counted], map_.found)
@@ -87,13 +88,14 @@ class Folder:
         label = read_label(case.label, self.coding, case.valid)
         if not case.raters:
             return label, None
-        maps = [label.array, *(read_label(files, self.coding, case.valid).array for files in case.raters)]
-        for files, array in zip(case.raters, maps[1:], strict=True):
-            if array.shape != label.array.shape:
+        others = [read_label(files, self.coding, case.valid) for files in case.raters]
+        for files, other in zip(case.raters, others, strict=True):
+            if other.array.shape != label.array.shape:
                 raise DataError(
-                    f"{files.all[0]}: shape {array.shape}, but {case.label.all[0]} has {label.array.shape}."
+                    f"{files.all[0]}: shape {other.array.shape}, but {case.label.all[0]} has {label.array.shape}."
                 )
-        several = np.stack(maps)
+            check_place(files.all[0], other.affine, case.label.all[0], label.affine, label.array.shape)
+        several = np.stack([label.array, *(other.array for other in others)])
         return replace(label, array=majority(several).astype(np.uint8)), several
 
 

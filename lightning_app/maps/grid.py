@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import permutations, product
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,13 @@ from datamodules import DataError, readers
 from lightning_app.maps.labels import Label
 from lightning_app.maps.pairing import ending_of
 from lightning_app.maps.reading import Form, Map
+from lightning_app.maps.space import NEAR, distance
 from lightning_app.maps.storage import VOLUMES
 
-NEAR = 0.05  # how far grids may lie apart, in voxels
 ALIKE = 0.01  # share of the foreground in which a map and its hard mask may differ
 
 
-def on_grid(map_: Map, label: Label, path: Path, resample: bool) -> np.ndarray:
+def on_grid(map_: Map, label: Label, path: Path, resample: bool, regions: bool = False) -> np.ndarray:
     """The map's probabilities on the grid of the label.
 
     Args:
@@ -25,6 +25,7 @@ def on_grid(map_: Map, label: Label, path: Path, resample: bool) -> np.ndarray:
         label: The label.
         path: The map's file, for messages.
         resample: Bring a map on another grid there, linearly; what it does not cover becomes background.
+        regions: The map's channels are regions, none of which is the background.
 
     Raises:
         DataError: If the grids differ and may not be brought together.
@@ -41,20 +42,13 @@ def on_grid(map_: Map, label: Label, path: Path, resample: bool) -> np.ndarray:
         what = f"lies {apart:.2g} voxels off" if apart else f"has shape {shape} and not {label.array.shape} as"
         raise DataError(f"{path}: {what} its label. Bring it to the label's grid, or give --resample true.")
     map_.found["resampled"] += 1
-    return resampled(map_.probs, affine, label)
+    return resampled(map_.probs, affine, label, not regions and len(map_.probs) > 1)
 
 
-def distance(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    """How far apart two affines put the corners of a grid at most, in sides of the smallest voxel."""
-    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))], float).T
-    side = np.linalg.norm(other[:3, :3], axis=0).min()
-    return float(np.linalg.norm(((one - other) @ corners)[:3], axis=0).max() / side)
-
-
-def resampled(probs: np.ndarray, affine: np.ndarray | None, label: Label) -> np.ndarray:
+def resampled(probs: np.ndarray, affine: np.ndarray | None, label: Label, background: bool) -> np.ndarray:
     """Probabilities (K, *S) interpolated linearly at the label's voxels; sums over the classes stay.
 
-    Grids without an affine are stretched edge to edge.
+    Grids without an affine are stretched edge to edge. With `background` the first channel is 1 where nothing is known.
     """
     from scipy.ndimage import affine_transform
 
@@ -67,7 +61,7 @@ def resampled(probs: np.ndarray, affine: np.ndarray | None, label: Label) -> np.
         matrix, offset = np.diag(scale), (scale - 1) / 2
     inside = "nearest" if affine is None or label.affine is None else "constant"
     parts = [
-        affine_transform(part, matrix, offset, shape, order=1, mode=inside, cval=float(k == 0 and len(probs) > 1))
+        affine_transform(part, matrix, offset, shape, order=1, mode=inside, cval=float(background and k == 0))
         for k, part in enumerate(probs)
     ]
     return np.clip(np.stack(parts), 0, 1).astype(probs.dtype)

@@ -10,6 +10,7 @@ from datamodules import DataError, readers
 from datamodules.masks import IGNORE, Binary, Colour, Index, MaskCoding, PerClass
 from lightning_app.errors import UserError
 from lightning_app.maps.pairing import Files, ending_of
+from lightning_app.maps.space import check_place
 from lightning_app.maps.storage import NUMPY, VOLUMES, read_array
 
 
@@ -90,17 +91,20 @@ def read_label(files: Files, coding: Coding, valid: Path | None = None) -> Label
     paths = _ordered(files, coding)
     ending = ending_of(paths[0])
     if ending in VOLUMES:
-        volume = readers.read_volume(paths[0], labels=True)
-        arrays = [volume.array, *(readers.read_volume(path, labels=True).array for path in paths[1:])]
-        label = Label(_decoded(arrays, paths, coding), volume.affine, volume.spacing, True)
+        volumes = [readers.read_volume(path, labels=True) for path in paths]
+        first = volumes[0]
+        for path, volume in zip(paths[1:], volumes[1:], strict=True):
+            check_place(path, volume.affine, paths[0], first.affine, first.array.shape)
+        label = Label(_decoded([volume.array for volume in volumes], paths, coding), first.affine, first.spacing, True)
     else:
         arrays = _planes(paths, coding) if ending not in NUMPY else [read_array(path).array for path in paths]
         array = _decoded(arrays, paths, coding)
         label = Label(array, None, (1.0,) * array.ndim, False)
     if valid is not None:
-        outside = _outside(valid)
+        outside, affine = _outside(valid)
         if outside.shape != label.array.shape:
             raise DataError(f"{valid}: shape {outside.shape}, but the label's is {label.array.shape}.")
+        check_place(valid, affine, paths[0], label.affine, outside.shape)
         label.array[outside] = IGNORE
     return label
 
@@ -165,8 +169,8 @@ def _rule(array: np.ndarray, path: Path, coding: Coding) -> MaskCoding:
     return Binary(coding.threshold, given=coding.coding == "binary", cure=CURE) if grey else coding.numbers()
 
 
-def _outside(path: Path) -> np.ndarray:
-    """Where a mask of the field of view is zero (or not above the middle, for grey values)."""
-    volume = ending_of(path) in VOLUMES
-    array = readers.read_volume(path, labels=True).array if volume else readers.read_mask(path, "grey")
-    return array <= (127 if array.max(initial=0) > 1 else 0)
+def _outside(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Where a mask of the field of view is zero (or not above the middle, for grey values), and its affine."""
+    volume = readers.read_volume(path, labels=True) if ending_of(path) in VOLUMES else None
+    array = readers.read_mask(path, "grey") if volume is None else volume.array
+    return array <= (127 if array.max(initial=0) > 1 else 0), None if volume is None else volume.affine

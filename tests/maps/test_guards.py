@@ -1,12 +1,14 @@
 """The mistakes that people make with maps are refused, or counted and said."""
 
 import pickle
+import re
 
 import nibabel
 import numpy as np
 import pytest
 
 from datamodules import DataError
+from lightning_app.cli import main
 from lightning_app.errors import UserError
 from lightning_app.maps.folder import describe, findings
 from lightning_app.maps.storage import read_array
@@ -276,3 +278,51 @@ def test_labels_of_more_than_an_object_and_its_ground_are_not_cut_in_two(tmp_pat
     with pytest.raises(DataError, match=r"u\..*more than an object and its ground.*--ignore.*--label_coding"):
         opened(*folders, *CELLS)
     assert read_all(opened(*folders, *CELLS, "--label_coding", "binary"))  # said to be grey values
+
+
+FLIPPED = AFFINE @ np.diag([-1.0, 1, 1, 1])
+
+
+def test_a_rater_whose_labels_lie_elsewhere_in_space_is_refused(tmp_path, capsys):
+    maps, labels = arrays(tmp_path, lambda p: p)
+    for name in ("u", "v"):
+        label = np.asarray(nibabel.load(labels / f"{name}.nii.gz").dataobj)
+        save_nifti(tmp_path / "more" / f"{name}.nii.gz", label, FLIPPED)
+    folders = ["--probs", maps, "--labels", labels, "--raters", tmp_path / "more", "--runs_dir", tmp_path / "runs"]
+    with pytest.raises(SystemExit):
+        main(["evaluate", *map(str, folders), *ORGANS])
+    assert re.search(r"more/u\.nii\.gz: lies \d+ voxels off .*labels/u\.nii\.gz", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("what", ["field of view", "a file a class"])
+def test_files_that_lie_elsewhere_in_space_than_the_label_are_refused(tmp_path, what):
+    maps, labels = arrays(tmp_path, lambda p: p, shape=(8, 7, 6))
+    classes, more, moved = ORGANS, [], tmp_path / "more"
+    for name in ("u", "v"):
+        label = np.asarray(nibabel.load(labels / f"{name}.nii.gz").dataobj)
+        if what == "a file a class":
+            (labels / f"{name}.nii.gz").unlink()
+            save_nifti(labels / f"{name}_one.nii.gz", (label == 1).astype(np.uint8))
+            save_nifti(labels / f"{name}_two.nii.gz", (label == 2).astype(np.uint8), FLIPPED)
+        else:
+            save_nifti(moved / f"{name}.nii.gz", label, FLIPPED)
+    if what == "field of view":
+        more = ["--valid", str(moved / "{name}.nii.gz")]
+    with pytest.raises(DataError, match=r"u.*\.nii\.gz: lies \d+ voxels off .*u.*\.nii\.gz"):
+        read_all(opened(maps, labels, *classes, *more))
+
+
+def test_where_a_resampled_map_of_regions_does_not_reach_there_is_no_region(tmp_path):
+    label = np.zeros((12, 8, 8), np.uint8)
+    label[3:9, 2:6, 2:6] = 1
+    label[5:8, 3:5, 3:5] = 2
+    regions = np.stack([label > 0, label == 2]).astype(np.float32)
+    reach = AFFINE.copy()
+    reach[:3, 3] += AFFINE[:3, 0] * 2  # the map begins two voxels in
+    (tmp_path / "probs").mkdir()
+    save_nifti(tmp_path / "labels" / "u.nii.gz", label)
+    save_nifti(tmp_path / "probs" / "u.nii.gz", np.moveaxis(regions[:, 2:], 0, -1), reach)
+    folders = tmp_path / "probs", tmp_path / "labels"
+    folder = opened(*folders, "--regions", "whole=1,2;core=2", "--resample", "true")
+    (case,) = read_all(folder).values()
+    assert np.allclose(case.probs, regions, atol=1e-5)
