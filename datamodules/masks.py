@@ -13,7 +13,7 @@ import numpy as np
 from .errors import DataError
 from .paths import is_lossy
 from .readers import MaskKind
-from .values import counted, crowded, listed, one_sided, proposal, smeared
+from .values import counted, crowded, filled, listed, one_sided, proposal, smeared
 
 IGNORE = 255
 _NO_CLASS = 254
@@ -166,8 +166,7 @@ def _above(coding: Binary | PerClass, array: np.ndarray, path: Path) -> np.ndarr
     """Where a grey mask is above the threshold, which must lie between what is object and what is not."""
     if doubt := not_finite(array):
         raise DataError(f"{path}: {doubt}")
-    values, counts = counted(array)
-    if doubt := doubtful(values, counts, path, coding):
+    if doubt := doubtful(array, path, coding):
         raise DataError(f"{path}: {doubt}")
     return np.asarray(array > coding.threshold)
 
@@ -179,17 +178,19 @@ def not_finite(array: np.ndarray) -> str:
     return "the mask holds values that are not finite. Repair the file or leave it out."
 
 
-def doubtful(values: np.ndarray, counts: np.ndarray, path: Path, coding: Binary | PerClass) -> str:
+def doubtful(array: np.ndarray, path: Path, coding: Binary | PerClass) -> str:
     """Why a threshold makes no mask of a file's values, and the cure; empty where it does."""
+    values, counts = counted(array)
     lossy = is_lossy(path)
     if lossy and (smear := smeared(values, coding.threshold)):
         return f"{smear}. {_STORE}"
-    doubt = one_sided(values, coding.threshold)
+    doubt, regions = one_sided(values, coding.threshold), False
     if not doubt and not coding.given:
-        doubt = crowded(values, counts, coding.threshold, lossy)
+        regions = filled(array, values)
+        doubt = crowded(values, counts, coding.threshold, lossy, regions)
     if not doubt:
         return ""
-    own = _STORE if lossy else proposal(values, counts)
+    own = _STORE if lossy else proposal(values, counts, regions)
     return f"{doubt}. {own if coding.cure is None else coding.cure}"
 
 

@@ -13,7 +13,7 @@ from .case import Case
 from .errors import DataError
 from .masks import IGNORE, Binary, doubtful, not_finite
 from .paths import is_lossy
-from .values import counted, listed, suits
+from .values import counted, filled, listed, suits
 
 _MAX_COLOURS = 16
 _MAX_CLASSES = 32
@@ -103,7 +103,7 @@ def _read(masks: Sequence[Path], proposal: Proposal) -> tuple[list[np.ndarray], 
 def _doubt(path: Path, array: np.ndarray) -> str:
     """Why no coding reads a mask; empty where one does."""
     if is_lossy(path):
-        return doubtful(*counted(array), path, Binary(given=False, cure=None))
+        return doubtful(array, path, Binary(given=False, cure=None))
     return not_finite(array)
 
 
@@ -138,7 +138,7 @@ def _by_colour(colours: Counter[Colour], proposal: Proposal) -> bool:
 def _by_value(grey: Sequence[np.ndarray], classes: Sequence[str], several: int, proposal: Proposal) -> None:
     values, counts = counted(np.concatenate([array.ravel() for array in grey]))
     proposal.facts.append(("values in masks", listed(values)))
-    options = suits(values, counts)
+    options = suits(values, counts, any(filled(array, counted(array)[0]) for array in grey))
     coding = dict(options).get("coding")
     if classes and coding is None:
         options += [("coding", "files"), ("classes", f"[background,{','.join(classes)}]")]

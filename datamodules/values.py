@@ -1,8 +1,11 @@
 """What the values of a mask file tell about its coding."""
 
+from itertools import product
+
 import numpy as np
 
 _SHOWN = 8
+_LOOKED_AT = 100_000  # pixels whose neighbours are looked at
 _FEW, _NUMBERS = 8, 10  # values of a mask of classes, and the largest close to the ground that is a class's number
 
 
@@ -62,7 +65,35 @@ def smeared(values: np.ndarray, threshold: float) -> str:
     return ""
 
 
-def crowded(values: np.ndarray, counts: np.ndarray, threshold: float, lossy: bool = False) -> str:
+def filled(array: np.ndarray, values: np.ndarray) -> bool:
+    """Whether values between the darkest and the brightest fill regions, as classes do, instead of lying along edges.
+
+    That is told of few values, since what resampling makes of edges are many. A pixel of an edge has a darker and a
+    brighter neighbour; where most of those between have not, they are no edges.
+
+    Args:
+        array: Grey values of one mask.
+        values: Those that occur, ascending.
+    """
+    if not 2 < len(values) <= _FEW:
+        return False
+    height = values - float(values[0])
+    place = height / height[-1]
+    between = values[((place > 0.1) | (height > _NUMBERS)) & (place < 0.9)]
+    places = np.argwhere(np.isin(array, between))
+    places = places[:: max(1, len(places) // _LOOKED_AT)]
+    own, last = array[tuple(places.T)], np.array(array.shape) - 1
+    darker, brighter = np.zeros(len(places), bool), np.zeros(len(places), bool)
+    for step in product((-1, 0, 1), repeat=array.ndim):
+        beside = array[tuple(np.clip(places + step, 0, last).T)]
+        darker |= beside < own
+        brighter |= beside > own
+    return bool((darker & brighter).sum() < len(places) / 2)
+
+
+def crowded(
+    values: np.ndarray, counts: np.ndarray, threshold: float, lossy: bool = False, regions: bool = False
+) -> str:
     """Why a grey mask is more than an object and its ground; empty where it may be no more.
 
     Values between the darkest and the brightest may be soft edges; where they are too frequent for that, they are
@@ -73,8 +104,9 @@ def crowded(values: np.ndarray, counts: np.ndarray, threshold: float, lossy: boo
         counts: How often each occurs.
         threshold: Foreground is above.
         lossy: The file's format keeps no exact values.
+        regions: Values between fill regions, as `filled` tells.
     """
-    if _soft_edges(values, counts, lossy):
+    if not regions and _soft_edges(values, counts, lossy):
         return ""
     return f"values {listed(values)}: more than an object and its ground, the threshold {threshold:g} would join some"
 
@@ -104,17 +136,19 @@ def _soft_edges(values: np.ndarray, counts: np.ndarray, lossy: bool = False) -> 
     return not often and (bright >= 1 / 3 or others < 200)
 
 
-def proposal(values: np.ndarray, counts: np.ndarray) -> str:
+def proposal(values: np.ndarray, counts: np.ndarray, regions: bool = False) -> str:
     """Options of `ImageFolder` that suit a mask with these values, as a sentence.
 
     Args:
         values: Values of one file, or of several together, ascending.
         counts: How often each occurs.
+        regions: Values between fill regions, as `filled` tells.
     """
     middle = f"{(float(values[0]) + float(values[-1])) / 2:.4g}"
     if len(values) <= 2:
         return f"Set --data.threshold {middle}."
-    if _soft_edges(values, counts) or not np.array_equal(values, np.rint(values)):
+    soft = not regions and _soft_edges(values, counts)
+    if soft or not np.array_equal(values, np.rint(values)):
         return f"If it is one object with soft edges, set --data.threshold {middle}."
     if len(values) > 32:
         return f"If these are numbers of objects, set --data.threshold {values[0]:g} to join them."
@@ -122,18 +156,20 @@ def proposal(values: np.ndarray, counts: np.ndarray) -> str:
     names = ",".join(["background", *(f"class{number}" for number in range(1, len(values)))])
     return (
         f"For classes set --data.coding index --data.values [{numbers}] --data.classes [{names}]; if they are numbers "
-        f"of objects, --data.threshold {values[0]:g} joins them."
+        f"of objects, --data.threshold {values[0]:g} joins them"
+        + (f"; if it is one object with soft edges, set --data.threshold {middle}." if regions else ".")
     )
 
 
-def suits(values: np.ndarray, counts: np.ndarray) -> list[tuple[str, str]]:
+def suits(values: np.ndarray, counts: np.ndarray, regions: bool = False) -> list[tuple[str, str]]:
     """Options of `ImageFolder`, as (name, value), that read masks with these values; none where the defaults do.
 
     Args:
         values: Values of all masks, ascending.
         counts: How often each occurs.
+        regions: Values between fill regions in some, as `filled` tells.
     """
-    if len(values) < 2 or _soft_edges(values, counts):
+    if len(values) < 2 or (not regions and _soft_edges(values, counts)):
         fine = len(values) < 2 or values[0] <= 127 < values[-1]
         return [] if fine else [("threshold", f"{(float(values[0]) + float(values[-1])) / 2:.4g}")]
     if len(values) > 32:

@@ -13,7 +13,9 @@ from PIL import Image
 
 from datamodules import Augment2D, DataError, Decathlon, ImageFolder, NNUNetRaw
 from datamodules.case import Case
+from datamodules.inspection import inspect_folder
 from datamodules.masks import IGNORE, Binary, Index, PerClass, one_channel
+from datamodules.values import filled
 from datamodules.volume_reader import VolumeReader
 from tests.data.common import save_image, save_palette, save_volume
 from tests.data.nnunet_raw.make import make as make_nnunet
@@ -112,6 +114,55 @@ def test_a_class_close_to_the_ground_is_not_lost_however_small(pixels):
     mask[34, :pixels] = 1
     with pytest.raises(DataError, match=r"m.png: values 0, 1, 255: more than an object and its ground"):
         Binary(given=False, cure=None).decode([mask], [Path("m.png")])
+
+
+def disc(radius, place=(32, 32), size=64):
+    y, x = np.mgrid[:size, :size]
+    return (y - place[0]) ** 2 + (x - place[1]) ** 2 < radius**2
+
+
+@pytest.mark.parametrize("value", [20, 100, 128, 200])
+@pytest.mark.parametrize(
+    "small", [disc(6), disc(3), disc(3, (6, 6)), disc(4, (32, 52))], ids=["within", "small", "apart", "at the rim"]
+)
+def test_one_exact_value_in_a_region_is_a_class_however_small(tmp_path, value, small):
+    mask = np.where(small, value, 255 * disc(20)).astype(np.uint8)
+    root = folder(tmp_path, png(mask))
+    advice = rf"--data.coding index --data.values \[0,{value},255\] .* edges, set --data.threshold 127.5"
+    with pytest.raises(DataError, match=rf"0\.png: values 0, {value}, 255: more than an object and its .*{advice}"):
+        Binary(given=False, cure=None).decode([mask], [Path(root, "masks/0.png")])
+    assert dict(inspect_folder(Path(root)).options)["values"] == f"[0,{value},255]"
+    np.testing.assert_array_equal(Binary(127).decode([mask], [Path("m.png")]), mask > 127)
+
+
+@pytest.mark.parametrize("how", ["half", "shifted", "third"])
+@pytest.mark.parametrize("shape", ["disc", "box", "many"])
+def test_few_values_along_edges_are_soft_edges(how, shape):
+    many = np.any([disc(5, place, 120) for place in np.random.default_rng(0).integers(8, 112, (25, 2))], axis=0)
+    box = np.zeros((120, 120), bool)
+    box[21:88, 17:70] = True
+    sharp = 255 * {"disc": disc(31, (60, 61), 120), "box": box, "many": many}[shape].astype(np.int64)
+    if how == "shifted":
+        soft = (sharp[:, 1:] + sharp[:, :-1]) // 2
+    else:
+        size = 2 if how == "half" else 3
+        soft = sharp.reshape(120 // size, size, 120 // size, size).mean((1, 3))
+    soft = np.rint(soft).astype(np.uint8)
+    assert not filled(soft, np.unique(soft))
+    if shape != "many":  # edges that are a large part of small objects are refused until the threshold is given
+        np.testing.assert_array_equal(Binary(given=False, cure=None).decode([soft], [Path("m.png")]), soft > 127)
+
+
+def test_a_class_in_a_volume_is_no_edge():
+    cube = np.zeros((20, 20, 20), np.uint8)
+    cube[2:18, 2:18, 2:18] = 255
+    cube[8:11, 8:11, 8:11] = 128
+    with pytest.raises(DataError, match=r"values 0, 128, 255: more than an object"):
+        Binary(given=False, cure=None).decode([cube], [Path("m.nii.gz")])
+    whole = np.zeros((20, 20, 20))
+    whole[3:17, 3:17, 3:17] = 1
+    soft = whole.reshape(10, 2, 10, 2, 10, 2).mean((1, 3, 5))
+    assert not filled(soft, np.unique(soft))
 
 
 def jpeg(array):
