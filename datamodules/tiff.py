@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError, missing
+from .lengths import in_mm
 from .paths import check_size, decoding
 from .pictures import read_picture, turned
 
@@ -22,7 +23,6 @@ _ORIENTATION = 274
 _INVERTED, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _BY_PILLOW = (_CMYK, _YCBCR)
 _CHANNEL = re.compile(r"(.+)_[0-9]{4}")
-_TO_MM = {"": 1.0, "m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "nm": 1e-6}
 
 
 @dataclass(frozen=True)
@@ -254,10 +254,10 @@ def _stack_axes(path: Path, axes: str) -> tuple[str, str]:
 
 def _spacing(path: Path, file: Any) -> Sequence[float]:
     """Millimetres on x, y, z: from OME, a `.json` beside it as nnU-Net has it, or ImageJ; 1 where none tells."""
-    told = _ome_spacing(file.ome_metadata) if file.is_ome else None
+    told = _ome_spacing(path, file.ome_metadata) if file.is_ome else None
     told = told or spacing_beside(path)
     if told is None and file.is_imagej:
-        told = _imagej_spacing(file)
+        told = _imagej_spacing(path, file)
     return told or (1.0, 1.0, 1.0)
 
 
@@ -295,29 +295,28 @@ def spacing_beside(path: Path) -> tuple[float, ...] | None:
     return next(iter(told), None)
 
 
-def _ome_spacing(text: str) -> Sequence[float] | None:
+def _ome_spacing(path: Path, text: str) -> Sequence[float] | None:
     """Millimetres on x, y, z, 1 on an axis without any; None where no axis has one."""
     import xml.etree.ElementTree as Tree
 
     pixels = next((node for node in Tree.fromstring(text).iter() if node.tag.endswith("}Pixels")), None)
     if pixels is None or not any(pixels.get(f"PhysicalSize{axis}") for axis in "XYZ"):
         return None
-    return tuple(
-        float(pixels.get(f"PhysicalSize{axis}", 1)) * _TO_MM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), 1.0)
-        if pixels.get(f"PhysicalSize{axis}")
-        else 1.0
-        for axis in "XYZ"
-    )
+    sizes = [(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XYZ"]
+    return tuple(in_mm(path, float(size), unit) if size else 1.0 for size, unit in sizes)
 
 
-def _imagej_spacing(file: Any) -> Sequence[float]:
+def _imagej_spacing(path: Path, file: Any) -> Sequence[float]:
+    """Millimetres on x, y, z, each axis in its own unit where ImageJ gives one."""
     facts, tags = file.imagej_metadata or {}, file.pages[0].tags
-    scale = _TO_MM.get(str(facts.get("unit", "")).replace("\\u00B5", "µ"), 1.0)
-    plane = []
+    unit = str(facts.get("unit", ""))
+    units = [unit, *(str(facts.get(name, unit)) for name in ("yunit", "zunit"))]
+    sizes = []
     for name in ("XResolution", "YResolution"):
         top, bottom = tags[name].value if name in tags else (1, 1)
-        plane.append(scale * bottom / top if top and bottom else 1.0)
-    return (*plane, scale * float(facts.get("spacing", 1.0)))
+        sizes.append(bottom / top if top and bottom else 1.0)
+    sizes.append(float(facts.get("spacing", 1.0)))
+    return tuple(in_mm(path, size, unit) for size, unit in zip(sizes, units, strict=True))
 
 
 def write_stack(path: Path, array: np.ndarray, spacing: Sequence[float]) -> None:

@@ -116,12 +116,9 @@ def _soft_edges(values: np.ndarray, counts: np.ndarray, lossy: bool = False) -> 
 
     Values close to the ground, as 1 and 2 in 0, 1, 2, 255, are classes or objects unless lossy storage made them, which
     leaves values close to the brightest too, or interpolation, which leaves values between, each rare and not so few.
-    One or two values between alone, as in 0, 128, 255, are classes or objects however rare: edges have more.
     """
     if len(values) <= 2:
         return True
-    if len(values) <= 4 and not lossy:
-        return False
     low, span = float(values[0]), float(values[-1]) - float(values[0])
     place = (values - low) / span
     between, faint = (place > 0.1) & (place < 0.9), (place > 0) & (place <= 0.1)

@@ -287,3 +287,45 @@ def test_ome_without_a_size_leaves_the_json_beside_it_to_tell(tmp_path):
     assert readers.read_volume(tmp_path / "a.tif").spacing == (1, 1, 1)
     (tmp_path / "a.json").write_text(json.dumps({"spacing": [3, 2, 1]}))
     assert readers.read_volume(tmp_path / "a.tif").spacing == (1, 2, 3)
+
+
+UNITS = {"m": 1e3, "cm": 10, "mm": 1, "nm": 1e-6, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3}
+UNITS |= {"Microns": 1e-3, "micrometers": 1e-3, "inch": 25.4, "in": 25.4, "\u00c5": 1e-7, "\u212b": 1e-7}
+UNLIKE = ("furlong", "Mm", "sec")
+
+
+def with_unit(path, unit, by):
+    """A stack with voxels of 20 x 30 x 60 of a unit (of large ones a ten thousandth of it)."""
+    x, y, z = np.array([20, 30, 60]) / (1e4 if UNITS.get(unit, 0) > 1 else 1)
+    if by == "ome":
+        facts = {f"PhysicalSize{axis}": size for axis, size in zip("XYZ", (x, y, z), strict=True)}
+        facts |= {f"PhysicalSize{axis}Unit": unit for axis in "XYZ"} | {"axes": "ZYX"}
+        tifffile.imwrite(path, VALUES.T.copy(), ome=True, photometric="minisblack", metadata=facts)
+    else:
+        facts = {
+            "spacing": z,
+            "unit": unit.encode("unicode_escape").decode().replace("\\xb5", "\\u00B5"),
+            "axes": "ZYX",
+        }
+        facts["unit"] = facts["unit"].replace("\\xc5", "\\u00C5")
+        array = VALUES.T.astype(np.uint16)
+        tifffile.imwrite(path, array, imagej=True, photometric="minisblack", resolution=(1 / x, 1 / y), metadata=facts)
+    return np.array([x, y, z])
+
+
+@pytest.mark.parametrize("by", ["ome", "imagej"])
+@pytest.mark.parametrize("unit", UNITS)
+def test_units_of_tiff_are_converted(tmp_path, unit, by):
+    sizes = with_unit(tmp_path / "a.tif", unit, by)
+    assert readers.read_volume(tmp_path / "a.tif").spacing == pytest.approx(sizes * UNITS[unit], rel=1e-4)
+
+
+@pytest.mark.parametrize("by", ["ome", "imagej"])
+def test_a_pixel_is_no_length_and_an_unknown_unit_is_refused(tmp_path, by):
+    for unit in ("pixel", "pixels"):
+        with_unit(tmp_path / "a.tif", unit, by)
+        assert readers.read_volume(tmp_path / "a.tif").spacing == (1, 1, 1)
+    for unit in UNLIKE:
+        with_unit(tmp_path / "a.tif", unit, by)
+        with pytest.raises(DataError, match=rf"a\.tif: the unit '{unit}' of its spacing is not known\. Save it in mm"):
+            readers.read_volume(tmp_path / "a.tif")
