@@ -13,7 +13,7 @@ import numpy as np
 from .errors import DataError
 from .paths import is_lossy
 from .readers import MaskKind
-from .values import counted, crowded, filled, listed, one_sided, proposal, smeared
+from .values import counted, crowded, filled, listed, one_sided, proposal, shifted, smeared
 
 IGNORE = 255
 _NO_CLASS = 254
@@ -110,7 +110,7 @@ class Index:
         for value, target in self.declared().items():
             if 0 <= value - low < len(table):
                 table[value - low] = target
-        labels = table[numbers if low == 0 else numbers - low]
+        labels = table[shifted(numbers, low)]
         if (labels == _NO_CLASS).any():
             raise self._stray(numbers, paths[0])
         return labels

@@ -16,10 +16,17 @@ def counted(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if array.dtype.kind in "ui" and array.size:
         low, high = int(array.min()), int(array.max())
         if high - low < 1 << 16:
-            counts = np.bincount((array.ravel() - low) if low else array.ravel())
+            counts = np.bincount(shifted(array.ravel(), low))
             held = np.flatnonzero(counts)
             return held + low, counts[held]
     return np.unique(array, return_counts=True)
+
+
+def shifted(array: np.ndarray, low: int) -> np.ndarray:
+    """Integers less the smallest of them, which their own type may not hold where that is negative."""
+    if low == 0:
+        return array
+    return (array.astype(np.int64) if low < 0 else array) - low
 
 
 def listed(values: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from datamodules import Augment2D, DataError, Decathlon, ImageFolder, NNUNetRaw
 from datamodules.case import Case
 from datamodules.inspection import inspect_folder
 from datamodules.masks import IGNORE, Binary, Index, PerClass, one_channel
-from datamodules.values import filled
+from datamodules.values import counted, filled
 from datamodules.volume_reader import VolumeReader
 from tests.data.common import save_image, save_palette, save_volume
 from tests.data.nnunet_raw.make import make as make_nnunet
@@ -315,6 +315,19 @@ def test_what_was_found_sound_is_not_read_again_and_a_changed_file_is(tmp_path, 
     with pytest.raises(DataError, match=r"masks/2\.png: values 0, 1"):
         ImageFolder(root=root).setup("fit")
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.int64])
+def test_negative_labels_are_told_from_the_largest(kind):
+    top = min(np.iinfo(kind).max, 60_000)
+    mask = np.array([[-1, 0, top], [top, top, -1]], kind)
+    found = Index(2, {-1: IGNORE, 0: 0, top: 1}).decode([mask], [Path("a.nii.gz")])
+    assert found.tolist() == [[255, 0, 1], [1, 1, 255]]
+    values, counts = counted(mask)
+    assert values.tolist() == [-1, 0, top]
+    assert counts.tolist() == [2, 1, 3]
+    with pytest.raises(DataError, match=rf"value {top} \(3 voxels\) is no declared label; the file holds -1, 0, {top}"):
+        Index(2, {-1: IGNORE, 0: 0}).decode([mask], [Path("a.nii.gz")])
 
 
 # Volumes
