@@ -8,6 +8,7 @@ import numpy as np
 from .errors import DataError, missing
 from .paths import check_size, inflate
 
+_HEAD = 1 << 20  # bytes within which a header ends
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -73,6 +74,35 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return as_array(sitk, image).reshape(shape), affine
 
 
+def _fields(head: bytes) -> dict[bytes, bytes]:
+    """Fields of a NRRD header, names as written."""
+    return dict(line.split(b": ", 1) for line in head.splitlines() if b": " in line)
+
+
+def data_files(path: Path) -> tuple[Path, ...]:
+    """The files that hold the voxels of a NRRD header; itself where they follow it.
+
+    The format has one name, `LIST` with a name a line below, or a pattern such as `a%03d.raw 1 20 1`.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD).partition(b"\n\n")[0].replace(b"\r", b"")
+    fields = {name.lower(): value.decode(errors="replace").strip() for name, value in _fields(head).items()}
+    named = fields.get(b"data file") or fields.get(b"datafile")
+    if not named or named.upper() == "LOCAL":
+        return (path,)
+    words = named.split()
+    if words[0].upper() == "LIST":
+        lines = head.decode(errors="replace").splitlines()
+        start = next(i for i, line in enumerate(lines) if line.lower().startswith(("data file:", "datafile:")))
+        names = [line.strip() for line in lines[start + 1 :] if line.strip()]
+    elif "%" in words[0] and len(words) >= 4:
+        first, last, step = (int(word) for word in words[1:4])
+        names = [words[0] % number for number in range(first, last + (1 if step > 0 else -1), step)]
+    else:
+        names = [named]
+    return tuple(path.parent / name for name in names)
+
+
 def _check_payload(path: Path, size: int) -> None:
     """Check the voxels behind the header: their length, and the CRC of compressed ones, which SimpleITK does not check.
 
@@ -80,7 +110,7 @@ def _check_payload(path: Path, size: int) -> None:
         DataError: If they are damaged.
     """
     head, blank, data = path.read_bytes().partition(b"\n\n")
-    fields = dict(line.split(b": ", 1) for line in head.splitlines() if b": " in line)
+    fields = _fields(head)
     encoding = fields.get(b"encoding", b"").strip().lower()
     if not blank or b"data file" in fields or b"datafile" in fields or encoding not in (b"raw", b"gz", b"gzip"):
         return  # elsewhere, or as text

@@ -12,7 +12,7 @@ import numpy as np
 
 from .dicom import dicom_series, is_dicom, is_segmentation, read_dicom, read_dicom_grid, read_segmentation, series_files
 from .errors import DataError
-from .itk import read_nrrd, read_nrrd_grid
+from .itk import data_files, read_nrrd, read_nrrd_grid
 from .metaimage import data_file, read_header, read_metaimage, shape_and_affine
 from .nifti import Grid, read_grid, read_nifti
 from .paths import (
@@ -30,7 +30,7 @@ from .paths import (
     stem,
 )
 from .pictures import image_size, read_picture
-from .tiff import has_alpha, has_depth, read_stack, read_stack_grid, read_tiff
+from .tiff import has_alpha, has_depth, notes, read_stack, read_stack_grid, read_tiff, spacing_beside
 
 __all__ = [
     "IMAGE_ENDINGS",
@@ -265,17 +265,35 @@ def is_stack(path: Path) -> bool:
 
 
 def parts(path: Path) -> tuple[Path, ...]:
-    """All files that hold a volume: header and voxels may lie apart. What cannot be read stands for itself."""
+    """All files that a volume is read from: header, voxels and what tells its spacing may lie apart.
+
+    What cannot be read stands for itself.
+    """
     name = path.name.lower()
-    if name.endswith((".hdr", ".img")):
-        found = tuple(path.with_suffix(ending) for ending in (".hdr", ".img"))
-        return tuple(file for file in found if file.exists()) or (path,)
     try:
-        if name.endswith(".mhd"):
-            return (path, data_file(path, read_header(path)[0]))
-        return series_files(path) if path.is_dir() or is_dicom(path) else (path,)
+        with decoding(path):
+            if name.endswith((".hdr", ".img")):
+                return _pair(path) or (path,)
+            if name.endswith(".mhd"):
+                return (path, data_file(path, read_header(path)[0]))
+            if name.endswith(NRRD_ENDINGS):
+                return (path, *(file for file in data_files(path) if file != path))
+            if name.endswith(TIFF_ENDINGS):
+                return (path, *notes(path)) if spacing_beside(path) else (path,)
+            return series_files(path) if path.is_dir() or is_dicom(path) else (path,)
     except DataError:
         return (path,)
+
+
+def _pair(path: Path) -> tuple[Path, ...]:
+    """Header and voxels of an Analyze or NIfTI pair, in small letters or capitals."""
+    names = [path.with_suffix(ending) for both in ((".hdr", ".HDR"), (".img", ".IMG")) for ending in both]
+    found: dict[tuple[int, int], Path] = {}
+    for file in names:
+        if file.exists():  # on a disk that does not tell capitals apart two names are one file
+            status = file.stat()
+            found.setdefault((status.st_dev, status.st_ino), file)
+    return tuple(found.values())
 
 
 def volume_spacing(path: Path, affine: np.ndarray, shape: Sequence[int]) -> tuple[float, float, float]:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import DataError, Decathlon
+from datamodules import DataError, Decathlon, readers
 from datamodules.cache import VolumeCache, entry_key
+from datamodules.case import Case
+from lightning_app.training.split import digest
 from tests.data.decathlon.make import make
 from tests.processes import context
 
@@ -204,3 +206,66 @@ def test_fingerprint_is_measured_on_training_cases_and_kept(root):
     elsewhere = Decathlon(root=str(root), normalisation="fingerprint", spacing="fingerprint")  # has no training case
     elsewhere.load_state_dict(json.loads(json.dumps(data.state_dict())))
     assert elsewhere.preparation() == preparation
+
+
+def _nrrd(folder, names, field):
+    voxels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)  # z y x
+    for name, some in zip(names, np.array_split(voxels, len(names)), strict=True):
+        (folder / name).write_bytes(some.tobytes())
+    lines = ["NRRD0004", "type: uchar", "dimension: 3", "sizes: 4 3 2", "encoding: raw", field]
+    (folder / "a.nhdr").write_text("\n".join([*lines, ""]))
+    return folder / "a.nhdr", [folder / name for name in names]
+
+
+def _stack(folder, name, note, text):
+    import tifffile
+
+    tifffile.imwrite(folder / name, np.zeros((2, 3, 4), np.uint8), photometric="minisblack")
+    (folder / note).write_text(text)
+    return folder / name, [folder / note]
+
+
+def _analyze(folder, ending):
+    import nibabel
+
+    nibabel.save(nibabel.Nifti1Pair(np.zeros((4, 3, 2), np.uint8), np.eye(4)), folder / "small.hdr")
+    for old, new in ((".hdr", ".HDR"), (".img", ".IMG")):
+        (folder / f"small{old}").rename(folder / f"A{new}")
+    other = ".IMG" if ending == ".HDR" else ".HDR"
+    return folder / f"A{ending}", [folder / f"A{other}"]
+
+
+SPACING = json.dumps({"spacing": [3, 2, 1]})
+SOURCES = {
+    "one file of voxels": lambda folder: _nrrd(folder, ["a b.raw"], "data file: a b.raw"),
+    "one file of voxels below": lambda folder: _nrrd(folder, ["a.raw"], "datafile: ./a.raw"),
+    "a list of files": lambda folder: _nrrd(folder, ["x.raw", "y.raw"], "data file: LIST\nx.raw\ny.raw"),
+    "numbered files": lambda folder: _nrrd(folder, ["s01.raw", "s02.raw"], "data file: s%02d.raw 1 2 1"),
+    "spacing beside": lambda folder: _stack(folder, "a.tif", "a.json", SPACING),
+    "spacing of the case beside": lambda folder: _stack(folder, "a_0001.tif", "a.json", SPACING),
+    "voxels in capitals": lambda folder: _analyze(folder, ".HDR"),
+    "header in capitals": lambda folder: _analyze(folder, ".IMG"),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_change_of_any_file_that_a_volume_is_read_from_makes_a_new_entry_and_digest(tmp_path, kind):
+    path, others = SOURCES[kind](tmp_path)
+    if path.suffix == ".nhdr":
+        pytest.importorskip("SimpleITK")
+    assert readers.read_volume(path).array.shape == (4, 3, 2)
+    case = Case("a", (path,))
+    for other in others:
+        key, content = entry_key(case, None), digest(case)
+        assert (entry_key(case, None), digest(case)) == (key, content)
+        other.write_bytes(other.read_bytes().replace(b"3", b"4") + b" ")
+        assert entry_key(case, None) != key
+        assert digest(case) != content
+
+
+def test_a_file_beside_a_picture_that_tells_no_spacing_is_no_part_of_it(tmp_path):
+    path, _ = _stack(tmp_path, "a.tif", "a.json", json.dumps({"shapes": []}))
+    assert readers.parts(path) == (path,)
+    (tmp_path / "gone.nhdr").write_text("NRRD0004\ndata file: gone.raw\n")
+    with pytest.raises(DataError, match=r"gone\.raw: does not exist"):
+        entry_key(Case("a", (tmp_path / "gone.nhdr",)), None)
