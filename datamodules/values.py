@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 
 _SHOWN = 8
+_STRAYS = 3  # pixels of values between that fill no region
 _LOOKED_AT = 100_000  # pixels whose neighbours are looked at
 _FEW, _NUMBERS = 8, 10  # values of a mask of classes, and the largest close to the ground that is a class's number
 
@@ -76,7 +77,7 @@ def filled(array: np.ndarray, values: np.ndarray) -> bool:
     """Whether values between the darkest and the brightest fill regions, as classes do, instead of lying along edges.
 
     That is told of few values, since what resampling makes of edges are many. A pixel of an edge has a darker and a
-    brighter neighbour; where most of those between have not, they are no edges.
+    brighter neighbour; where most of those between have not, they are no edges. Up to three pixels are strays.
 
     Args:
         array: Grey values of one mask.
@@ -95,7 +96,7 @@ def filled(array: np.ndarray, values: np.ndarray) -> bool:
         beside = array[tuple(np.clip(places + step, 0, last).T)]
         darker |= beside < own
         brighter |= beside > own
-    return bool((darker & brighter).sum() < len(places) / 2)
+    return len(places) > _STRAYS and bool((darker & brighter).sum() < len(places) / 2)
 
 
 def crowded(

@@ -153,6 +153,15 @@ def test_few_values_along_edges_are_soft_edges(how, shape):
         np.testing.assert_array_equal(Binary(given=False, cure=None).decode([soft], [Path("m.png")]), soft > 127)
 
 
+def test_three_stray_pixels_are_no_class():
+    mask = 255 * disc(20).astype(np.uint8)
+    mask[30:33, 30] = 130  # as in the labels of AxonSEM
+    np.testing.assert_array_equal(Binary(given=False, cure=None).decode([mask], [Path("m.png")]), mask > 127)
+    mask[30:32, 31] = 130
+    with pytest.raises(DataError, match="values 0, 130, 255: more than an object"):
+        Binary(given=False, cure=None).decode([mask], [Path("m.png")])
+
+
 def test_a_class_in_a_volume_is_no_edge():
     cube = np.zeros((20, 20, 20), np.uint8)
     cube[2:18, 2:18, 2:18] = 255
