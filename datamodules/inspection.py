@@ -27,7 +27,6 @@ from .values import counted, listed
 from .volume_folder import VolumeFolder
 from .volumes import VolumeData
 
-COLOURS = {1: "grey", 3: "colour"}
 _SAMPLE = 12
 _OWN_FORM = (
     "volumes of several files a case are read in nnU-Net's form: imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz "
@@ -356,13 +355,13 @@ def _describe_images(paths: Sequence[Path], found: Finding) -> None:
     if not sizes:
         found.data, found.options = "", []
         return
-    channels = max(_channels(path) for path in sorted(sizes, key=lambda path: sizes[path])[:4])
+    grey = all(_is_grey(path) for path in sorted(sizes, key=lambda path: sizes[path])[:4])
     low, high = np.min(list(sizes.values()), axis=0), np.max(list(sizes.values()), axis=0)
     endings = ", ".join(sorted({path.suffix.lower() for path in paths}))
     span = f"{low[1]} x {low[0]}" + ("" if (low == high).all() else f" to {high[1]} x {high[0]}")
-    found.facts.append(("format", f"{endings}, {span} pixels, {COLOURS.get(channels, f'{channels} channels')}"))
-    if found.data == "ImageFolder" and channels != 3:
-        found.options.append(("channels", str(channels)))
+    found.facts.append(("format", f"{endings}, {span} pixels, {'grey' if grey else 'colour'}"))
+    if found.data == "ImageFolder" and grey:
+        found.options.append(("channels", "1"))
     if found.data == "ImageFolder" and (low != high).any():
         found.hints.append("sizes differ: --data.fit pad or crop keeps the aspect, --data.size native the size")
 
@@ -372,14 +371,15 @@ def _sizes(paths: Sequence[Path], found: Finding) -> dict[Path, tuple[int, ...]]
     sizes: dict[Path, tuple[int, ...]] = {}
     for path in paths:
         try:
-            sizes[path] = readers.image_size(path) or readers.read_image(path, readers.channels_of(path)).shape[:2]
+            sizes[path] = readers.image_size(path) or readers.read_image(path, 3).shape[:2]
         except DataError as error:
             found.hints.append(str(error))
     return sizes
 
 
-def _channels(path: Path) -> int:
+def _is_grey(path: Path) -> bool:
     try:
-        return readers.channels_of(path)
+        array = readers.read_image(path, 3)[::4, ::4]
+        return bool((array == array[..., :1]).all())
     except DataError:
-        return 3
+        return False

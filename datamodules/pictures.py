@@ -5,6 +5,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,30 @@ _BACK = {6: 8, 8: 6}  # the other orientations undo themselves
 # Pillow warns of odd tags and palettes in sound files; damage it raises
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels as displayed, and which of their channels the file declares to be transparency.
+
+    Args:
+        array: `(H, W)`, or `(H, W, C)` with all channels of the file.
+        alpha: Number of the channel that is transparency; None where the file declares none.
+    """
+
+    array: np.ndarray
+    alpha: int | None = None
+
+    @property
+    def colours(self) -> np.ndarray:
+        """All channels but the transparency, `(H, W, C)`."""
+        array = self.array[..., None] if self.array.ndim == 2 else self.array
+        return array if self.alpha is None else np.delete(array, self.alpha, axis=-1)
+
+    @property
+    def transparency(self) -> np.ndarray | None:
+        """The transparency `(H, W)`, 0 where nothing is seen."""
+        return None if self.alpha is None else self.array[..., self.alpha]
 
 
 def turned(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -80,8 +105,8 @@ def opened(path: Path) -> Iterator[Any]:
         yield image
 
 
-def read_picture(path: Path, raw: bool = False) -> np.ndarray:
-    """Pixels as displayed: `(H, W)` grey or `(H, W, 3)` RGB, with a last plane more where there is transparency.
+def read_picture(path: Path, raw: bool = False) -> Picture:
+    """Pixels as displayed: `(H, W)` grey or `(H, W, 3)` RGB, with a last channel more where there is transparency.
 
     Args:
         path: The file.
@@ -101,7 +126,7 @@ def read_picture(path: Path, raw: bool = False) -> np.ndarray:
         array = _deep_png(path) if deep else _shown(path, image, raw)
     if raw and array.ndim == 2 and levels < 255 and image.mode == "L":  # Pillow stretches 2 and 4 bits, not 1
         array = array // (255 // levels)
-    return turned(array, orientation)
+    return Picture(turned(array, orientation), None if array.ndim == 2 or array.shape[-1] == 3 else array.shape[-1] - 1)
 
 
 def _shown(path: Path, image: Any, raw: bool) -> np.ndarray:

@@ -29,14 +29,13 @@ from .paths import (
     present,
     stem,
 )
-from .pictures import image_size, read_picture
-from .tiff import has_alpha, has_depth, notes, read_stack, read_stack_grid, read_tiff, spacing_beside
+from .pictures import Picture, image_size, read_picture
+from .tiff import has_depth, notes, read_stack, read_stack_grid, read_tiff, spacing_beside
 
 __all__ = [
     "IMAGE_ENDINGS",
     "VOLUME_ENDINGS",
     "Volume",
-    "channels_of",
     "dicom_series",
     "files",
     "folders",
@@ -59,7 +58,7 @@ _SPACING_RANGE = (1e-6, 100.0)
 MaskKind = Literal["grey", "labels", "colour"]
 
 
-def _decode(path: Path, raw: bool, channels: int | None = None, page: int | None = None) -> np.ndarray:
+def _decode(path: Path, raw: bool, channels: int | None = None, page: int | None = None) -> Picture:
     present(path)
     with decoding(path):
         if path.suffix.lower() in TIFF_ENDINGS:
@@ -76,7 +75,8 @@ def _grey(array: np.ndarray) -> np.ndarray:
 def read_image(path: Path, channels: int, page: int | None = None) -> np.ndarray:
     """Image as displayed, `(H, W, channels)`: 8-bit as uint8, deeper ones in their own type.
 
-    Transparency is dropped; grey is repeated where three channels are asked for, colours are made grey where one is.
+    Transparency that the file declares is dropped, unless it is asked for as one channel more; grey is repeated where
+    three channels are asked for, colours are made grey where one is.
 
     Args:
         path: The file.
@@ -86,12 +86,11 @@ def read_image(path: Path, channels: int, page: int | None = None) -> np.ndarray
     Raises:
         DataError: If the file is absent, broken, has other channels, or holds values that are not finite.
     """
-    array = _decode(path, raw=False, channels=channels, page=page)
-    if array.ndim == 2:
-        array = array[..., None]
+    picture = _decode(path, raw=False, channels=channels, page=page)
+    array = picture.colours
     found = array.shape[-1]
-    if found in (2, 4) and channels in (1, 3) and _has_alpha(path, page):
-        array = array[..., : found - 1]
+    if picture.alpha is not None and channels == found + 1:
+        array = picture.array
     if channels == 1 and array.shape[-1] == 3:
         array = _grey(array)[..., None]
     if array.shape[-1] == 1 and channels == 3:
@@ -103,58 +102,53 @@ def read_image(path: Path, channels: int, page: int | None = None) -> np.ndarray
     return array
 
 
-def channels_of(path: Path) -> int:
-    """How many channels an image has, transparency not counted; colours that are all grey are one.
-
-    Raises:
-        DataError: If the file is absent or broken, or it cannot be told.
-    """
-    array = _decode(path, raw=False, channels=3)
-    if array.ndim == 2:
-        return 1
-    found = array.shape[-1] - (array.shape[-1] in (2, 4) and _has_alpha(path, None))
-    return 1 if found == 3 and bool((array[..., :3] == array[..., :1]).all()) else found
-
-
 def read_mask(path: Path, kind: MaskKind, page: int | None = None) -> np.ndarray:
     """Mask file as an array, as displayed.
 
     Args:
         path: The file.
         kind: Grey values `(H, W)`, of 1-, 2- and 4-bit files stretched to 0..255; label numbers and palette indices as
-            stored; or colours `(H, W, 3)`. A shape that lies in the transparency alone is read from there.
+            stored, with all channels that the file does not declare to be transparency; or colours `(H, W, 3)`. A
+            shape that lies in the transparency alone is read from there.
         page: Page of a multi-page TIFF.
 
     Raises:
-        DataError: If the file is absent or broken.
+        DataError: If the file is absent or broken, or its channels are neither grey values nor colours.
     """
-    array = _decode(path, kind == "labels", channels=3, page=page)
-    if array.ndim == 3 and array.shape[-1] in (2, 4) and _has_alpha(path, page):
-        array = _opaque(array, kind)
-    if kind != "labels" and array.ndim == 3 and array.shape[-1] != 3:
-        raise DataError(
-            f"{path}: {array.shape[-1]} channels are neither grey values nor colours. Where each is a class, set "
-            "coding index; else store one channel."
-        )
+    picture = _decode(path, kind == "labels", channels=3, page=page)
+    array = _visible(picture, kind)
+    if kind != "labels":
+        array = _three(path, array)
+    if array.shape[-1] == 1:
+        array = array[..., 0]
     if kind == "grey" and array.ndim == 3:
         return _grey(array)
     return np.repeat(array[..., None], 3, axis=-1) if kind == "colour" and array.ndim == 2 else array
 
 
-def _has_alpha(path: Path, page: int | None) -> bool:
-    """Whether the last of two or four planes is transparency: of a TIFF file it may be a channel as the others."""
-    return path.suffix.lower() not in TIFF_ENDINGS or has_alpha(path, page)
+def _visible(picture: Picture, kind: MaskKind) -> np.ndarray:
+    """Channels `(H, W, C)` without transparency, or it alone where the colour is one and the shape lies in it."""
+    colours, alpha = picture.colours, picture.transparency
+    if alpha is None or kind == "colour" or not (colours == colours[0, 0]).all():
+        return colours
+    return alpha[..., None] if alpha.min() != alpha.max() else colours
 
 
-def _opaque(array: np.ndarray, kind: MaskKind) -> np.ndarray:
-    """Grey or colours without transparency, or the transparency where the colour is one and the shape lies in it.
+def _three(path: Path, array: np.ndarray) -> np.ndarray:
+    """Channels of a mask in grey or colour, one or three of them: of others all must be equal, or a fourth constant.
 
-    Of one colour and wholly transparent is a mask whose shape is empty.
+    Raises:
+        DataError: If they are not.
     """
-    colours, alpha = array[..., :-1], array[..., -1]
-    if kind != "colour" and (alpha.min() != alpha.max() or not alpha.any()) and (colours == colours[0, 0]).all():
-        return alpha
-    return colours[..., 0] if colours.shape[-1] == 1 else colours
+    count = array.shape[-1]
+    if count in (1, 3) or (array == array[..., :1]).all():
+        return array if count == 3 else array[..., :1]
+    if count == 4 and np.ptp(array[..., 3]) == 0:
+        return array[..., :3]
+    raise DataError(
+        f"{path}: {count} channels that differ and no transparency is declared: neither grey values nor colours. For "
+        "one channel a class set --data.coding index, else save it with one or three channels."
+    )
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ import numpy as np
 from .errors import DataError, missing
 from .lengths import in_mm
 from .paths import check_size, decoding
-from .pictures import read_picture, turned
+from .pictures import Picture, read_picture, turned
 
 _ORIENTATION = 274
 _INVERTED, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _BY_PILLOW = (_CMYK, _YCBCR)
+_ALPHA = (1, 2)  # ExtraSamples: associated and unassociated alpha
 _CHANNEL = re.compile(r"(.+)_[0-9]{4}")
 
 
@@ -36,6 +37,8 @@ class Layout:
         bits: Bits a sample.
         inverted: Small numbers are shown bright.
         orientation: 1..8.
+        samples: Channels that a page holds.
+        alpha: Which of them ExtraSamples declares to be transparency; None where it declares none.
     """
 
     axes: str
@@ -44,6 +47,8 @@ class Layout:
     bits: int
     inverted: bool
     orientation: int
+    samples: int = 1
+    alpha: int | None = None
 
 
 def tiff_orientation(path: Path) -> int:
@@ -92,11 +97,15 @@ def _layout(path: Path, source: Any, page: int | None) -> Layout:
         "tifffile"
     )  # it tags boolean arrays so, but means them as given
     inverted = frame.photometric == _INVERTED and not (bits == 1 and ours)
-    return Layout(axes, shape, int(frame.photometric), bits, inverted, _orientation(frame))
+    samples, extra = int(frame.samplesperpixel), tuple(int(kind) for kind in frame.extrasamples)
+    alpha = next((samples - len(extra) + i for i, kind in enumerate(extra) if kind in _ALPHA), None)
+    return Layout(axes, shape, int(frame.photometric), bits, inverted, _orientation(frame), samples, alpha)
 
 
-def read_tiff(path: Path, channels: int | None = None, page: int | None = None, raw: bool = False) -> np.ndarray:
+def read_tiff(path: Path, channels: int | None = None, page: int | None = None, raw: bool = False) -> Picture:
     """One picture as displayed: `(H, W)`, or `(H, W, C)` with channels last wherever the file has them.
+
+    A channel is transparency where ExtraSamples says so, and only there.
 
     Args:
         path: The file.
@@ -116,37 +125,38 @@ def read_tiff(path: Path, channels: int | None = None, page: int | None = None, 
         axis = _channel_axis(path, layout, channels)
         array = None if layout.photometric in _BY_PILLOW else _decoded(path, source, layout)
         if array is None:
-            return _by_pillow(path, layout, raw)
+            return _by_pillow(path, layout, axis, raw)
         colours = None if raw or layout.photometric != _PALETTE else source.keyframe.colormap
     array = _displayed(path, array.reshape(layout.shape), layout, raw)
     if colours is not None:
         array = np.moveaxis(colours[:, array] >> 8, 0, -1).astype(np.uint8)
     elif axis is not None:
         array = np.moveaxis(array, axis, -1)
-    return turned(array, layout.orientation)
+    return Picture(turned(array, layout.orientation), _transparency(layout, axis))
 
 
-def has_alpha(path: Path, page: int | None = None) -> bool:
-    """Whether the last channel of a TIFF file is transparency: so its tag, or it is beside red, green, blue."""
-    with _file(path) as file:
-        source = _source(path, file, page)
-        frame = source if page is not None else source.keyframe
-        extra, samples = tuple(frame.extrasamples or ()), int(frame.samplesperpixel)
-        return bool({1, 2} & set(map(int, extra))) or (int(frame.photometric) == _RGB and samples == 4)
+def _transparency(layout: Layout, axis: int | None) -> int | None:
+    """Which channel is transparency, where the channels are the samples of a page."""
+    return layout.alpha if axis is not None and layout.shape[axis] == layout.samples else None
 
 
-def _by_pillow(path: Path, layout: Layout, raw: bool) -> np.ndarray:
+def _by_pillow(path: Path, layout: Layout, axis: int | None, raw: bool) -> Picture:
     """What Pillow makes of a file that tifffile does not decode.
 
     Raises:
         DataError: If a package is missing.
     """
     try:
-        array = read_picture(path, raw)
+        picture = read_picture(path, raw)
     except OSError as error:  # it knows no such file
         raise missing(path, "imagecodecs") from error
-    stretched = raw and layout.bits in (2, 4) and layout.photometric != _PALETTE
-    return array // (255 // (2**layout.bits - 1)) if stretched else array
+    if layout.photometric in (*_BY_PILLOW, _PALETTE):
+        return picture
+    array = picture.array
+    if (array.shape[-1] if array.ndim == 3 else 1) != (1 if axis is None else layout.shape[axis]):
+        raise missing(path, "imagecodecs")  # it has left out what is neither colour nor transparency
+    stretched = raw and layout.bits in (2, 4)
+    return Picture(array // (255 // (2**layout.bits - 1)) if stretched else array, _transparency(layout, axis))
 
 
 def _decoded(path: Path, source: Any, layout: Layout) -> np.ndarray | None:

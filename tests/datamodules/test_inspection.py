@@ -4,9 +4,8 @@ import shlex
 
 import numpy as np
 import pytest
-import tifffile
 
-from datamodules import DataError, ImageFolder, VolumeFolder
+from datamodules import ImageFolder, VolumeFolder
 from datamodules.inspection import inspect_folder
 from lightning_app.data_command import main
 from tests.data.common import blob, generator, save_image, save_volume
@@ -299,26 +298,3 @@ def test_masks_that_are_alike_in_all_images_are_asked_about_where_there_are_no_o
     found = inspect_folder(tmp_path)
     assert dict(found.options)["masks"] == "mask/{name}_*.*"
     assert sum("as a field of view is" in hint for hint in found.hints) == 1
-
-
-@pytest.mark.parametrize("count", [2, 4])
-def test_channels_of_a_tiff_are_counted_and_read_none_of_them_as_transparency(tmp_path, count):
-    planes = np.random.default_rng(0).integers(0, 255, (3, count, *SHAPE)).astype(np.uint8)
-    for number in range(3):
-        (tmp_path / "images").mkdir(exist_ok=True)
-        path = tmp_path / f"images/{number}.tif"
-        tifffile.imwrite(path, planes[number], imagej=True, metadata={"axes": "CYX"})
-        save_image(tmp_path / f"masks/{number}.png", 255 * np.roll(TRUTH, 5 * number, 1))
-    found = inspect_folder(tmp_path)
-    assert ("channels", str(count)) in found.options
-    assert any(f"{count} channels" in text for _, text in found.facts)
-    options = {"root": str(tmp_path), "size": "native", "divisor": 8, "split_sizes": [1, 1, 1]}
-    data = ImageFolder(**options, channels=count, normalisation="none")
-    data.setup()
-    case = data.subsets["test"][0]
-    read = data.dataset("test")[0]["image"].numpy()
-    assert np.array_equal(read, planes[int(case.name)])
-    three = ImageFolder(**options)
-    three.setup()
-    with pytest.raises(DataError, match=f"{count} channels, but the data set declares 3. Set channels to {count}"):
-        three.dataset("test")[0]

@@ -251,34 +251,6 @@ def test_labels_in_equal_channels_and_one_channel_a_class():
         one_channel(one_hot, SHAPE, 3, "a")
 
 
-def channels(array):
-    """Writes the channels of an array (C, H, W) as ImageJ does, none of which is transparency."""
-    import tifffile
-
-    return lambda path, number: tifffile.imwrite(path, array, imagej=True, metadata={"axes": "CYX"})
-
-
-def test_of_a_tiff_no_class_channel_is_taken_for_transparency(tmp_path):
-    four = np.zeros(SHAPE, np.uint8)
-    four[2:8, 3:9], four[10:14, 2:20], four[16:20, 5:9] = 1, 2, 3
-    one_hot = np.stack([four == number for number in range(4)]).astype(np.uint8)
-    data = ImageFolder(root=folder(tmp_path / "4", channels(one_hot), 4, "tif"), coding="index", classes=[*"abcd"])
-    assert all(np.array_equal(found, four) for found in labels(data))
-    two = folder(tmp_path / "2", channels(255 * np.stack([~BOX, BOX]).astype(np.uint8)), 4, "tif")
-    assert all(np.array_equal(found, BOX) for found in labels(ImageFolder(root=two, coding="index")))
-    with pytest.raises(DataError, match=r"0\.tif: 2 channels are neither grey values nor colours.*coding index"):
-        labels(ImageFolder(root=two))
-
-
-def test_a_mask_drawn_in_transparency_is_empty_where_all_is_transparent(tmp_path):
-    def save(path, number):
-        alpha = 255 * BOX.astype(np.uint8) * (number % 2)
-        save_image(path, np.dstack([np.full((*SHAPE, 3), 255, np.uint8), alpha]), "RGBA")
-
-    found = labels(ImageFolder(root=folder(tmp_path, save)))
-    assert [mask.sum() for mask in found] == [0, BOX.sum(), 0, BOX.sum()]
-
-
 def test_255_is_ignored_only_where_the_data_set_declares_it(tmp_path):
     mask = 255 * BOX.astype(np.uint8)
     root = folder(tmp_path, png(mask))
