@@ -5,7 +5,7 @@ Of many files some are looked at, spread over the list, and what is said of them
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -355,13 +355,15 @@ def _describe_images(paths: Sequence[Path], found: Finding) -> None:
     if not sizes:
         found.data, found.options = "", []
         return
-    grey = all(_is_grey(path) for path in sorted(sizes, key=lambda path: sizes[path])[:4])
+    counts = {path: _channels(path) for path in sorted(sizes, key=lambda path: sizes[path])[:4]}
+    channels = _shared(counts, found)
     low, high = np.min(list(sizes.values()), axis=0), np.max(list(sizes.values()), axis=0)
     endings = ", ".join(sorted({path.suffix.lower() for path in paths}))
     span = f"{low[1]} x {low[0]}" + ("" if (low == high).all() else f" to {high[1]} x {high[0]}")
-    found.facts.append(("format", f"{endings}, {span} pixels, {'grey' if grey else 'colour'}"))
-    if found.data == "ImageFolder" and grey:
-        found.options.append(("channels", "1"))
+    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels" if channels else "unlike channels")
+    found.facts.append(("format", f"{endings}, {span} pixels, {kind}"))
+    if found.data == "ImageFolder" and channels not in (0, 3):
+        found.options.append(("channels", str(channels)))
     if found.data == "ImageFolder" and (low != high).any():
         found.hints.append("sizes differ: --data.fit pad or crop keeps the aspect, --data.size native the size")
 
@@ -371,15 +373,26 @@ def _sizes(paths: Sequence[Path], found: Finding) -> dict[Path, tuple[int, ...]]
     sizes: dict[Path, tuple[int, ...]] = {}
     for path in paths:
         try:
-            sizes[path] = readers.image_size(path) or readers.read_image(path, 3).shape[:2]
+            sizes[path] = readers.image_size(path) or readers.read_colours(path).shape[:2]
         except DataError as error:
             found.hints.append(str(error))
     return sizes
 
 
-def _is_grey(path: Path) -> bool:
+def _channels(path: Path) -> int:
+    """Number of channels of an image, 1 where all three are equal; 0 where it cannot be read."""
     try:
-        array = readers.read_image(path, 3)[::4, ::4]
-        return bool((array == array[..., :1]).all())
+        array = readers.read_colours(path)[::4, ::4]
     except DataError:
-        return False
+        return 0
+    return 1 if array.shape[-1] == 3 and (array == array[..., :1]).all() else int(array.shape[-1])
+
+
+def _shared(counts: Mapping[Path, int], found: Finding) -> int:
+    """Number of channels that all these images can be read with; 0 and a hint where there is none."""
+    held = {count: path for path, count in counts.items() if count}
+    if len(held) == 1 or set(held) <= {1, 3}:
+        return max(held, default=3)
+    told = ", ".join(f"{count} as {path.name}" for count, path in sorted(held.items()))
+    found.hints.append(f"the numbers of channels differ: {told}; export all images alike, or exclude some")
+    return 0

@@ -45,6 +45,7 @@ __all__ = [
     "natural",
     "pages",
     "parts",
+    "read_colours",
     "read_image",
     "read_mask",
     "read_volume",
@@ -100,6 +101,15 @@ def read_image(path: Path, channels: int, page: int | None = None) -> np.ndarray
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{path}: holds values that are not finite. Repair the file or leave the case out.")
     return array
+
+
+def read_colours(path: Path) -> np.ndarray:
+    """Image as displayed, `(H, W, C)` with as many channels as the file has, without declared transparency.
+
+    Raises:
+        DataError: If the file is absent, broken or a stack.
+    """
+    return _decode(path, raw=False, channels=3).colours
 
 
 def read_mask(path: Path, kind: MaskKind, page: int | None = None) -> np.ndarray:

@@ -6,6 +6,7 @@ import tifffile
 from PIL import Image
 
 from datamodules import DataError, ImageFolder, readers
+from datamodules.inspection import inspect_folder
 from tests.data.common import save_image
 
 SHAPE = (24, 30)
@@ -124,3 +125,34 @@ def test_what_pillow_would_leave_out_needs_the_package_that_reads_it(tmp_path, m
     assert np.array_equal(readers.read_image(tmp_path / "declared.tif", 3), NOISE[..., :3])
     with pytest.raises(DataError, match=r"undeclared\.tif: .*imagecodecs"):
         readers.read_image(tmp_path / "undeclared.tif", 3)
+
+
+def images_of(root, arrays):
+    for number, array in enumerate(arrays):
+        for name in ("images", "masks"):
+            (root / name).mkdir(exist_ok=True)
+        tiff(root / f"images/{number}.tif", array, "pages of OME")
+        save_image(root / f"masks/{number}.png", 255 * (CLASSES > 0).astype(np.uint8))
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_inspect_tells_and_proposes_the_channels_of_the_images(tmp_path, channels):
+    array = np.random.default_rng(0).integers(0, 255, (*SHAPE, channels), dtype=np.uint8)
+    array[..., :3] = array[..., :1]  # grey but for the last channel, which is the signal
+    array[..., -1] = CLASSES
+    images_of(tmp_path, [array] * 4)
+    found = inspect_folder(tmp_path)
+    assert dict(found.options)["channels"] == str(channels)
+    assert f"{channels} channels" in dict(found.facts)["format"]
+    data = ImageFolder(**dict(found.options) | {"channels": channels})
+    assert np.array_equal(data.make_pipeline().read_image(data.checked_cases()[0]), array)
+    plain = ImageFolder(root=str(tmp_path))
+    with pytest.raises(DataError, match=f"{channels} channels, but the data set declares 3"):
+        plain.make_pipeline().read_image(plain.checked_cases()[0])
+
+
+def test_inspect_says_that_images_differ_in_their_channels(tmp_path):
+    images_of(tmp_path, [NOISE[..., :2], NOISE, NOISE])
+    found = inspect_folder(tmp_path)
+    assert "channels" not in dict(found.options)
+    assert any("channels differ: 2 as 0.tif, 4 as " in hint for hint in found.hints)
