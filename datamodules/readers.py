@@ -126,7 +126,7 @@ def read_mask(path: Path, kind: MaskKind, page: int | None = None) -> np.ndarray
         DataError: If the file is absent or broken, or its channels are neither grey values nor colours.
     """
     picture = _decode(path, kind == "labels", channels=3, page=page)
-    array = _visible(picture, kind)
+    array = _visible(path, picture, kind)
     if kind != "labels":
         array = _three(path, array)
     if array.shape[-1] == 1:
@@ -136,12 +136,25 @@ def read_mask(path: Path, kind: MaskKind, page: int | None = None) -> np.ndarray
     return np.repeat(array[..., None], 3, axis=-1) if kind == "colour" and array.ndim == 2 else array
 
 
-def _visible(picture: Picture, kind: MaskKind) -> np.ndarray:
-    """Channels `(H, W, C)` without transparency, or it alone where the colour is one and the shape lies in it."""
+def _visible(path: Path, picture: Picture, kind: MaskKind) -> np.ndarray:
+    """Channels `(H, W, C)` without transparency, or it alone where the colour is one and the shape lies in it.
+
+    Of one colour that is transparent everywhere nothing is seen: it is ground.
+
+    Raises:
+        DataError: If colours are hidden by transparency, so that it cannot be told which of them holds the shape.
+    """
     colours, alpha = picture.colours, picture.transparency
-    if alpha is None or kind == "colour" or not (colours == colours[0, 0]).all():
+    if alpha is None or kind == "colour":
         return colours
-    return alpha[..., None] if alpha.min() != alpha.max() else colours
+    if (colours == colours[0, 0]).all():
+        return alpha[..., None] if alpha.min() != alpha.max() or alpha.max() == 0 else colours
+    if colours[alpha == 0].any():
+        raise DataError(
+            f"{path}: the mask has colours where its last channel declares it transparent. Save it without "
+            "transparency, or one channel a class as TIFF of undeclared channels."
+        )
+    return colours
 
 
 def _three(path: Path, array: np.ndarray) -> np.ndarray:

@@ -156,3 +156,40 @@ def test_inspect_says_that_images_differ_in_their_channels(tmp_path):
     found = inspect_folder(tmp_path)
     assert "channels" not in dict(found.options)
     assert any("channels differ: 2 as 0.tif, 4 as " in hint for hint in found.hints)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+@pytest.mark.parametrize("ink", [255, 0])
+def test_a_case_that_is_transparent_everywhere_is_empty(tmp_path, ink, mode, ending):
+    shapes = [CLASSES == 1, np.zeros(SHAPE, bool), CLASSES == 2]
+
+    def save(path, name):
+        colours = np.full((*SHAPE, len(mode) - 1), ink, np.uint8)
+        Image.fromarray(np.dstack([colours, 255 * shapes[int(name)].astype(np.uint8)])).save(path / f"{name}.{ending}")
+
+    root = folder(tmp_path, save)
+    for options in ({}, {"coding": "index", "values": [0, 255]}):
+        assert np.array_equal(labels(ImageFolder(root=root, channels=1, **options)), shapes)
+
+
+def test_an_opaque_mask_is_what_its_colours_say(tmp_path):
+    for ink in (0, 255):
+        save_image(tmp_path / "a.png", np.dstack([np.full((*SHAPE, 3), ink, np.uint8), np.full(SHAPE, 255, np.uint8)]))
+        assert (readers.read_mask(tmp_path / "a.png", "grey") == ink).all()
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_colours_under_transparency_are_refused(tmp_path, channels):
+    one_hot = np.stack([np.minimum(CLASSES, channels - 1) == number for number in range(channels)], -1)
+    hidden = [255 * one_hot.astype(np.uint8)]  # saved by a program that takes the last class for transparency
+    hidden.append(np.repeat(hidden[0][..., :1], channels, -1))
+    hidden[1][..., -1] = 0
+    for number, array in enumerate(hidden):
+        Image.fromarray(array).save(tmp_path / f"{number}.png")
+        for kind in ("grey", "labels"):
+            with pytest.raises(DataError, match=rf"{number}\.png: .* transparent. Save it without transparency"):
+                readers.read_mask(tmp_path / f"{number}.png", kind)
+    object_seen = np.dstack([hidden[0][..., :1]] * channels)
+    Image.fromarray(object_seen).save(tmp_path / "seen.png")
+    assert np.array_equal(readers.read_mask(tmp_path / "seen.png", "grey"), object_seen[..., 0])
