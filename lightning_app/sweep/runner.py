@@ -78,14 +78,21 @@ class Runner:
         self.left = limit
         self.pause = min(BEAT_SECONDS, queue.stale_after / 3)  # between two signs of life
         self.jobs: list[Job] = []
+        self.asked_to_stop = False
 
     def run(self) -> None:
-        """Work until the queue is empty; broken off, give the cells back."""
+        """Work until the queue is empty; broken off, give the cells back.
+
+        Raises:
+            KeyboardInterrupt: It was asked to stop.
+        """
         self.folder.joinpath("logs").mkdir(parents=True, exist_ok=True)
-        with _signals_as_interrupt():
+        with self._signals_noted():
             try:
                 while self._step():
                     time.sleep(POLL_SECONDS)
+                    if self.asked_to_stop:
+                        raise KeyboardInterrupt
             except BaseException as error:
                 self._break_off()
                 if isinstance(error, OSError) and error.filename is None:  # a write that ran out of room, say
@@ -99,12 +106,12 @@ class Runner:
             job.beaten = time.monotonic()
             if not self.queue.beat(job.claim):
                 self._hand_over(job)
-        while self.free and self.left != 0:
+        while self.free and self.left != 0 and not self.asked_to_stop:
             claim = self.queue.take()
             if claim is None:
                 break
             self._begin(claim)
-        return bool(self.jobs)
+        return bool(self.jobs) or self.asked_to_stop
 
     def _begin(self, claim: Claim) -> None:
         folder = self._run_folder(claim)
@@ -206,6 +213,26 @@ class Runner:
         done = sum(row["state"] in ("finished", "failed") for row in rows)
         return f"[{done:>3}/{len(self.queue.cells)}]"
 
+    @contextmanager
+    def _signals_noted(self) -> Iterator[None]:
+        """Ctrl-C and a cluster's SIGTERM stop between two steps; a second Ctrl-C at once.
+
+        An exception out of a handler could fall anywhere, into a transaction of the queue's database or where Python
+        drops it, and a runner so hit may wait for its own lock for ever.
+        """
+
+        def note(number: int, _: Any) -> None:
+            if self.asked_to_stop and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.asked_to_stop = True
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
     def _break_off(self) -> None:
         for job in self.jobs:
             _signal_group(job.process, signal.SIGTERM)  # all at once: they end side by side
@@ -219,20 +246,6 @@ class Runner:
 def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
     if process.poll() is None:
         os.killpg(process.pid, number)
-
-
-@contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
-    """A cluster's SIGTERM breaks off like Ctrl-C, so that cells are given back."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _last_line(path: Path) -> str:

@@ -146,6 +146,26 @@ def test_a_runner_that_is_asked_to_end_gives_its_cells_back_and_the_next_resumes
     assert words.count("resumed") == 2
 
 
+def test_a_signal_never_falls_into_a_transaction_of_the_queue(sweep, monkeypatch):
+    """An exception there could be dropped, or leave the database locked by the runner that gives its cells back."""
+    args, _ = sweep({"seed_everything": {"values": [0, 1, 2]}})
+    whole = []
+
+    def take(queue):
+        os.kill(os.getpid(), signal.SIGTERM)
+        claim = taken(queue)
+        whole.append(claim)
+        return claim
+
+    taken = Queue.take
+    monkeypatch.setattr(Queue, "take", take)
+    assert main(args) == 130
+    assert len(whole) == 1
+    assert whole[0] is not None
+    monkeypatch.setattr(Queue, "take", taken)
+    assert main(args) == 0
+
+
 def test_a_killed_runner_is_taken_over_even_without_a_checkpoint(sweep):
     args, folder = sweep({"seed_everything": {"values": [0]}, "data.wait": {"value": 60}})
     runner = in_the_background(args)
