@@ -1,6 +1,5 @@
 """What `ImageFolder` and `VolumeFolder` share: files that go together by patterns, and several raters of them."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +11,6 @@ from .errors import DataError
 from .pairs import Pairing, check_masks
 from .patterns import Listing
 from .raters import Raters, check_raters
-from .splits import Split
 
 
 def own_info(title: str, what: str, spacing: str) -> DataInfo:
@@ -29,17 +27,6 @@ def own_info(title: str, what: str, spacing: str) -> DataInfo:
         layout=f"the {what} and masks that the patterns name",
         classes="by argument",
     )
-
-
-def torn_folder(split: Split) -> Path | None:
-    """The first folder whose images lie in several parts of a split, if there is one."""
-    seen: dict[Path, str] = {}
-    for part, cases in split.items():
-        for case in cases:
-            folder = case.images[0].parent
-            if seen.setdefault(folder, part) != part:
-                return folder
-    return None
 
 
 class OwnFolder(SegmentationData):
@@ -73,19 +60,6 @@ class OwnFolder(SegmentationData):
         for case in found.cases:
             check_masks(case, self.coding, self.num_classes)
         return found.cases
-
-    def make_split(self, cases: list[Case]) -> Split:
-        """The split; where it tears folders apart that may be patients, that is said."""
-        split = super().make_split(cases)
-        divided = self.split in ("grouped", "random") and not any(case.subset for case in cases)
-        by_folder = "{folder}" in self.pairing.images and self.pairing.group is None
-        if divided and by_folder and (torn := torn_folder(split)):
-            warnings.warn(
-                f"{type(self).__name__}: images of the folder {torn} lie in several of training, validation and test; "
-                f"if a folder is a patient, set --data.group '{self.pairing.folder_group()}'",
-                stacklevel=2,
-            )
-        return split
 
     def mask_pattern(self) -> str:
         """The patterns; of several raters those by which the first image has no mask."""

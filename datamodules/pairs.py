@@ -134,16 +134,11 @@ class Pairing:
             cure = "Write what follows the name into masks, as {name}_*.png"
         return f"{mask}: is a mask of {first} and of {second} by masks={self.masks}. {cure}."
 
-    def folder_group(self) -> str:
-        """The expression of `group` that takes what {folder} stands for in the images' pattern."""
-        before = self.images.partition("{folder}")[0]
-        return "[^/]*".join(map(re.escape, before.split("*"))) + "([^/]+)/" if before else "^([^/]+)/"
-
     def _group(self, inside: Path) -> str:
         if self.group is None:
             return ""
         match = re.search(self.group, inside.as_posix())
-        if match is None or not match.groups() or not match.group(1):
+        if match is None or not match.groups():
             raise DataError(f"{inside}: group={self.group!r} finds no group in it. Correct the expression.")
         return match.group(1)
 

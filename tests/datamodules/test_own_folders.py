@@ -1,7 +1,6 @@
 """The user's own folders: patterns, claims, split folders, raters, fits; nnU-Net's and the Decathlon's habits."""
 
 import json
-import warnings
 
 import numpy as np
 import pytest
@@ -464,26 +463,3 @@ def test_training_and_tiles_fill_up_with_one_value(tmp_path, slices):
 def test_an_option_that_the_coding_passes_over_is_refused(folder, options, told):
     with pytest.raises(DataError, match=told):
         folder(root="anywhere", **options)
-
-
-@pytest.mark.parametrize("layout", ["images/{folder}/{name}.png", "{folder}/x/{name}.png"])
-def test_a_split_that_tears_folders_apart_says_so_and_names_the_group_that_does_not(tmp_path, layout):
-    rng = np.random.default_rng(0)
-    for folder in ("P0", "P1", "P2", "P3", "P4"):
-        for number in range(4):
-            place = layout.format(folder=folder, name=number)
-            save_image(tmp_path / place, rng.integers(0, 255, (16, 16, 3)).astype(np.uint8))
-            save_image(tmp_path / "masks" / folder / f"{number}.png", 255 * np.eye(16, k=number, dtype=np.uint8))
-    options = {"root": str(tmp_path), "size": [16, 16], "images": layout, "masks": "masks/{folder}/{name}.png"}
-    with pytest.warns(UserWarning, match=r"P\d.* lie in several of training.*set --data.group") as told:
-        ImageFolder(**options).setup()
-    group = str(told[0].message).partition("--data.group '")[2].rstrip("'")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        data = ImageFolder(**options, group=group)
-        data.setup()
-    parts = {part: {case.group for case in cases} for part, cases in data.subsets.items()}
-    assert set.union(*parts.values()) == {"P0", "P1", "P2", "P3", "P4"}
-    assert sum(map(len, parts.values())) == 5  # none in two
-    with pytest.raises(DataError, match="finds no group in it"):
-        ImageFolder(**options, group="P0|(P[1-9])").setup()
