@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from . import readers
 from .case import Case
@@ -167,32 +166,6 @@ def check_masks(case: Case, coding: MaskCoding, num_classes: int) -> None:
             raise DataError(f"{image}: {len(masks)} masks for {num_classes - 1} classes. Give a file for each class.")
         if isinstance(coding, Index | Colour) and len(masks) > 1:
             raise DataError(f"{image}: {len(masks)} masks, as {masks[1].name}. Make the pattern match one.")
-
-
-READ = {
-    "binary": ("threshold", "invert"),
-    "files": ("threshold",),
-    "index": ("values", "ignore"),
-    "colour": ("colours",),
-}  # what each coding of masks takes
-
-
-def check_options(kind: str, **given: Any) -> None:
-    """Refuse options that the coding of the masks would pass over.
-
-    Args:
-        kind: The coding.
-        **given: Option -> its value; None, or False, where it was not given.
-
-    Raises:
-        DataError: If one was given that another coding reads.
-    """
-    for name, value in given.items():
-        reading = [coding for coding, options in READ.items() if name in options]
-        if value is not None and value is not False and kind in READ and kind not in reading:
-            told = f"{name} {value}".replace(" True", " true")
-            cure = f"Leave it out, or set coding {' or '.join(reading)}"
-            raise DataError(f"{told}: coding {kind} does not read it. {cure}.")
 
 
 def grey_coding(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import DataError, Decathlon, ImageFolder, NNUNetRaw, VolumeFolder
+from datamodules import DataError, Decathlon, ImageFolder, NNUNetRaw
 from datamodules.patterns import expression
 from datamodules.verify import remarks, verify
 from tests.data.common import save_image, save_volume
@@ -448,18 +448,3 @@ def test_training_and_tiles_fill_up_with_one_value(tmp_path, slices):
     for whole in data.dataset("val"):
         window(whole["image"][None], lambda tiles: seen.append(tiles) or tiles)
     assert any(torch.equal(patch, tile) for tile in seen)
-
-
-@pytest.mark.parametrize(
-    ("folder", "options", "told"),
-    [
-        (ImageFolder, {"ignore": [128]}, r"ignore \[128\]: coding binary does not read it.*coding index"),
-        (VolumeFolder, {"coding": "binary", "ignore": [255]}, r"ignore \[255\]: coding binary does not read it"),
-        (ImageFolder, {"coding": "index", "invert": True}, "invert true: coding index does not read it.*coding binary"),
-        (ImageFolder, {"coding": "index", "threshold": 5.0}, "threshold 5.0: coding index .* binary or files"),
-        (ImageFolder, {"values": [0, 9]}, r"values \[0, 9\]: coding binary"),
-    ],
-)
-def test_an_option_that_the_coding_passes_over_is_refused(folder, options, told):
-    with pytest.raises(DataError, match=told):
-        folder(root="anywhere", **options)
