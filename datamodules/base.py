@@ -273,11 +273,6 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
         if self.split == "own":
             own = any(case.subset in ("val", "test") for case in cases)
             self.split = "official" if own else "grouped"
-        if self.fold is not None and self.split not in ("grouped", "random") and not self.split.endswith(".json"):
-            raise DataError(
-                f"fold={self.fold}: split={self.split!r} is one division, the same for every fold. Leave fold out, or "
-                "set split grouped, which makes folds of all cases."
-            )
         split = self._divide(cases)
         splits.check_split(split)
         splits.warn_of_leaks(split, f"{type(self).__name__}: split={self.split!r}")

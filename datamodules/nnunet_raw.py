@@ -155,8 +155,8 @@ class NNUNetRaw(VolumeData):
                 f"{beyond}: is a channel that {self.json} does not name, channel_names has {count}. Name it there, or "
                 "remove the file."
             )
-        if self.reads_images and not any(path.exists() for path in images[1:]):
-            images = images[:1]  # all colours in one file; of several channels none may be absent
+        if self.reads_images and not all(path.exists() for path in images[1:]):
+            images = images[:1]
         whole = folder / f"{base}{self.ending}"
         if not images[0].exists() and whole.exists():  # one channel, or all in one file as in the Decathlon
             images = [whole]

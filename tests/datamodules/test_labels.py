@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import warnings
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from datamodules.masks import IGNORE, Binary, Index, PerClass, one_channel
 from datamodules.values import counted, filled
 from datamodules.volume_reader import VolumeReader
 from tests.data.common import save_image, save_palette, save_volume
-from tests.data.nnunet_raw.make import make as make_nnunet
 
 SHAPE = (48, 40)
 BOX = np.zeros(SHAPE, bool)
@@ -410,19 +408,6 @@ def test_a_channel_that_dataset_json_does_not_name_is_refused(tmp_path):
     facts["channel_names"]["1"] = "CT"
     (tmp_path / "dataset.json").write_text(json.dumps(facts))
     assert len(NNUNetRaw(root=str(tmp_path)).find_cases()[0].images) == 2
-
-
-def test_no_channel_stands_in_for_another_that_is_absent(tmp_path):
-    root = make_nnunet(tmp_path, "images")
-    for number in range(6):
-        for channel in (1, 2):  # now a file a channel
-            shutil.copy(
-                root / f"imagesTr/case_{number:03d}_0000.png", root / f"imagesTr/case_{number:03d}_{channel:04d}.png"
-            )
-    NNUNetRaw(root=str(root)).setup()
-    (root / "imagesTr/case_002_0002.png").unlink()
-    with pytest.raises(DataError, match=r"case_002_0002\.png: does not exist, but case_002\.png does"):
-        NNUNetRaw(root=str(root)).setup()
 
 
 def test_two_masks_that_differ_by_the_ending_alone_are_refused_and_a_dead_link_is_named(tmp_path):

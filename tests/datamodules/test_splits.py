@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from datamodules import DataError, ImageFolder, splits
+from datamodules import DataError, splits
 from datamodules.case import Case
 from datamodules.published import (
     CVC_TEST,
@@ -20,7 +19,6 @@ from datamodules.published import (
     numbers,
 )
 from lightning_app.files import write_csv
-from tests.data.common import save_image
 
 
 def cases(count, per_group=1):
@@ -134,21 +132,3 @@ def test_names_that_a_spreadsheet_would_run_come_back_from_a_split_file(tmp_path
     written = write_csv(tmp_path / "split.csv", [{"case": name, "subset": "train"}, {"case": "e", "subset": "val"}])
     split = splits.file_split([Case(name, (Path("a"),)), Case("e", (Path("b"),))], written)
     assert [case.name for case in split["train"]] == [name]
-
-
-@pytest.mark.parametrize("kind", ["own test folder", "csv"])
-def test_folds_of_one_division_are_refused(tmp_path, kind):
-    parts = ("train", "train", "val", "test") if kind == "own test folder" else ("",) * 4
-    rng = np.random.default_rng(0)
-    for number, part in enumerate(parts):
-        save_image(tmp_path / part / f"images/{number}.png", rng.integers(0, 255, (16, 16, 3)).astype(np.uint8))
-        save_image(tmp_path / part / f"masks/{number}.png", 255 * np.eye(16, k=number, dtype=np.uint8))
-    options = {"root": str(tmp_path), "size": [16, 16]}
-    if kind == "csv":
-        (tmp_path / "s.csv").write_text("case,subset\n0,train\n1,train\n2,val\n3,test\n")
-        options["split"] = str(tmp_path / "s.csv")
-    else:
-        options |= {"images": "{folder}/images/{name}.*", "masks": ["{folder}/masks/{name}.*"]}
-    ImageFolder(**options).setup()
-    with pytest.raises(DataError, match=r"fold=1: .* is one division, the same for every fold"):
-        ImageFolder(**options, fold=1, num_folds=2).setup()
