@@ -37,7 +37,7 @@ class ImageFolder(OwnFolder, ImageData):
         colours: For "colour", red, green and blue of each class, as [[0,0,0],[255,0,0]].
         channels: Channels of the images: 1 grey, 3 colour.
         group: Regular expression on the image's path below the root whose first group says what must stay in one
-            subset, as a patient number.
+            subset, as a patient number; by default the {folder} of the images, and "(.+)" makes each its own group.
         exclude: Pattern of image files below the root to leave out, as "images/*_overlay.png", or a list of such.
         raters: What training takes of several raters: "mean" their mean, a soft label, or "draw" the labels of one,
             whom each step draws anew for each image, or "first" those of the first alone. Validation and

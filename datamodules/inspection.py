@@ -282,6 +282,10 @@ def _tell_pairs(root: Path, paired: Paired, masks: Sequence[str], found: Finding
             found.options.append(("exclude", left_out[0] if len(left_out) == 1 else str(left_out).replace(", ", ",")))
     if paired.orphans:
         found.hints.append(f"{len(paired.orphans)} masks go with no image, as {paired.orphans[0].relative_to(root)}")
+    if any(case.group for case in paired.cases):
+        found.hints.append(
+            "images of a folder stay in one part of the split; where folders are no patients, set --data.group '(.+)'"
+        )
     if count < 3:
         found.hints.append("three cases are needed to train: one to learn from, one to choose by, one to test on")
 

@@ -11,6 +11,11 @@ from .errors import DataError
 from .pairs import Pairing, check_masks
 from .patterns import Listing
 from .raters import Raters, check_raters
+from .splits import DEFAULT_SIZES, SUBSETS, Split
+
+_NO_GROUPS = (
+    "Where folders are no patients, set --data.group '(.+)'; where a part of the path is, an expression for it."
+)
 
 
 def own_info(title: str, what: str, spacing: str) -> DataInfo:
@@ -46,6 +51,8 @@ class OwnFolder(SegmentationData):
         """
         self.pairing, self.raters = pairing, check_raters(raters, pairing.masks)
         self._lacking: dict[Path, list[str]] = {}
+        self._folders: list[str] = []  # that are groups
+        self._validates = False  # the owner divides all cases
         if self.wanted_regions is not None and len(pairing.masks) > 1:
             raise DataError(
                 f"regions of {len(pairing.masks)} raters: they need one label map a case. Give masks as one pattern, "
@@ -57,9 +64,39 @@ class OwnFolder(SegmentationData):
         found = self.pairing.find(Listing(self.existing_root(), self.endings))
         self.unlabelled, self.orphans = found.unlabelled, found.orphans
         self._lacking = found.lacking
+        self._validates = any(case.subset == "val" for case in found.cases)
+        if self.pairing.groups_folders:
+            self._folders = list(dict.fromkeys(case.group for case in found.cases if case.group))
         for case in found.cases:
             check_masks(case, self.coding, self.num_classes)
         return found.cases
+
+    def make_split(self, cases: list[Case]) -> Split:
+        """Divide the cases as asked for, the images of a folder together.
+
+        Raises:
+            DataError: If there are too few folders for that, or the split cannot be made for another reason.
+        """
+        split = super().make_split(cases)
+        sizes = self.split_sizes or DEFAULT_SIZES
+        drawn = SUBSETS[:2] if self.split == "official" else SUBSETS
+        empty = [part for part, size in zip(drawn, sizes, strict=False) if size > 0 and not split[part]]
+        if empty and self.split_remarks():
+            raise DataError(
+                f"images={self.pairing.images!r}: folders stay whole, as {self._folders[0]!r}, and are too few to give "
+                f"{' and '.join(empty)} a case. {_NO_GROUPS}"
+            )
+        return split
+
+    def split_remarks(self) -> list[str]:
+        """That folders stay whole."""
+        drawn = self.split == "grouped" or (self.split in ("own", "official") and not self._validates)
+        if not self._folders or not drawn:
+            return []
+        return [
+            f"the images of each of {len(self._folders)} folders stay in one part of the split, as those of "
+            f"{self._folders[0]!r}. {_NO_GROUPS}"
+        ]
 
     def mask_pattern(self) -> str:
         """The patterns; of several raters those by which the first image has no mask."""

@@ -1,8 +1,9 @@
 """Images and the masks that go with them by name, for folders that are laid out in their owner's own way."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import readers
@@ -40,7 +41,8 @@ class Pairing:
         images: Pattern of the images below the root.
         masks: Patterns of the masks of an image, one a rater.
         exclude: Patterns of images to leave out.
-        group: Regular expression on an image's path below the root whose first group must stay in one subset.
+        group: Regular expression on an image's path below the root whose first group must stay in one subset; by
+            default the `{folder}` of the images, where several folders are and some hold more than one.
 
     Raises:
         DataError: If a pattern of masks holds neither `{name}` nor `{folder}`, or is a list that lost its quotes.
@@ -68,7 +70,7 @@ class Pairing:
         Raises:
             DataError: If a mask goes with two images, or the expression for the group finds none.
         """
-        found, owners = Paired(), dict[Path, Path]()
+        found, owners, folders = Paired(), dict[Path, Path](), list[str]()
         for image, words in self.named_images(listing):
             raters = [[path for path in listing.of(pattern, words) if path != image] for pattern in self.masks]
             if not all(raters):
@@ -82,10 +84,18 @@ class Pairing:
                     raise DataError(self._claimed(path, owners[path], image))
                 owners[path] = image
             found.cases.append(self._case(image, image.relative_to(listing.root), words, raters))
+            folders.append(words["folder"])
+        if self.groups_folders:
+            found.cases = _by_folder(found.cases, folders)
         found.unlabelled = [path for path in found.unlabelled if path not in owners]  # a mask that the images match
         taken = {*owners, *(case.images[0] for case in found.cases), *found.unlabelled}
         found.orphans = [path for pattern in self.masks for path, _ in listing.find(pattern) if path not in taken]
         return found
+
+    @property
+    def groups_folders(self) -> bool:
+        """Whether the images of one folder stay in one subset."""
+        return self.group is None and "{folder}" in self.images
 
     def named_images(self, listing: Listing) -> list[tuple[Path, Words]]:
         """Images with name and folder where the pattern does not say.
@@ -137,9 +147,24 @@ class Pairing:
         if self.group is None:
             return ""
         match = re.search(self.group, inside.as_posix())
-        if match is None or not match.groups():
+        found = match.group(1) if match and match.groups() else None
+        if not found:
             raise DataError(f"{inside}: group={self.group!r} finds no group in it. Correct the expression.")
-        return match.group(1)
+        return found
+
+
+def _by_folder(cases: Sequence[Case], folders: Sequence[str]) -> list[Case]:
+    """The cases, those of a folder that holds several as one group.
+
+    A folder's words train, val and test are no part of its name, and a single folder tells nothing.
+    """
+    parts = [[part for part in folder.split("/") if part.lower() not in OWN_FOLDERS] for folder in folders]
+    names = ["/".join(own) for own in parts]
+    held = Counter(names)
+    if len(held) < 2:
+        return list(cases)
+    pairs = zip(cases, names, strict=True)
+    return [replace(case, group=name) if held[name] > 1 else case for case, name in pairs]
 
 
 def _refuse_twins(masks: Sequence[Path], image: Path) -> None:

@@ -34,7 +34,7 @@ class VolumeFolder(OwnFolder, VolumeData):
         ignore: For "index", stored values that do not count, as [255].
         channels: Number of channels of the volumes.
         group: Regular expression on the volume's path below the root whose first group says what must stay in one
-            subset, as a patient number.
+            subset, as a patient number; by default the {folder} of the volumes, and "(.+)" makes each its own group.
         exclude: Pattern of files below the root to leave out, or a list of such.
         raters: What training takes of several raters: "mean" their mean, a soft label, or "draw" the labels of one,
             whom each step draws anew for each patch, or "first" those of the first alone. Validation and

@@ -10,11 +10,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from lightning_app.errors import UserError
-from lightning_app.files import write_csv
 from lightning_app.system.origin import commit, versions
 from lightning_app.training.curves import CurvesLogger
 from lightning_app.training.run_folder import RunFolder
-from lightning_app.training.split import split_rows
+from lightning_app.training.split import record_split
 from lightning_app.training.stage import data_of
 
 SCORED = {"validate": "val", "test": "test"}
@@ -58,7 +57,7 @@ class RunRecord(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write which case is in which part of the split, once: it is the law for whatever is done with the run."""
         if trainer.is_global_zero and not self.run.split.is_file():
-            write_csv(self.run.split, split_rows(data_of(trainer)))
+            record_split(data_of(trainer), self.run)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop what an interrupted run logged after its last checkpoint."""

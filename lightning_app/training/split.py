@@ -11,7 +11,7 @@ from datamodules import SegmentationData
 from datamodules.case import Case
 from datamodules.readers import parts
 from lightning_app.errors import UserError
-from lightning_app.files import read_csv, read_yaml
+from lightning_app.files import read_csv, read_yaml, write_csv
 from lightning_app.training.processes import is_first_process, tell
 from lightning_app.training.run_folder import RunFolder
 
@@ -36,6 +36,13 @@ def split_rows(datamodule: SegmentationData) -> list[dict[str, str]]:
     """Rows `case, subset, content` of the split in use, for `split.csv`."""
     found = digests(case for cases in (datamodule.subsets or {}).values() for case in cases)
     return [{**row, "content": found.get(row["case"], "")} for row in datamodule.split_table()]
+
+
+def record_split(datamodule: SegmentationData, run: RunFolder) -> None:
+    """Write the split in use to a run's `split.csv`, and tell what is worth knowing of it."""
+    write_csv(run.split, split_rows(datamodule))
+    for told in datamodule.split_remarks():
+        tell(f"{type(datamodule).__name__}: {told}")
 
 
 def read_split(run: RunFolder) -> dict[str, Entry]:

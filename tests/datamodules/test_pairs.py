@@ -1,0 +1,95 @@
+"""One's own folders: patients in one part of the split, masks with their images, files of classes."""
+
+import numpy as np
+import pytest
+
+from datamodules import DataError, ImageFolder
+from datamodules.verify import remarks, verify
+from tests.data.common import save_image
+
+BOX = np.zeros((24, 24), np.uint8)
+BOX[8:16, 6:18] = 255
+
+
+def picture(path, seed):
+    save_image(path, np.random.default_rng(seed).integers(0, 255, (*BOX.shape, 3)).astype(np.uint8))
+
+
+def patients(root, count, scans=3, before="", only=()):
+    """`count` patients, each a folder of `scans` images, those of `only` of one."""
+    for number in range(count):
+        for scan in range(1 if number in only else scans):
+            name = f"{before}p{number:02}/{scan}.png"
+            picture(root / "images" / name, 100 * number + scan + len(before))
+            save_image(root / "masks" / name, BOX)
+    return root
+
+
+def of_patients(root, **options):
+    return ImageFolder(root=str(root), images="images/{folder}/{name}.*", masks="masks/{folder}/{name}.*", **options)
+
+
+def places(data):
+    """Patient to the parts that his images lie in."""
+    data.setup("test")
+    found = {}
+    for row in data.split_table():
+        found.setdefault(row["case"].rpartition("__")[0], set()).add(row["subset"])
+    return found
+
+
+def test_a_folder_a_patient_is_in_one_part_and_that_is_said(tmp_path):
+    data = of_patients(patients(tmp_path, 20))
+    found = places(data)
+    assert len(found) == 20
+    assert all(len(parts) == 1 for parts in found.values())
+    assert set().union(*found.values()) == {"train", "val", "test"}
+    assert "each of 20 folders stay in one part" in data.split_remarks()[0]
+    assert data.split_remarks()[0] in remarks(data, list(verify(data)))
+    folds = [places(of_patients(tmp_path, fold=fold, num_folds=4)) for fold in range(4)]
+    assert sorted(p for found in folds for p, parts in found.items() if parts == {"test"}) == sorted(found)
+
+
+def test_a_patient_who_comes_back_moves_no_other_and_folders_of_one_image_keep_their_places(tmp_path):
+    alone = places(of_patients(patients(tmp_path / "a", 20, scans=1)))
+    flat = {}
+    for number in range(20):
+        picture(tmp_path / f"b/images/p{number:02}__0.png", 100 * number)
+        save_image(tmp_path / f"b/masks/p{number:02}__0.png", BOX)
+    data = ImageFolder(root=str(tmp_path / "b"))
+    data.setup("test")
+    flat = {row["case"][:3]: {row["subset"]} for row in data.split_table()}
+    assert alone == flat
+    picture(tmp_path / "a/images/p03/1.png", 7)
+    save_image(tmp_path / "a/masks/p03/1.png", BOX)
+    again = places(of_patients(tmp_path / "a"))
+    assert {p: parts for p, parts in again.items() if p != "p03"} == {p: s for p, s in alone.items() if p != "p03"}
+    assert len(again["p03"]) == 1
+
+
+def test_one_folder_is_no_group_and_too_few_are_refused_with_the_way_out(tmp_path):
+    one = of_patients(patients(tmp_path / "one", 1, scans=12))
+    assert places(one) == {"p00": {"train", "val", "test"}}
+    assert one.split_remarks() == []
+    two = patients(tmp_path / "two", 2, scans=10)
+    with pytest.raises(
+        DataError, match=r"folders stay whole, as 'p00'.*too few to give .* a case.*--data\.group '\(\.\+\)'"
+    ):
+        of_patients(two).setup()
+    assert set().union(*places(of_patients(two, group="(.+)")).values()) == {"train", "val", "test"}
+    with pytest.warns(UserWarning, match="leaks: cases of 2 groups"):
+        of_patients(two, split="random").setup()
+
+
+def test_folders_that_are_parts_of_the_split_are_no_patients(tmp_path):
+    for part in ("train/", "test/"):
+        patients(tmp_path, 4, before=part)
+    with pytest.warns(UserWarning, match="cases of 4 groups .as 'p00'. are in several subsets"):
+        found = places(of_patients(tmp_path))
+    assert all(len(parts) == 1 for parts in found.values())
+    assert {p for p, parts in found.items() if parts == {"test"}} == {f"test__p{n:02}" for n in range(4)}
+
+
+def test_a_group_that_the_expression_leaves_out_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"p00/0\.png: group='p00\|\(p\\\\d\+\)' finds no group in it"):
+        of_patients(patients(tmp_path, 4), group=r"p00|(p\d+)").setup()
