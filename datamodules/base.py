@@ -39,7 +39,7 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
             "official" (the owner's test set), "own" (folders train, val, test or imagesTs where there are, else
             grouped), or the path of a file of names (.csv with columns case,subset, .json as nnU-Net's splits_final).
         split_sizes: Shares or counts of training, validation and test cases, as [0.64,0.16,0.2] or [80,20,30].
-        fold: Number of the test part for k-fold cross-validation, from 0.
+        fold: Number of the test part for k-fold cross-validation, from 0; refused where the split has one of its own.
         num_folds: Number of parts for cross-validation.
         seed: Seed of split, sampling and augmentation.
         patches_per_case: Training patches drawn from each case in an epoch.
@@ -282,6 +282,8 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
         sizes = self.split_sizes or splits.DEFAULT_SIZES
         if self.split.endswith((".csv", ".json")):
             return splits.file_split(cases, Path(self.split).expanduser(), self.fold)
+        if self.split in ("paper", "official"):
+            splits.refuse_fold(self.fold, f"split={self.split!r}")
         if self.split == "paper" and self.paper_sizes is not None:
             shares = [size / sum(self.paper_sizes) for size in self.paper_sizes]
             return splits.random_split(cases, shares, self.seed, True)

@@ -156,10 +156,9 @@ class Pairing:
 def _by_folder(cases: Sequence[Case], folders: Sequence[str]) -> list[Case]:
     """The cases, those of a folder that holds several as one group.
 
-    A folder's words train, val and test are no part of its name, and a single folder tells nothing.
+    Folders that are only called train, val or test are none, and a single folder tells nothing.
     """
-    parts = [[part for part in folder.split("/") if part.lower() not in OWN_FOLDERS] for folder in folders]
-    names = ["/".join(own) for own in parts]
+    names = [folder if set(folder.lower().split("/")) - set(OWN_FOLDERS) else "" for folder in folders]
     held = Counter(names)
     if len(held) < 2:
         return list(cases)

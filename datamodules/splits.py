@@ -172,7 +172,8 @@ def file_split(cases: Sequence[Case], path: Path, fold: int | None = None) -> Sp
         fold: Which fold of a list, by default the first.
 
     Raises:
-        DataError: If the file is absent or unreadable, names a case twice, or names one that was not found.
+        DataError: If the file is absent or unreadable, names a case twice, or names one that was not found, or a fold
+            is asked for of a file that is no list of folds.
     """
     if not path.is_file():
         raise DataError(f"split file {path} does not exist. Give the path of a .csv or .json file of names.")
@@ -182,7 +183,7 @@ def file_split(cases: Sequence[Case], path: Path, fold: int | None = None) -> Sp
         if path.suffix == ".json":
             lists = json.loads(text)
             if isinstance(lists, list):
-                lists = _fold_of(lists, cases, path, fold)
+                lists, fold = _fold_of(lists, cases, path, fold), None
             pairs = [(str(name), subset) for subset, names in lists.items() for name in names]
         else:
             pairs = [(_unquoted(row["case"], known), row["subset"]) for row in csv.DictReader(text.splitlines())]
@@ -190,12 +191,26 @@ def file_split(cases: Sequence[Case], path: Path, fold: int | None = None) -> Sp
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"split file {path} is not understood ({error}). Use columns case,subset.") from error
+    refuse_fold(fold, f"split={str(path)!r}")
     names: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
     for name, subset in pairs:
         if subset not in names:
             raise DataError(f"split file {path}: subset {subset!r} of case {name!r} is none of {', '.join(SUBSETS)}.")
         names[subset].append(name)
     return named_split(cases, names, str(path))
+
+
+def refuse_fold(fold: int | None, what: str) -> None:
+    """Refuse a fold of a split that is the same whatever the fold.
+
+    Raises:
+        DataError: If there is one.
+    """
+    if fold is not None:
+        raise DataError(
+            f"fold={fold}: {what} has one test part, the same for every fold. Leave fold out, or set split to "
+            "grouped, random or a list of folds as nnU-Net's splits_final.json."
+        )
 
 
 def _unquoted(name: str, known: Collection[str]) -> str:

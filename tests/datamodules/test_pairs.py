@@ -81,13 +81,36 @@ def test_one_folder_is_no_group_and_too_few_are_refused_with_the_way_out(tmp_pat
         of_patients(two, split="random").setup()
 
 
-def test_folders_that_are_parts_of_the_split_are_no_patients(tmp_path):
+def test_the_owners_parts_are_kept_and_are_no_patients_themselves(tmp_path):
     for part in ("train/", "test/"):
-        patients(tmp_path, 4, before=part)
-    with pytest.warns(UserWarning, match="cases of 4 groups .as 'p00'. are in several subsets"):
-        found = places(of_patients(tmp_path))
+        patients(tmp_path, 6, before=part)
+    found = places(of_patients(tmp_path))
     assert all(len(parts) == 1 for parts in found.values())
-    assert {p for p, parts in found.items() if parts == {"test"}} == {f"test__p{n:02}" for n in range(4)}
+    assert {p for p, parts in found.items() if parts == {"test"}} == {f"test__p{n:02}" for n in range(6)}
+    assert len(set().union(*found.values())) == 3
+    data = ImageFolder(root=str(tmp_path), images="images/{folder}/p00/{name}.*", masks="masks/{folder}/p00/{name}.*")
+    assert {p: len(parts) for p, parts in places(data).items()} == {"train": 2, "test": 1}
+    assert data.split_remarks() == []
+
+
+def test_a_fold_of_a_split_that_is_the_same_for_all_folds_is_refused(tmp_path):
+    for part in ("train/", "test/"):
+        patients(tmp_path, 4, scans=1, before=part)
+    for fold in (0, 7):
+        with pytest.raises(
+            DataError, match=rf"fold={fold}: split='official' has one test part, the same for every fold"
+        ):
+            of_patients(tmp_path, fold=fold, num_folds=3).setup()
+    tests = [places(of_patients(tmp_path, split="grouped", fold=fold, num_folds=3)) for fold in range(3)]
+    assert sorted(p for found in tests for p, parts in found.items() if parts == {"test"}) == sorted(tests[0])
+    names = sorted(tests[0])
+    table = tmp_path / "split.csv"
+    table.write_text(
+        "case,subset\n" + "".join(f"{n}__0,{('train', 'val', 'test')[i % 3]}\n" for i, n in enumerate(names))
+    )
+    places(of_patients(tmp_path, split=str(table)))
+    with pytest.raises(DataError, match=r"fold=0: split='.*split\.csv' has one test part"):
+        of_patients(tmp_path, split=str(table), fold=0).setup()
 
 
 def test_a_group_that_the_expression_leaves_out_is_refused(tmp_path):
