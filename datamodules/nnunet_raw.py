@@ -136,7 +136,7 @@ class NNUNetRaw(VolumeData):
         cases, self.unlabelled = [], []
         for part, subset in (("Tr", "train"), ("Ts", "test")):
             labels = readers.files(root / f"labels{part}", (self.ending,)) if (root / f"labels{part}").is_dir() else []
-            found = [self._case(path, root / f"images{part}", (path,), subset) for path in labels]
+            found = self._alike([self._case(path, root / f"images{part}", (path,), subset) for path in labels])
             used = {path for case in found for path in case.images}
             if labels:
                 images = readers.files(root / f"images{part}", (self.ending,))
@@ -155,12 +155,25 @@ class NNUNetRaw(VolumeData):
                 f"{beyond}: is a channel that {self.json} does not name, channel_names has {count}. Name it there, or "
                 "remove the file."
             )
-        if self.reads_images and not all(path.exists() for path in images[1:]):
+        if self.reads_images and not any(path.exists() for path in images[1:]):
             images = images[:1]
         whole = folder / f"{base}{self.ending}"
         if not images[0].exists() and whole.exists():  # one channel, or all in one file as in the Decathlon
             images = [whole]
         return Case(base, tuple(self._there(path, label.name) for path in images), masks, subset=subset)
+
+    def _alike(self, cases: list[Case]) -> list[Case]:
+        """The cases, of which either all have a file for each channel or all have one for all channels.
+
+        Raises:
+            DataError: If some have only their first channel.
+        """
+        first = f"_0000{self.ending}"
+        if any(len(case.images) > 1 for case in cases):
+            for path in (case.images[0] for case in cases if len(case.images) == 1 < len(self.facts.channels)):
+                if path.name.endswith(first):
+                    self._there(path.with_name(f"{path.name.removesuffix(first)}_0001{self.ending}"), path.name)
+        return cases
 
     @staticmethod
     def _there(path: Path, name: str) -> Path:
@@ -181,7 +194,7 @@ class NNUNetRaw(VolumeData):
         for base, paths in bases.items():
             if len(paths) > 1:
                 raise DataError(f"{paths[0]} and {paths[1]} would both be case {base!r}. Rename one.")
-        return [self._case(Path(f"{base}{self.ending}"), folder, ()) for base in bases]
+        return self._alike([self._case(Path(f"{base}{self.ending}"), folder, ()) for base in bases])
 
     def make_pipeline(self) -> VolumePipeline | ImagePipeline:  # type: ignore[override]
         """The pipeline for volumes, or for images."""
