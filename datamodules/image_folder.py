@@ -7,7 +7,7 @@ from .errors import DataError
 from .images import ImageData
 from .masks import Colour, MaskCoding
 from .own_folder import OwnFolder, own_info
-from .pairs import Pairing, grey_coding, index_coding
+from .pairs import Pairing, grey_coding, index_coding, refuse_unread
 from .raters import Raters
 
 
@@ -96,6 +96,7 @@ def _coding(
     ignore: list[int] | None,
     colours: list[list[int]] | None,
 ) -> MaskCoding:
+    refuse_unread(kind, threshold=threshold, invert=invert, values=values, ignore=ignore or None, colours=colours)
     grey = grey_coding(kind, num_classes, threshold, 127.0, invert)
     found = grey or index_coding(kind, num_classes, values, ignore or ())
     if found is not None:

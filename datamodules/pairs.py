@@ -15,6 +15,12 @@ from .raters import by_rater
 from .splits import OWN_FOLDERS
 
 Words = dict[str, str]
+_READS = {
+    "binary": ("threshold", "invert"),
+    "files": ("threshold",),
+    "index": ("values", "ignore"),
+    "colour": ("colours",),
+}
 
 
 @dataclass
@@ -190,6 +196,23 @@ def check_masks(case: Case, coding: MaskCoding, num_classes: int) -> None:
             raise DataError(f"{image}: {len(masks)} masks for {num_classes - 1} classes. Give a file for each class.")
         if isinstance(coding, Index | Colour) and len(masks) > 1:
             raise DataError(f"{image}: {len(masks)} masks, as {masks[1].name}. Make the pattern match one.")
+
+
+def refuse_unread(kind: str, **options: object) -> None:
+    """Refuse options of masks that their coding does not read.
+
+    Raises:
+        DataError: If one is given.
+    """
+    for name, value in options.items():
+        others = [other for other, reads in _READS.items() if name in reads]
+        given = value is not None and value is not False
+        if given and kind in _READS and kind not in others:
+            more = ", with the value of each class as values," if name == "ignore" else ""
+            raise DataError(
+                f"{name}={value}: coding={kind!r} does not read it. Set coding {' or '.join(others)}{more} or leave "
+                f"{name} out."
+            )
 
 
 def grey_coding(

@@ -6,7 +6,7 @@ from . import readers
 from .errors import DataError
 from .masks import Binary, Index, PerClass
 from .own_folder import OwnFolder, own_info
-from .pairs import Pairing, grey_coding, index_coding
+from .pairs import Pairing, grey_coding, index_coding, refuse_unread
 from .raters import Raters
 from .volumes import VolumeData
 
@@ -78,6 +78,7 @@ class VolumeFolder(OwnFolder, VolumeData):
 def _coding(
     kind: str, num_classes: int, threshold: float | None, values: list[int] | None, ignore: list[int] | None
 ) -> Index | Binary | PerClass:
+    refuse_unread(kind, threshold=threshold, values=values, ignore=ignore or None)
     found = grey_coding(kind, num_classes, threshold, 0.5) or index_coding(kind, num_classes, values, ignore or ())
     if found is None:
         raise DataError(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datamodules import DataError, ImageFolder
+from datamodules import DataError, ImageFolder, VolumeFolder
 from datamodules.verify import remarks, verify
 from tests.data.common import save_image
 
@@ -116,3 +116,32 @@ def test_a_fold_of_a_split_that_is_the_same_for_all_folds_is_refused(tmp_path):
 def test_a_group_that_the_expression_leaves_out_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"p00/0\.png: group='p00\|\(p\\\\d\+\)' finds no group in it"):
         of_patients(patients(tmp_path, 4), group=r"p00|(p\d+)").setup()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "match"),
+    [
+        (ImageFolder, {"ignore": [128]}, r"ignore=\[128\]: coding='binary' does not read it\. Set coding index, with"),
+        (ImageFolder, {"values": [0, 1]}, r"values=\[0, 1\]: coding='binary' does not read it\. Set coding index or"),
+        (ImageFolder, {"coding": "index", "invert": True}, "invert=True: coding='index' .* Set coding binary or leave"),
+        (ImageFolder, {"coding": "files", "invert": True}, "invert=True: coding='files'"),
+        (ImageFolder, {"coding": "index", "threshold": 0}, "threshold=0: .* Set coding binary or files"),
+        (ImageFolder, {"colours": [[0, 0, 0], [9, 9, 9]]}, "colours=.* Set coding colour"),
+        (VolumeFolder, {"coding": "binary", "threshold": 0.5, "ignore": [255]}, r"ignore=\[255\]: coding='binary'"),
+        (VolumeFolder, {"threshold": 0.5}, "threshold=0.5: coding='index'"),
+    ],
+)
+def test_options_that_the_coding_does_not_read_are_refused(kind, options, match):
+    with pytest.raises(DataError, match=match):
+        kind(**options)
+
+
+def test_what_is_ignored_beside_two_values_is_read_as_the_error_says(tmp_path):
+    mask = BOX.copy()
+    mask[:4] = 128
+    for name in "abc":
+        picture(tmp_path / f"images/{name}.png", ord(name))
+        save_image(tmp_path / f"masks/{name}.png", mask)
+    data = ImageFolder(root=str(tmp_path), coding="index", values=[0, 255], ignore=[128])
+    (case, *_) = data.checked_cases()
+    assert np.array_equal(data.label_reader().labels(case), np.where(mask == 128, 255, mask == 255))
