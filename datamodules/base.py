@@ -297,8 +297,8 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
             return splits.fold_split(cases, self.fold, self.num_folds, sizes, self.seed, self.split == "grouped")
         return splits.sized_split(cases, sizes, self.seed, self.split == "grouped")
 
-    def split_remarks(self) -> list[str]:
-        """What is worth knowing of how the cases are divided."""
+    def notes(self) -> list[str]:
+        """What is worth knowing of how files make cases, and how these are divided."""
         return []
 
     def use_split(self, split: splits.Split) -> None:

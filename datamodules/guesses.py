@@ -94,8 +94,8 @@ def _candidates(listing: Listing) -> Iterator[tuple[str, str]]:
 def _folder_pairs(image: str, mask: str) -> Iterator[tuple[str, str]]:
     """Patterns for two folders that differ in one part of their path, or wholly."""
     for a, b in _heads(image, mask):
-        for first, second in (("{name}", "{name}"), ("{name}", "{name}_*"), ("{name}", "*_{name}")):
-            yield f"{a}/{first}.*", f"{b}/{second}.*"
+        for second in ("{name}", "{name}_*", "*_{name}", "{name}.*"):
+            yield f"{a}/{{name}}.*", f"{b}/{second}.*"
         if "{folder}" in a:
             yield f"{a}/{{name}}.*", f"{b}/*.*"
         for word in ("img", "image", "im"):

@@ -8,7 +8,8 @@ from .base import SegmentationData
 from .case import Case, DataInfo
 from .checks import Labels, twin_raters
 from .errors import DataError
-from .pairs import Pairing, check_masks
+from .masks import Binary
+from .pairs import Pairing, check_masks, united
 from .patterns import Listing
 from .raters import Raters, check_raters
 from .splits import DEFAULT_SIZES, SUBSETS, Split
@@ -53,6 +54,7 @@ class OwnFolder(SegmentationData):
         self._lacking: dict[Path, list[str]] = {}
         self._folders: list[str] = []  # that are groups
         self._validates = False  # the owner divides all cases
+        self._united = ""
         if self.wanted_regions is not None and len(pairing.masks) > 1:
             raise DataError(
                 f"regions of {len(pairing.masks)} raters: they need one label map a case. Give masks as one pattern, "
@@ -69,6 +71,7 @@ class OwnFolder(SegmentationData):
             self._folders = list(dict.fromkeys(case.group for case in found.cases if case.group))
         for case in found.cases:
             check_masks(case, self.coding, self.num_classes)
+        self._united = united(found.cases) if isinstance(self.coding, Binary) else ""
         return found.cases
 
     def make_split(self, cases: list[Case]) -> Split:
@@ -81,22 +84,25 @@ class OwnFolder(SegmentationData):
         sizes = self.split_sizes or DEFAULT_SIZES
         drawn = SUBSETS[:2] if self.split == "official" else SUBSETS
         empty = [part for part, size in zip(drawn, sizes, strict=False) if size > 0 and not split[part]]
-        if empty and self.split_remarks():
+        if empty and self._whole_folders():
             raise DataError(
                 f"images={self.pairing.images!r}: folders stay whole, as {self._folders[0]!r}, and are too few to give "
                 f"{' and '.join(empty)} a case. {_NO_GROUPS}"
             )
         return split
 
-    def split_remarks(self) -> list[str]:
-        """That folders stay whole."""
+    def notes(self) -> list[str]:
+        """That folders stay whole, and that more masks are united in some cases than in others."""
+        return [note for note in (self._whole_folders(), self._united) if note]
+
+    def _whole_folders(self) -> str:
         drawn = self.split == "grouped" or (self.split in ("own", "official") and not self._validates)
         if not self._folders or not drawn:
-            return []
-        return [
+            return ""
+        return (
             f"the images of each of {len(self._folders)} folders stay in one part of the split, as those of "
             f"{self._folders[0]!r}. {_NO_GROUPS}"
-        ]
+        )
 
     def mask_pattern(self) -> str:
         """The patterns; of several raters those by which the first image has no mask."""

@@ -1,7 +1,7 @@
 """Images and the masks that go with them by name, for folders that are laid out in their owner's own way."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,8 +77,16 @@ class Pairing:
             DataError: If a mask goes with two images, or the expression for the group finds none.
         """
         found, owners, folders = Paired(), dict[Path, Path](), list[str]()
+        others = self._claims_of_excluded(listing)
         for image, words in self.named_images(listing):
-            raters = [[path for path in listing.of(pattern, words) if path != image] for pattern in self.masks]
+            raters = [
+                [
+                    path
+                    for path in listing.of(pattern, words)
+                    if path != image and not _nearer(others.get(path, ()), words)
+                ]
+                for pattern in self.masks
+            ]
             if not all(raters):
                 found.unlabelled.append(image)
                 found.lacking[image] = [p for p, masks in zip(self.masks, raters, strict=True) if not masks]
@@ -109,8 +117,11 @@ class Pairing:
         The name is the file's without ending or, where no mask goes by that, what the one `*` in the pattern's file
         name stands for.
         """
+        return self._named(listing, self._images(listing))
+
+    def _named(self, listing: Listing, images: Sequence[tuple[Path, Words]]) -> list[tuple[Path, Words]]:
         named = []
-        for image, words in self._images(listing):
+        for image, words in images:
             folder = image.relative_to(listing.root).parent.as_posix()
             named.append((image, {"name": readers.stem(image), "folder": folder} | words))
         parent, _, last = self.images.rpartition("/")
@@ -121,11 +132,24 @@ class Pairing:
         starred = dict(listing.find(f"{parent}/{last.replace('*', '{name}')}".lstrip("/")))
         return [(image, words | {"name": starred[image]["name"]}) for image, words in named]
 
-    def _images(self, listing: Listing) -> list[tuple[Path, Words]]:
-        """Images with the words of their pattern, without those to exclude."""
+    def _images(self, listing: Listing, excluded: bool = False) -> list[tuple[Path, Words]]:
+        """Images with the words of their pattern, without those to exclude, or those alone."""
         rules = [expression(pattern) for pattern in self.exclude]
         inside = ((pair, pair[0].relative_to(listing.root).as_posix()) for pair in listing.find(self.images))
-        return [pair for pair, path in inside if not any(rule.fullmatch(path) for rule in rules)]
+        return [pair for pair, path in inside if any(rule.fullmatch(path) for rule in rules) == excluded]
+
+    def _claims_of_excluded(self, listing: Listing) -> dict[Path, list[str]]:
+        """Names of the excluded images that a mask goes with; an excluded file that is itself a mask has none."""
+        claims = defaultdict[Path, list[str]](list)
+        left_out = self._named(listing, self._images(listing, excluded=True)) if self.exclude else []
+        patterns = [pattern for pattern in self.masks if "{name}" in pattern]
+        if left_out and patterns:
+            kept = [words for _, words in self.named_images(listing)]
+            masks = {path for words in kept for pattern in patterns for path in listing.of(pattern, words)}
+            for _, words in (pair for pair in left_out if pair[0] not in masks):
+                for path in (path for pattern in patterns for path in listing.of(pattern, words)):
+                    claims[path].append(words["name"])
+        return claims
 
     def _case(self, image: Path, inside: Path, words: Mapping[str, str], raters: Sequence[Sequence[Path]]) -> Case:
         parent, stem = str(Path(self.images).parent), readers.stem(image)
@@ -157,6 +181,11 @@ class Pairing:
         if not found:
             raise DataError(f"{inside}: group={self.group!r} finds no group in it. Correct the expression.")
         return found
+
+
+def _nearer(others: Sequence[str], words: Words) -> bool:
+    """Whether a mask goes with an image whose name holds this one's and more, as `a_flipped` that of `a`."""
+    return any(words["name"] in other and other != words["name"] for other in others)
 
 
 def _by_folder(cases: Sequence[Case], folders: Sequence[str]) -> list[Case]:
@@ -196,6 +225,18 @@ def check_masks(case: Case, coding: MaskCoding, num_classes: int) -> None:
             raise DataError(f"{image}: {len(masks)} masks for {num_classes - 1} classes. Give a file for each class.")
         if isinstance(coding, Index | Colour) and len(masks) > 1:
             raise DataError(f"{image}: {len(masks)} masks, as {masks[1].name}. Make the pattern match one.")
+
+
+def united(cases: Sequence[Case]) -> str:
+    """That a mask is made of more files in some cases than in others; empty where it is not."""
+    counts = [(len(masks), masks[0]) for case in cases for masks in by_rater(case)]
+    (low, few), (high, many) = min(counts, default=(0, Path())), max(counts, default=(0, Path()))
+    if low == high:
+        return ""
+    return (
+        f"masks of one image are united, {low} for {few.name}, {high} for {many.name}; where they are no "
+        "objects of one image, narrow masks"
+    )
 
 
 def refuse_unread(kind: str, **options: object) -> None:

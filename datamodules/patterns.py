@@ -12,8 +12,15 @@ from pathlib import Path, PurePosixPath
 
 from .paths import headed, is_visible, natural
 
-_TOKEN = re.compile(r"(\{name\}|\{folder\}|\*\*/|\*\*|\*|\?|\[[^\]]+\])")
-_WILD = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+_TOKEN = re.compile(r"(\{name\}|\{folder\}|\*\*/|\*\*|\.\*$|\*|\?|\[[^\]]+\])")
+_ENDING = ".*"  # at the end of a pattern; else a dot and a star
+_WILD = {
+    "**/": "(?:.*/)?",
+    "**": ".*",
+    _ENDING: r"(?i:\.nii\.gz|\.ome\.tiff?|\.seg\.nrrd|\.[^/.]*)",
+    "*": "[^/]*",
+    "?": "[^/]",
+}
 _GROUPS = {"{name}": "[^/]+", "{folder}": ".+"}
 
 
@@ -22,7 +29,7 @@ def expression(pattern: str, values: Mapping[str, str] | None = None) -> re.Patt
 
     Args:
         pattern: Path with `*`, `?`, `[ab]`, `**`, and `{name}` (a part of a file or folder name) or `{folder}` (one or
-            more folders), which stand for the same text wherever they occur.
+            more folders), which stand for the same text wherever they occur. At its end `.*` is any one ending.
         values: Text of `name` and `folder` where it is known; else they become groups.
     """
     parts, seen = [], set()
@@ -112,6 +119,8 @@ def _literal(pattern: str, values: Mapping[str, str]) -> str:
     for token in _TOKEN.split(pattern):
         if token in _GROUPS:
             start += values[token[1:-1]]
+        elif token == _ENDING:
+            return f"{start}."
         elif _TOKEN.fullmatch(token):
             break
         else:

@@ -124,7 +124,7 @@ def remarks(data: SegmentationData, reports: Sequence[CaseReport]) -> list[str]:
     told = []
     if data.orphans:
         told.append(f"{len(data.orphans)} masks belong to no image, as {data.orphans[0]}")
-    told += data.split_remarks()
+    told += data.notes()
     told += data.mask_remarks([report.labels for report in reports if report.labels])
     headers = [remark for report in reports for remark in report.remarks]
     if headers:

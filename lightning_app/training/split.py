@@ -41,7 +41,7 @@ def split_rows(datamodule: SegmentationData) -> list[dict[str, str]]:
 def record_split(datamodule: SegmentationData, run: RunFolder) -> None:
     """Write the split in use to a run's `split.csv`, and tell what is worth knowing of it."""
     write_csv(run.split, split_rows(datamodule))
-    for told in datamodule.split_remarks():
+    for told in datamodule.notes():
         tell(f"{type(datamodule).__name__}: {told}")
 
 

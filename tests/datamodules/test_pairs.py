@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from datamodules import DataError, ImageFolder, VolumeFolder
+from datamodules.patterns import expression
 from datamodules.verify import remarks, verify
 from tests.data.common import save_image
 
@@ -44,8 +45,8 @@ def test_a_folder_a_patient_is_in_one_part_and_that_is_said(tmp_path):
     assert len(found) == 20
     assert all(len(parts) == 1 for parts in found.values())
     assert set().union(*found.values()) == {"train", "val", "test"}
-    assert "each of 20 folders stay in one part" in data.split_remarks()[0]
-    assert data.split_remarks()[0] in remarks(data, list(verify(data)))
+    assert "each of 20 folders stay in one part" in data.notes()[0]
+    assert data.notes()[0] in remarks(data, list(verify(data)))
     folds = [places(of_patients(tmp_path, fold=fold, num_folds=4)) for fold in range(4)]
     assert sorted(p for found in folds for p, parts in found.items() if parts == {"test"}) == sorted(found)
 
@@ -70,7 +71,7 @@ def test_a_patient_who_comes_back_moves_no_other_and_folders_of_one_image_keep_t
 def test_one_folder_is_no_group_and_too_few_are_refused_with_the_way_out(tmp_path):
     one = of_patients(patients(tmp_path / "one", 1, scans=12))
     assert places(one) == {"p00": {"train", "val", "test"}}
-    assert one.split_remarks() == []
+    assert one.notes() == []
     two = patients(tmp_path / "two", 2, scans=10)
     with pytest.raises(
         DataError, match=r"folders stay whole, as 'p00'.*too few to give .* a case.*--data\.group '\(\.\+\)'"
@@ -90,7 +91,7 @@ def test_the_owners_parts_are_kept_and_are_no_patients_themselves(tmp_path):
     assert len(set().union(*found.values())) == 3
     data = ImageFolder(root=str(tmp_path), images="images/{folder}/p00/{name}.*", masks="masks/{folder}/p00/{name}.*")
     assert {p: len(parts) for p, parts in places(data).items()} == {"train": 2, "test": 1}
-    assert data.split_remarks() == []
+    assert data.notes() == []
 
 
 def test_a_fold_of_a_split_that_is_the_same_for_all_folds_is_refused(tmp_path):
@@ -145,3 +146,51 @@ def test_what_is_ignored_beside_two_values_is_read_as_the_error_says(tmp_path):
     data = ImageFolder(root=str(tmp_path), coding="index", values=[0, 255], ignore=[128])
     (case, *_) = data.checked_cases()
     assert np.array_equal(data.label_reader().labels(case), np.where(mask == 128, 255, mask == 255))
+
+
+def masks_of(data):
+    return {case.name: [path.name for path in case.masks] for case in data.checked_cases()}
+
+
+def test_masks_of_excluded_images_are_not_united_into_others(tmp_path):
+    for name in ("case_0", "case_0_flipped", "case_1", "case_1_flipped"):
+        picture(tmp_path / f"images/{name}.png", len(name) + int(name[5]))
+        save_image(tmp_path / f"masks/{name}_mask.png", BOX)
+    data = ImageFolder(root=str(tmp_path), masks="masks/{name}_*.png", exclude="images/*_flipped.png")
+    assert masks_of(data) == {"case_0": ["case_0_mask.png"], "case_1": ["case_1_mask.png"]}
+    save_image(tmp_path / "masks/case_1_second.png", BOX)
+    assert masks_of(data)["case_1"] == ["case_1_mask.png", "case_1_second.png"]
+    (note,) = data.notes()
+    assert note.startswith("masks of one image are united, 1 for case_0_mask.png, 2 for case_1_")
+    save_image(tmp_path / "masks/case_0_second.png", BOX)
+    assert len(masks_of(data)["case_0"]) == 2
+    assert data.notes() == []
+
+
+def test_an_excluded_twin_of_an_image_or_a_mask_beside_it_claims_nothing(tmp_path):
+    for name in "ab":
+        picture(tmp_path / f"{name}.png", ord(name))
+        picture(tmp_path / f"{name}.tif", ord(name))
+        for number in ("1", "1_x"):
+            save_image(tmp_path / f"{name}_{number}.png", BOX)
+    data = ImageFolder(root=str(tmp_path), images="*", masks="{name}_*.png", exclude=["*.tif", "*_*.png"])
+    assert masks_of(data) == {name: [f"{name}_1.png", f"{name}_1_x.png"] for name in "ab"}
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".ome.tif", ".OME.TIFF", ".nii.gz", ".seg.nrrd"])
+def test_an_ending_is_one_and_an_old_mask_is_none(ending):
+    rule = expression("masks/{name}.*", {"name": "s0", "folder": ""})
+    assert rule.fullmatch(f"masks/s0{ending}")
+    assert not rule.fullmatch(f"masks/s0.old{ending}")
+    assert expression("masks/{name}.*.*", {"name": "s0", "folder": ""}).fullmatch(f"masks/s0.old{ending}")
+    assert expression("*.*").fullmatch(f"s0.old{ending}")
+
+
+def test_an_older_mask_beside_is_told_and_not_united(tmp_path):
+    for name in ("s0", "s1", "s2"):
+        picture(tmp_path / f"images/{name}.png", ord(name[1]))
+        save_image(tmp_path / f"masks/{name}.png", BOX)
+    save_image(tmp_path / "masks/s0.old.png", 255 - BOX)
+    data = ImageFolder(root=str(tmp_path))
+    assert masks_of(data) == {name: [f"{name}.png"] for name in ("s0", "s1", "s2")}
+    assert [path.name for path in data.orphans] == ["s0.old.png"]
