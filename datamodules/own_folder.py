@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 from .base import SegmentationData
 from .case import Case, DataInfo
 from .checks import Labels, twin_raters
+from .class_files import ClassFiles
 from .errors import DataError
-from .masks import Binary
+from .masks import Binary, PerClass
 from .pairs import Pairing, check_masks, united
 from .patterns import Listing
 from .raters import Raters, check_raters
@@ -69,8 +70,11 @@ class OwnFolder(SegmentationData):
         self._validates = any(case.subset == "val" for case in found.cases)
         if self.pairing.groups_folders:
             self._folders = list(dict.fromkeys(case.group for case in found.cases if case.group))
-        for case in found.cases:
+        files = ClassFiles(self.existing_root(), self.pairing.masks, self.class_names)
+        for case, words in zip(found.cases, found.words, strict=True):
             check_masks(case, self.coding, self.num_classes)
+            if isinstance(self.coding, PerClass):
+                files.check(case, words)
         self._united = united(found.cases) if isinstance(self.coding, Binary) else ""
         return found.cases
 

@@ -32,12 +32,14 @@ class Paired:
         unlabelled: Images without.
         orphans: Masks without an image.
         lacking: Images without, and the patterns by which they have none.
+        words: What name and folder of each case stand for.
     """
 
     cases: list[Case] = field(default_factory=list)
     unlabelled: list[Path] = field(default_factory=list)
     orphans: list[Path] = field(default_factory=list)
     lacking: dict[Path, list[str]] = field(default_factory=dict)
+    words: list[Words] = field(default_factory=list)
 
 
 class Pairing:
@@ -76,7 +78,7 @@ class Pairing:
         Raises:
             DataError: If a mask goes with two images, or the expression for the group finds none.
         """
-        found, owners, folders = Paired(), dict[Path, Path](), list[str]()
+        found, owners = Paired(), dict[Path, Path]()
         others = self._claims_of_excluded(listing)
         for image, words in self.named_images(listing):
             raters = [
@@ -98,9 +100,9 @@ class Pairing:
                     raise DataError(self._claimed(path, owners[path], image))
                 owners[path] = image
             found.cases.append(self._case(image, image.relative_to(listing.root), words, raters))
-            folders.append(words["folder"])
+            found.words.append(words)
         if self.groups_folders:
-            found.cases = _by_folder(found.cases, folders)
+            found.cases = _by_folder(found.cases, [words["folder"] for words in found.words])
         found.unlabelled = [path for path in found.unlabelled if path not in owners]  # a mask that the images match
         taken = {*owners, *(case.images[0] for case in found.cases), *found.unlabelled}
         found.orphans = [path for pattern in self.masks for path, _ in listing.find(pattern) if path not in taken]

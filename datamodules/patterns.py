@@ -24,13 +24,14 @@ _WILD = {
 _GROUPS = {"{name}": "[^/]+", "{folder}": ".+"}
 
 
-def expression(pattern: str, values: Mapping[str, str] | None = None) -> re.Pattern[str]:
+def expression(pattern: str, values: Mapping[str, str] | None = None, grouped: bool = False) -> re.Pattern[str]:
     """Regular expression of a path pattern.
 
     Args:
         pattern: Path with `*`, `?`, `[ab]`, `**`, and `{name}` (a part of a file or folder name) or `{folder}` (one or
             more folders), which stand for the same text wherever they occur. At its end `.*` is any one ending.
         values: Text of `name` and `folder` where it is known; else they become groups.
+        grouped: Make groups of the wildcards, but for the ending's.
     """
     parts, seen = [], set()
     for token in _TOKEN.split(pattern.replace("\\", "/").removeprefix("./")):
@@ -40,10 +41,11 @@ def expression(pattern: str, values: Mapping[str, str] | None = None) -> re.Patt
         elif token in _GROUPS:
             parts.append(f"(?P={word})" if word in seen else f"(?P<{word}>{_GROUPS[token]})")
             seen.add(word)
-        elif token.startswith("[") and _TOKEN.fullmatch(token):
-            parts.append(token.replace("[!", "[^"))
+        elif _TOKEN.fullmatch(token):
+            wild = _WILD.get(token) or token.replace("[!", "[^")
+            parts.append(f"({wild})" if grouped and token != _ENDING else wild)
         else:
-            parts.append(_WILD.get(token) or re.escape(token))
+            parts.append(re.escape(token))
     return re.compile("".join(parts))
 
 

@@ -194,3 +194,46 @@ def test_an_older_mask_beside_is_told_and_not_united(tmp_path):
     data = ImageFolder(root=str(tmp_path))
     assert masks_of(data) == {name: [f"{name}.png"] for name in ("s0", "s1", "s2")}
     assert [path.name for path in data.orphans] == ["s0.old.png"]
+
+
+def class_files(root, files, **options):
+    """Two classes, a file each: of every case the file of class `liver` marks the first row, `tumour` the last."""
+    for case, names in files.items():
+        picture(root / f"images/{case}.png", ord(case))
+        for row, name in zip((0, -1), names, strict=True):
+            mask = np.zeros_like(BOX)
+            mask[row] = 255
+            save_image(root / f"masks/{name}", mask)
+    return ImageFolder(root=str(root), coding="files", **options)
+
+
+def test_files_of_classes_that_are_called_otherwise_in_one_case_are_refused(tmp_path):
+    alike = {case: (f"{case}_liver.png", f"{case}_tumour.png") for case in "abc"}
+    options = {"masks": "masks/{name}_*.png", "classes": ["background", "liver", "tumour"]}
+    data = class_files(tmp_path / "a", alike, **options)
+    for case in data.checked_cases():
+        assert data.label_reader().labels(case)[[0, -1], 0].tolist() == [1, 2]
+    other = alike | {"c": ("c_liver.png", "c_Tumour.png")}
+    with pytest.raises(DataError, match=r"c_Tumour\.png: .* told apart by Tumour, liver, those beside a_liver\.png by"):
+        class_files(tmp_path / "b", other, **options).checked_cases()
+    with pytest.raises(DataError, match=r"a_tumour\.png: holds the name of class 'tumour' and is read as 'liver'"):
+        class_files(tmp_path / "c", alike, **options | {"classes": ["background", "tumour", "liver"]}).checked_cases()
+
+
+@pytest.mark.parametrize(
+    ("names", "masks", "classes"),
+    [
+        (("{}liver.png", "{}tumour.png"), "masks/{name}*.png", ["liver", "tumour"]),
+        (("l/{}.png", "t/{}.png"), "masks/*/{name}.png", ["liver", "tumour"]),
+        (("set {0}/{0}_1.png", "set {0}/{0}_2.png"), "masks/*/{name}_?.png", ["liver", "tumour"]),
+        (("{}_liver.png", "{}_liver_tumour.png"), "masks/{name}_*.*", ["liver", "liver tumour"]),
+        (("{}_rest_no_tumour.png", "{}_tumour.png"), "masks/{name}_*.png", ["rest", "tumour"]),
+        (("{}_A.png", "{}_B.tif"), "masks/{name}_[AB].*", ["c", "b"]),
+        (("{}_left.png", "{}_right.png"), "masks/{name}_*.*", ["h", "l"]),
+    ],
+)
+def test_files_of_classes_in_order_are_read_whatever_the_pattern(tmp_path, names, masks, classes):
+    files = {case: tuple(name.format(case) for name in names) for case in "abx"}
+    data = class_files(tmp_path, files, masks=masks, classes=["background", *classes])
+    for case in data.checked_cases():
+        assert data.label_reader().labels(case)[[0, -1], 0].tolist() == [1, 2]
