@@ -66,7 +66,7 @@ class VolumeCache:
 
     def __init__(self, folder: Path, max_open: int = 16) -> None:
         self.folder, self.max_open = folder, max_open
-        self._open: OrderedDict[str, PreparedVolume] = OrderedDict()
+        self._open: OrderedDict[tuple[str, ...], PreparedVolume] = OrderedDict()
         self._checked: dict[Path, tuple[int, ...]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,9 +83,9 @@ class VolumeCache:
             salt: Whatever else decides the result (mask coding, channels).
             make: Prepares the case.
         """
-        known = self._open.get(case.name)
+        known = self._open.get(case.key)
         if known is not None:
-            self._open.move_to_end(case.name)
+            self._open.move_to_end(case.key)
             return known
         path = self.path(entry_key(case, (preparation, salt)))
         source = case.images[0]
@@ -95,7 +95,7 @@ class VolumeCache:
             volume = self._read(path, preparation, source)
         if volume is None:
             raise DataError(f"{path}: the cache cannot be read back. Check the disk, or choose another cache_dir.")
-        self._open[case.name] = volume
+        self._open[case.key] = volume
         while len(self._open) > self.max_open:
             self._open.popitem(last=False)
         return volume

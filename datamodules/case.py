@@ -38,6 +38,11 @@ class Case:
         """All files of this case."""
         return (*self.images, *self.masks, *(path for path in (self.valid, self.tissue) if path))
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What is kept of a case is kept by: new images may bear a known name."""
+        return (self.name, str(self.page), *map(str, self.files))
+
 
 @dataclass(frozen=True)
 class DataInfo:

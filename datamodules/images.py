@@ -133,7 +133,7 @@ class ImagePipeline(Pipeline, LabelReader):
 
     def prepare(self, case: Case) -> PreparedImage:
         """Decode, resize and normalise; kept in memory as long as the budget lasts."""
-        known = self.memory.get(case.name)
+        known = self.memory.get(case.key)
         if known is not None:
             return known
         image = self.read_image(case)
@@ -155,7 +155,7 @@ class ImagePipeline(Pipeline, LabelReader):
             image = window.apply(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).contiguous().numpy()
             mask = None if mask is None else window.apply(torch.from_numpy(mask), IGNORE).numpy()
         prepared = PreparedImage(image, mask, original, geometry)
-        self.memory.put(case.name, prepared, prepared.nbytes)
+        self.memory.put(case.key, prepared, prepared.nbytes)
         return prepared
 
     def train_item(self, case: Case, draw: Draw) -> Sample:

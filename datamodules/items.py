@@ -2,7 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,13 +65,13 @@ class MemoryCache:
 
     def __init__(self, limit: int = MEMORY_LIMIT) -> None:
         self.limit, self.used = limit, 0
-        self.items: dict[str, Any] = {}
+        self.items: dict[Hashable, Any] = {}
 
-    def get(self, key: str) -> Any:
+    def get(self, key: Hashable) -> Any:
         """The item, or None."""
         return self.items.get(key)
 
-    def put(self, key: str, item: Any, size: int) -> None:
+    def put(self, key: Hashable, item: Any, size: int) -> None:
         """Keep the item if it fits."""
         if self.used + size <= self.limit:
             self.items[key] = item

@@ -56,10 +56,10 @@ class VolumePipeline(Pipeline):
 
         if isinstance(self.storage, VolumeCache):
             return self.storage.get(case, self.preparation, repr(self.reader), make)
-        known = self.storage.get(case.name)
+        known = self.storage.get(case.key)
         if known is None:
             known = make()
-            self.storage.put(case.name, known, known.nbytes)
+            self.storage.put(case.key, known, known.nbytes)
         return known
 
     def draw_patch(self, case: Case, draw: Draw) -> tuple[PreparedVolume, list[int], np.random.Generator]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datamodules import DataError, Decathlon, ImageFolder
+from datamodules import DataError, Decathlon, ImageFolder, VolumeFolder
 from tests.data.common import save_image, save_volume
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -84,3 +84,31 @@ def test_links_in_a_circle_end(tmp_path):
     save_image(tmp_path / "a" / "a.png", GREY)
     (tmp_path / "a" / "back").symlink_to(tmp_path)
     assert names(ImageFolder(), tmp_path) == ["a/a"]
+
+
+@pytest.mark.parametrize("cache", [None, "memory", "disk"])
+def test_a_new_image_with_a_known_name_is_not_the_image_that_was_trained_on(tmp_path, cache):
+    kind, ending, save = (ImageFolder, "png", save_image) if cache is None else (VolumeFolder, "nii.gz", save_volume)
+    shape = (16, 16) if cache is None else (8, 8, 8)
+    mask = np.zeros(shape, np.uint8)
+    mask[2:5] = 255 if cache is None else 1
+    draws = np.random.default_rng(0)
+    for folder in ("set/images", "new"):
+        for name in ("a", "b", "c"):
+            save(tmp_path / f"{folder}/{name}.{ending}", draws.integers(0, 255, shape).astype(np.uint8))
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"set/masks/{name}.{ending}", mask)
+    own = {"divisor": 1} | (
+        {"channels": 1} if cache is None else {"cache": cache, "cache_dir": str(tmp_path / "cache")}
+    )
+    options = {"root": str(tmp_path / "set"), "split_sizes": [1, 1, 1], "predict_root": str(tmp_path / "new"), **own}
+    used, fresh = kind(**options), kind(**options)
+    used.setup("fit")
+    for subset in ("train", "val", "test"):
+        assert used.dataset(subset)[0]["image"].any()
+    images = {}
+    for data in (used, fresh):
+        data.setup("predict")
+        cases = data.dataset("predict")
+        images[data] = {cases[number]["case"]: cases[number]["image"] for number in range(3)}
+    assert all((images[used][name] == images[fresh][name]).all() for name in "abc")
