@@ -41,8 +41,23 @@ def split_rows(datamodule: SegmentationData) -> list[dict[str, str]]:
 def record_split(datamodule: SegmentationData, run: RunFolder) -> None:
     """Write the split in use to a run's `split.csv`, and tell what is worth knowing of it."""
     write_csv(run.split, split_rows(datamodule))
-    for told in datamodule.notes():
+    copies = _copies(datamodule.subsets or {})
+    for told in (*datamodule.notes(), *([copies] if copies else [])):
         tell(f"{type(datamodule).__name__}: {told}")
+
+
+def _copies(subsets: Mapping[str, Sequence[Case]]) -> str:
+    """That images of one part are copies of another part's, by their contents; empty where none is."""
+    first: dict[str, tuple[Case, str]] = {}
+    twins = []
+    for part, case in ((part, case) for part, cases in subsets.items() for case in cases):
+        other, where = first.setdefault(digest(case, case.images) or case.name, (case, part))
+        if where != part:
+            twins.append(f"{case.name} ({part}) that of {other.name} ({where})")
+    if not twins:
+        return ""
+    count = "1 image is" if len(twins) == 1 else f"{len(twins)} images are"
+    return f"{count} in two parts of the split, as {twins[0]}: scores will be too good. Remove or exclude the copies."
 
 
 def read_split(run: RunFolder) -> dict[str, Entry]:
@@ -100,8 +115,8 @@ def digests(cases: Iterable[Case]) -> dict[str, str]:
         return dict(zip([case.name for case in listed], pool.map(digest, listed), strict=True))
 
 
-def digest(case: Case) -> str:
-    """Digest of the contents of a case's files, 16 hexadecimal digits.
+def digest(case: Case, files: Sequence[Path] | None = None) -> str:
+    """Digest of the contents of all of a case's files, or of those given, 16 hexadecimal digits.
 
     Files of up to 16 MiB are read whole; of larger ones 16 blocks spread evenly, and the end, where a gzip file holds
     the checksum of all of it: a change inside a larger uncompressed file may go unseen.
@@ -109,7 +124,7 @@ def digest(case: Case) -> str:
     if not case.files:
         return ""
     whole = hashlib.blake2b(str(case.page).encode(), digest_size=8)
-    for path in (part for file in case.files for part in parts(file)):
+    for path in (part for file in (case.files if files is None else files) for part in parts(file)):
         whole.update(_file_digest(path))
     return whole.hexdigest()
 

@@ -12,7 +12,7 @@ from lightning_app.cli import main
 from lightning_app.errors import UserError
 from lightning_app.files import read_csv, write_csv, write_text
 from lightning_app.training.run_folder import RunFolder
-from lightning_app.training.split import BLOCK, BLOCKS, digest, follow, read_split, split_rows
+from lightning_app.training.split import BLOCK, BLOCKS, digest, follow, read_split, record_split, split_rows
 
 pytestmark = pytest.mark.usefixtures("unpainted")
 
@@ -112,6 +112,28 @@ def test_another_data_set_keeps_its_own_split_unless_it_holds_the_same_pictures(
         (root / part / f"{name}.png").rename(tmp_path / "other" / part / "x0.png")
     with pytest.raises(UserError, match=f"test case x0 is case {name} of the train part"):
         follow(data(tmp_path / "other", split_sizes=[0, 0, 1]), run, {"split_sizes": [0, 0, 1]}, ("test",))
+
+
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_a_copy_of_a_training_image_in_the_test_part_is_told(root, tmp_path, capsys, how):
+    for part in ("images", "masks"):
+        source, target = root / part / "c00.png", root / part / "copy.png"
+        if how == "link":
+            target.symlink_to(source)
+        else:
+            target.write_bytes(source.read_bytes())
+    put(root, "other", 50)
+    (root / "masks/copy.png").unlink()
+    (root / "masks/copy.png").write_bytes((root / "masks/other.png").read_bytes())  # another outline of the same image
+    table = tmp_path / "split.csv"
+    for test, told in (("copy", True), ("c02", False)):
+        rows = [("c00", "train"), ("c01", "val"), (test, "test")]
+        write_csv(table, [{"case": case, "subset": part} for case, part in rows])
+        used = data(root, split=str(table))
+        used.setup("fit")
+        record_split(used, RunFolder(tmp_path / "runs" / test))
+        line = "ImageFolder: 1 image is in two parts of the split, as copy (test) that of c00 (train): scores"
+        assert (line in capsys.readouterr().err) == told
 
 
 def test_data_without_files_follow_too(tmp_path):
