@@ -1,5 +1,6 @@
 """Medical Segmentation Decathlon, any task."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,8 @@ class Decathlon(VolumeData):
         folder = self._task_folder()
         listed = self._listed(folder)
         images = find_volumes(folder / "imagesTr") if listed is None else listed
-        labels = {readers.stem(path): path for path in readers.files(folder / "labelsTr", readers.VOLUME_ENDINGS)}
         names = {readers.stem(image) for image in images}
+        labels = _labels(readers.files(folder / "labelsTr", readers.VOLUME_ENDINGS), names)
         self.orphans = [path for name, path in labels.items() if name not in names]
         cases = []
         for image in images:
@@ -182,3 +183,17 @@ class Decathlon(VolumeData):
         if not names:
             return None
         return [folder / "imagesTr" / name for name in sorted(names, key=readers.natural)]
+
+
+def _labels(paths: Sequence[Path], cases: Collection[str]) -> dict[str, Path]:
+    """Labels by name.
+
+    Raises:
+        DataError: If a case has two, whose names differ by the ending alone.
+    """
+    labels: dict[str, Path] = {}
+    for path in paths:
+        other = labels.setdefault(readers.stem(path), path)
+        if other != path and readers.stem(path) in cases:
+            raise DataError(f"{other} and {path}: are both labels of {readers.stem(path)}. Remove one of the two.")
+    return labels

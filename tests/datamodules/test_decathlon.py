@@ -100,3 +100,17 @@ def test_real_volumes(shared_data):
     low, high = np.min(shapes, axis=0), np.max(shapes, axis=0)
     assert (low >= [29, 40, 24]).all()
     assert (high <= [43, 59, 47]).all()
+
+
+def test_two_labels_of_one_case_are_refused_and_of_no_case_passed_over(tmp_path):
+    import nibabel
+
+    root = make(tmp_path)
+    data = Decathlon(root=str(root))
+    label = data.find_cases()[0].masks[0]
+    nibabel.save(nibabel.load(label), label.with_name("older.nii"))
+    nibabel.save(nibabel.load(label), label.with_name("older.nii.gz"))
+    assert data.find_cases()[0].masks == (label,)
+    nibabel.save(nibabel.load(label), label.with_name(label.name.removesuffix(".gz")))
+    with pytest.raises(DataError, match=rf"{label.name[:-7]}\.nii and .*\.nii\.gz: are both labels of"):
+        data.find_cases()
