@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from . import splits
 from .case import Case
-from .checks import LabelCheck, LabelReader, Labels, check_names, class_problem, refuse_links
+from .checks import LabelCheck, LabelReader, Labels, check_names, class_problem, refuse_links, untaught
 from .corruption import Corruption
 from .download import Archive, fetch
 from .errors import DataError
@@ -109,6 +109,7 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
         self.unlabelled: list[Path] = []
         self.orphans: list[Path] = []
         self.subsets: splits.Split | None = None
+        self._found = 0  # cases that the split was made of
         self.corruption: Corruption | None = None  # of the test images
         self.new_cases: list[Case] = []
         self._pipeline: Pipeline | None = None
@@ -181,7 +182,7 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
         elif self.subsets is None:
             cases = self.checked_cases()
             self._refuse_unlabelled(len(cases))
-            self.subsets = self.make_split(cases)
+            self.subsets, self._found = self.make_split(cases), len(cases)
             self.check_labels(training=stage in (None, "fit"))
 
     def _refuse_unlabelled(self, labelled: int) -> None:
@@ -221,6 +222,10 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
                 raise DataError(f"{type(self).__name__}: {problem}")
         if training and (told := self.side_remark()):
             warnings.warn(f"{type(self).__name__}: {told}", stacklevel=2)
+            masked = [case for case in cases if case.masks]
+            told = untaught(*self._taught(found), masked, (self.subsets or {}).get("train", ()))
+            if told:
+                warnings.warn(f"{type(self).__name__}: {told}", stacklevel=2)
 
     def side_remark(self) -> str:
         """What to say where training mirrors classes of the user's own that differ in their side alone."""
@@ -229,16 +234,21 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
         names = [*self.class_names, *(self.regions.united if self.regions else ())]
         return mirrored_sides(names, getattr(self, "augmentation", None)) if self.augment else ""
 
+
     def mask_remarks(self, found: Sequence[Labels]) -> list[str]:
         """What is odd about the masks though they can be used, given what each case's hold."""
         return []
 
     def class_problem(self, found: Sequence[Labels], cases: Sequence[Case]) -> str:
         """Why the masks do not teach the classes; empty where they do."""
-        names, regions = self.class_names, self.regions
-        if regions is not None:
-            found, names = [regions.counts(labels) for labels in found], ("background", *regions.united)
-        return class_problem(found, names, cases, self.absent_classes)
+        return class_problem(*self._taught(found), cases, self.absent_classes)
+
+    def _taught(self, found: Sequence[Labels]) -> tuple[Sequence[Labels], Sequence[str]]:
+        """What masks hold of the classes, or of the regions in their place, and the names of these."""
+        regions = self.regions
+        if regions is None:
+            return found, self.class_names
+        return [regions.counts(labels) for labels in found], ("background", *regions.united)
 
     def _find_new(self) -> None:
         folder = Path(self.predict_root or "").expanduser()
@@ -299,7 +309,10 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
 
     def notes(self) -> list[str]:
         """What is worth knowing of how files make cases, and how these are divided."""
-        return []
+        used = sum(map(len, (self.subsets or {}).values()))
+        if used >= self._found:
+            return []
+        return [f"split={self.split!r} leaves {self._found - used} of {self._found} cases out of all parts"]
 
     def use_split(self, split: splits.Split) -> None:
         """Use this division of the cases instead of the one that the arguments ask for."""

@@ -216,6 +216,32 @@ def class_problem(
     )
 
 
+def untaught(
+    found: Sequence[Labels], class_names: Sequence[str], cases: Sequence[Case], trained: Sequence[Case]
+) -> str:
+    """Which classes some masks hold, but none of those that are trained on; empty where there are none such.
+
+    Args:
+        found: What the mask of each case holds.
+        class_names: Names of the classes.
+        cases: The cases.
+        trained: Those of them that are trained on.
+    """
+    counts = np.array([labels.counts for labels in found])
+    training = {case.name for case in trained}
+    seen = counts[[case.name in training for case in cases]]
+    told = [
+        f"class {name!r}, which {cases[int(counts[:, number].argmax())].name} holds"
+        for number, name in enumerate(class_names)
+        if len(seen) and counts[:, number].any() and not seen[:, number].any()
+    ]
+    return (
+        f"no training case holds {' and '.join(told)}: it cannot be learned. Divide the cases otherwise."
+        if told
+        else ""
+    )
+
+
 def stored_values(path: Path) -> str:
     """The values that a mask file holds, in words."""
     from . import readers

@@ -96,8 +96,8 @@ class OwnFolder(SegmentationData):
         return split
 
     def notes(self) -> list[str]:
-        """That folders stay whole, and that more masks are united in some cases than in others."""
-        return [note for note in (self._whole_folders(), self._united) if note]
+        """That folders stay whole, that more masks are united in some cases than in others, and what all data note."""
+        return [note for note in (self._whole_folders(), self._united, *super().notes()) if note]
 
     def _whole_folders(self) -> str:
         drawn = self.split == "grouped" or (self.split in ("own", "official") and not self._validates)

@@ -237,3 +237,24 @@ def test_files_of_classes_in_order_are_read_whatever_the_pattern(tmp_path, names
     data = class_files(tmp_path, files, masks=masks, classes=["background", *classes])
     for case in data.checked_cases():
         assert data.label_reader().labels(case)[[0, -1], 0].tolist() == [1, 2]
+
+
+def test_a_class_that_only_a_test_case_holds_and_cases_of_no_part_are_told(tmp_path):
+    names = [f"s{number}" for number in range(8)]
+    for number, name in enumerate(names):
+        mask = (BOX > 0).astype(np.uint8)
+        if name == "s2":
+            mask[0] = 2
+        picture(tmp_path / f"images/{name}.png", number)
+        save_image(tmp_path / f"masks/{name}.png", mask)
+    table = tmp_path / "split.csv"
+    options = {"root": str(tmp_path), "coding": "index", "classes": ["background", "box", "edge"], "split": str(table)}
+    table.write_text("case,subset\ns0,train\ns1,val\ns2,test\n")
+    data = ImageFolder(**options)
+    with pytest.warns(UserWarning, match="no training case holds class 'edge', which s2 holds: it cannot be learned"):
+        data.setup("fit")
+    assert data.notes() == [f"split={str(table)!r} leaves 5 of 8 cases out of all parts"]
+    table.write_text("case,subset\ns0,val\ns1,test\n" + "".join(f"{name},train\n" for name in names[2:]))
+    data = ImageFolder(**options)
+    data.setup("fit")
+    assert data.notes() == []
