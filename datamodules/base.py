@@ -110,6 +110,7 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
         self.orphans: list[Path] = []
         self.subsets: splits.Split | None = None
         self._found = 0  # cases that the split was made of
+        self._untaught = ""
         self.corruption: Corruption | None = None  # of the test images
         self.new_cases: list[Case] = []
         self._pipeline: Pipeline | None = None
@@ -223,9 +224,7 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
         if training and (told := self.side_remark()):
             warnings.warn(f"{type(self).__name__}: {told}", stacklevel=2)
             masked = [case for case in cases if case.masks]
-            told = untaught(*self._taught(found), masked, (self.subsets or {}).get("train", ()))
-            if told:
-                warnings.warn(f"{type(self).__name__}: {told}", stacklevel=2)
+            self._untaught = untaught(*self._taught(found), masked, (self.subsets or {}).get("train", ()))
 
     def side_remark(self) -> str:
         """What to say where training mirrors classes of the user's own that differ in their side alone."""
@@ -309,10 +308,9 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
 
     def notes(self) -> list[str]:
         """What is worth knowing of how files make cases, and how these are divided."""
-        used = sum(map(len, (self.subsets or {}).values()))
-        if used >= self._found:
-            return []
-        return [f"split={self.split!r} leaves {self._found - used} of {self._found} cases out of all parts"]
+        left = self._found - sum(map(len, (self.subsets or {}).values()))
+        out = f"split={self.split!r} leaves {left} of {self._found} cases out of all parts" if left > 0 else ""
+        return [note for note in (self._untaught, out) if note]
 
     def use_split(self, split: splits.Split) -> None:
         """Use this division of the cases instead of the one that the arguments ask for."""
