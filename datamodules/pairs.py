@@ -104,7 +104,7 @@ class Pairing:
         if self.groups_folders:
             found.cases = _by_folder(found.cases, [words["folder"] for words in found.words])
         found.unlabelled = [path for path in found.unlabelled if path not in owners]  # a mask that the images match
-        taken = {*owners, *(case.images[0] for case in found.cases), *found.unlabelled}
+        taken = {*owners, *others, *(case.images[0] for case in found.cases), *found.unlabelled}
         found.orphans = [path for pattern in self.masks for path, _ in listing.find(pattern) if path not in taken]
         return found
 

@@ -158,6 +158,7 @@ def test_masks_of_excluded_images_are_not_united_into_others(tmp_path):
         save_image(tmp_path / f"masks/{name}_mask.png", BOX)
     data = ImageFolder(root=str(tmp_path), masks="masks/{name}_*.png", exclude="images/*_flipped.png")
     assert masks_of(data) == {"case_0": ["case_0_mask.png"], "case_1": ["case_1_mask.png"]}
+    assert data.orphans == data.unlabelled == []
     save_image(tmp_path / "masks/case_1_second.png", BOX)
     assert masks_of(data)["case_1"] == ["case_1_mask.png", "case_1_second.png"]
     (note,) = data.notes()
