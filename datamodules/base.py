@@ -221,18 +221,8 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
             problem = self.class_problem(found, cases)
             if problem:
                 raise DataError(f"{type(self).__name__}: {problem}")
-        if training and (told := self.side_remark()):
-            warnings.warn(f"{type(self).__name__}: {told}", stacklevel=2)
             masked = [case for case in cases if case.masks]
             self._untaught = untaught(*self._taught(found), masked, (self.subsets or {}).get("train", ()))
-
-    def side_remark(self) -> str:
-        """What to say where training mirrors classes of the user's own that differ in their side alone."""
-        if self.default_split != "own":  # of published sets it is known: ACDC's ventricles differ in more
-            return ""
-        names = [*self.class_names, *(self.regions.united if self.regions else ())]
-        return mirrored_sides(names, getattr(self, "augmentation", None)) if self.augment else ""
-
 
     def mask_remarks(self, found: Sequence[Labels]) -> list[str]:
         """What is odd about the masks though they can be used, given what each case's hold."""
@@ -310,7 +300,13 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
         """What is worth knowing of how files make cases, and how these are divided."""
         left = self._found - sum(map(len, (self.subsets or {}).values()))
         out = f"split={self.split!r} leaves {left} of {self._found} cases out of all parts" if left > 0 else ""
-        return [note for note in (self._untaught, out) if note]
+        return [note for note in (self._untaught, out, self._mirrored()) if note]
+
+    def _mirrored(self) -> str:
+        if self.default_split != "own":  # of published sets it is known: ACDC's ventricles differ in more
+            return ""
+        names = [*self.class_names, *(self.regions.united if self.regions else ())]
+        return mirrored_sides(names, getattr(self, "augmentation", None)) if self.augment else ""
 
     def use_split(self, split: splits.Split) -> None:
         """Use this division of the cases instead of the one that the arguments ask for."""

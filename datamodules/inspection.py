@@ -283,9 +283,7 @@ def _tell_pairs(root: Path, paired: Paired, masks: Sequence[str], found: Finding
     if paired.orphans:
         found.hints.append(f"{len(paired.orphans)} masks go with no image, as {paired.orphans[0].relative_to(root)}")
     if any(case.group for case in paired.cases):
-        found.hints.append(
-            "images of a folder stay in one part of the split; where folders are no patients, set --data.group '(.+)'"
-        )
+        found.hints.append("a folder stays in one part of the split; where it is no patient: --data.group '(.+)'")
     if count < 3:
         found.hints.append("three cases are needed to train: one to learn from, one to choose by, one to test on")
 
