@@ -13,7 +13,7 @@ import torch
 from datamodules import DataError
 from lightning_app.calibration.risk import UNDER_SHIFT, Claims, cuts_of, promised_labels, promised_sets
 from lightning_app.errors import UserError
-from lightning_app.files import append_csv, read_csv, write_csv, write_text
+from lightning_app.files import write_text
 from lightning_app.maps.cases import Sheet
 from lightning_app.maps.fitted import FittedCalibrator, digest
 from lightning_app.maps.grid import hard_labels
@@ -24,7 +24,6 @@ from lightning_app.maps.storage import levels_of, read_array, write_labels
 from lightning_app.training.processes import tell
 
 RECORD = "calibration.json"
-SOURCES = "sources.csv"  # what each case was made from, so that a map that was replaced is calibrated anew
 COMPANIONS = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")
 
 
@@ -42,25 +41,20 @@ def apply_calibrator(options: argparse.Namespace) -> None:
     form = _form(fitted.form, options)
     cases = group_classes(find(options.probs, "--probs"), form.classes)
     root, out = root_of(options.probs), Path(options.out)
-    sources = {name: digest(files.all) for name, files in cases.items()}
-    check_unseen(sources, fitted)
-    threshold = options.threshold or ("risk" if fitted.promises else "argmax")
-    asked = {"threshold": threshold, "logits": str(form.logits), "format": str(form.kind)}
-    made_by = {"calibrator": digest([Path(options.calibrator)]), "method": fitted.method, "probs": options.probs}
-    _claim(out, root, made_by | asked)
+    check_unseen(cases, fitted)
+    _claim(
+        out, root, {"calibrator": digest([Path(options.calibrator)]), "method": fitted.method, "probs": options.probs}
+    )
     sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.digests)} cases; {len(cases)} cases of {options.probs}\n")
     lost = done = 0
     fitted = _threshold(fitted, options)
     sheet = Sheet(out, fitted, not fitted.promises)
-    noted, claims, known = sheet.tidy(), Claims(), _known(out)
-    if gone := sorted(noted - cases.keys()):
-        raise UserError(f"--out {out}: holds cases that are not in --probs, as {gone[0]}; give a new folder")
-    for name, files in cases.items():
-        if name in noted and known.get(name) == sources[name] and is_done(files, form, out, root):
+    noted, claims = sheet.tidy(), Claims()
+    for files in cases.values():
+        if files.name in noted and is_done(files, form, out, root):
             done += 1
         else:
             lost += apply_case(files, form, sheet, root, claims)
-            append_csv(out / SOURCES, {"case": name, "digest": sources[name]}, ("case", "digest"))
     sheet.finish()
     if told := claims.told():
         tell(told)
@@ -90,35 +84,28 @@ def _threshold(fitted: FittedCalibrator, options: argparse.Namespace) -> FittedC
     return fitted
 
 
-def check_unseen(sources: dict[str, str], fitted: FittedCalibrator) -> None:
-    """Refuse maps that the calibrator was fitted on, whatever they are called now, by the digests of the cases."""
-    seen = [name for name, own in sources.items() if own in fitted.digests]
+def check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:
+    """Refuse maps that the calibrator was fitted on, whatever they are called now."""
+    seen = [name for name, files in cases.items() if digest(files.all) in fitted.digests]
     if seen:
         raise UserError(
-            f"{len(seen)} of {len(sources)} cases were in the fit, first {seen[0]}: what they show after is no "
+            f"{len(seen)} of {len(cases)} cases were in the fit, first {seen[0]}: what they show after is no "
             "test; give maps of other cases"
         )
-    if same := [name for name in sources if name in fitted.digests.values()]:
+    if same := [name for name in cases if name in fitted.digests.values()]:
         sys.stdout.write(f"WARNING   {len(same)} cases are called as cases of the fit, first {same[0]}\n")
 
 
 def _claim(out: Path, root: Path, record: dict[str, str]) -> None:
-    """Make the output folder, or go on in it where the same calibrator wrote the same maps there in the same way."""
+    """Make the output folder, or go on in it where the same calibrator wrote the same maps there."""
     if out.resolve() == root.resolve():
         raise UserError(f"--out {out}: is the folder of the maps themselves; give another")
     place = out / RECORD
     if place.is_file() and json.loads(place.read_text(encoding="utf-8")) == record:
         return
     if out.exists() and any(out.iterdir()):
-        raise UserError(f"--out {out}: holds something else, or was written with other options; give a new folder")
+        raise UserError(f"--out {out}: holds something else; give a new folder")
     write_text(place, json.dumps(record, indent=1) + "\n")
-
-
-def _known(out: Path) -> dict[str, str]:
-    """Case -> digest of the maps that its output was made from; the last that was written counts."""
-    rows = {row["case"]: row["digest"] for row in read_csv(out / SOURCES, appended=True)}
-    write_csv(out / SOURCES, [{"case": case, "digest": own} for case, own in rows.items()], ("case", "digest"))
-    return rows
 
 
 def is_done(files: Files, form: Form, out: Path, root: Path) -> bool:
