@@ -4,8 +4,10 @@ import argparse
 import json
 import shutil
 import sys
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from lightning_app.calibration.risk import UNDER_SHIFT, Claims, cuts_of, promise
 from lightning_app.errors import UserError
 from lightning_app.files import write_text
 from lightning_app.maps.cases import Sheet
-from lightning_app.maps.fitted import FittedCalibrator, digest
+from lightning_app.maps.fitted import FittedCalibrator, digest, stamp
 from lightning_app.maps.grid import hard_labels
 from lightning_app.maps.pairing import Files, find, group_classes, root_of
 from lightning_app.maps.problems import above_zero, join, names_of, split
@@ -42,20 +44,21 @@ def apply_calibrator(options: argparse.Namespace) -> None:
     cases = group_classes(find(options.probs, "--probs"), form.classes)
     root, out = root_of(options.probs), Path(options.out)
     check_unseen(cases, fitted)
-    _claim(
-        out, root, {"calibrator": digest([Path(options.calibrator)]), "method": fitted.method, "probs": options.probs}
-    )
+    record = Record(out, _made_by(fitted, form, options), {name: _stamp(files, form) for name, files in cases.items()})
+    kept = record.check(root)
     sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.digests)} cases; {len(cases)} cases of {options.probs}\n")
     lost = done = 0
     fitted = _threshold(fitted, options)
     sheet = Sheet(out, fitted, not fitted.promises)
-    noted, claims = sheet.tidy(), Claims()
+    record.write(kept)  # a kill leaves no stamp of files that are not there
+    noted, claims = sheet.tidy(kept), Claims()
+    record.write(record.stamps)
     for files in cases.values():
         if files.name in noted and is_done(files, form, out, root):
             done += 1
         else:
             lost += apply_case(files, form, sheet, root, claims)
-    sheet.finish()
+    sheet.finish(cases)
     if told := claims.told():
         tell(told)
     for name in COMPANIONS:
@@ -96,27 +99,76 @@ def check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:
         sys.stdout.write(f"WARNING   {len(same)} cases are called as cases of the fit, first {same[0]}\n")
 
 
-def _claim(out: Path, root: Path, record: dict[str, str]) -> None:
-    """Make the output folder, or go on in it where the same calibrator wrote the same maps there."""
-    if out.resolve() == root.resolve():
-        raise UserError(f"--out {out}: is the folder of the maps themselves; give another")
-    place = out / RECORD
-    if place.is_file() and json.loads(place.read_text(encoding="utf-8")) == record:
-        return
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"--out {out}: holds something else; give a new folder")
-    write_text(place, json.dumps(record, indent=1) + "\n")
+def _made_by(fitted: FittedCalibrator, form: Form, options: argparse.Namespace) -> dict[str, Any]:
+    """What the output depends on, beside the maps."""
+    return {
+        "calibrator": digest([Path(options.calibrator)]),
+        "method": fitted.method,
+        "probs": options.probs,
+        "threshold": options.threshold or ("risk" if fitted.promises else "argmax"),
+        "logits": form.logits,
+        "format": form.kind,
+    }
+
+
+def _stamp(files: Files, form: Form) -> str:
+    """Digest of name, size and time of the files of a case, and of what lies beside them."""
+    chosen, beside = files_of(files, form.kind)
+    properties = next(iter(chosen.values())).with_suffix(".pkl")
+    return stamp([*files.all, *([beside] if beside else []), *([properties] if properties.is_file() else [])])
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an output folder holds: how it was made, and of which files each case.
+
+    Args:
+        out: The folder.
+        made_by: What all cases were made with.
+        stamps: Of the files of each case.
+    """
+
+    out: Path
+    made_by: dict[str, Any]
+    stamps: dict[str, str]
+
+    def check(self, root: Path) -> set[str]:
+        """The cases that an earlier command wrote of files that are as they were.
+
+        Raises:
+            UserError: If the folder holds what this command would not write.
+        """
+        out, place = self.out, self.out / RECORD
+        if out.resolve() == root.resolve():
+            raise UserError(f"--out {out}: is the folder of the maps themselves; give another")
+        if not place.is_file():
+            if out.exists() and any(out.iterdir()):
+                raise UserError(f"--out {out}: holds something else; give a new folder")
+            return set()
+        held = json.loads(place.read_text(encoding="utf-8"))
+        if other := [key for key, value in self.made_by.items() if held.get(key) != value]:
+            raise UserError(f"--out {out}: was made with another {', '.join(other)}; give a new folder")
+        if gone := [name for name in held["cases"] if name not in self.stamps]:
+            raise UserError(
+                f"--out {out}: holds {len(gone)} cases that --probs has no longer, first {gone[0]}; give a new folder"
+            )
+        return {name for name, value in self.stamps.items() if held["cases"].get(name) == value}
+
+    def write(self, names: Iterable[str]) -> None:
+        """Note the cases of these names."""
+        content = {**self.made_by, "cases": {name: self.stamps[name] for name in sorted(names)}}
+        write_text(self.out / RECORD, json.dumps(content, indent=1) + "\n")
 
 
 def is_done(files: Files, form: Form, out: Path, root: Path) -> bool:
-    """Whether the file of a case that is written last is there."""
+    """Whether the files of a case are there."""
     chosen, beside = files_of(files, form.kind)
-    last = beside if beside is not None and beside.is_relative_to(root) else list(chosen.values())[-1]
-    return (out / last.relative_to(root)).is_file()
+    written = [*chosen.values(), *([beside] if beside is not None and beside.is_relative_to(root) else [])]
+    return all((out / path.relative_to(root)).is_file() for path in written)
 
 
 def apply_case(files: Files, form: Form, sheet: Sheet, root: Path, claims: Claims) -> int:
-    """Calibrate one case and write it, its mask last; of a promise count what several classes claim.
+    """Calibrate one case and write it, its row last; of a promise count what several classes claim.
 
     Returns:
         How many foreground probabilities were rounded to zero.
@@ -139,11 +191,11 @@ def apply_case(files: Files, form: Form, sheet: Sheet, root: Path, claims: Claim
     labels = risk_labels(map_, form, fitted) if fitted.promises else hard_labels(probs, form)
     mask = None if beside is None or not beside.is_relative_to(root) else read_array(beside)
     known = mask.affine if map_.affine is None and mask is not None else map_.affine
-    sheet.add(files.name, probs, labels, known, form)
     if beside is not None and mask is not None:
         if labels.shape != mask.array.shape:
             raise DataError(f"{beside}: shape {mask.array.shape}, but its map's is {labels.shape}.")
         write_labels(out / beside.relative_to(root), labels, mask, len(form.classes) == 2)
+    sheet.add(files.name, probs, labels, known, form)
     levels = levels_of(map_.stored[0][1].array.dtype)
     foreground = probs if form.regions else probs[1:]
     return int(((foreground > 0) & (foreground * levels < 0.5)).sum()) if levels else 0

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,16 +77,16 @@ class Sheet:
         numbers = case_numbers(head, maps, mask, spacing, promises, self.largest)
         append_csv(self.folder / SHEET, {"case": name, **numbers}, self.columns)
 
-    def tidy(self) -> set[str]:
-        """Leave one whole row a case, the last that was written, in the order of the names; give these."""
-        rows = {row["case"]: row for row in read_csv(self.folder / SHEET, appended=True)}
+    def tidy(self, names: Collection[str]) -> set[str]:
+        """Leave one whole row of each of these cases, the last that was written, in the order of the names; give these."""
+        rows = {row["case"]: row for row in read_csv(self.folder / SHEET, appended=True) if row["case"] in names}
         write_csv(self.folder / SHEET, [rows[name] for name in sorted(rows)], self.columns)
         if self.traits is not None:
             self.traits.begin(dict.fromkeys(rows, ""))
         return set(rows)
 
-    def finish(self) -> None:
+    def finish(self, names: Collection[str]) -> None:
         """Tidy up, and say where the cases look unlike those that a promise was made from."""
-        done = self.tidy()
+        done = self.tidy(names)
         if self.traits is not None:
             drift.check(self.folder, self.fitted.traits, self.traits.cases(dict.fromkeys(done, "")))

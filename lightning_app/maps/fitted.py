@@ -1,6 +1,7 @@
 """The file between `calibrate --probs` and `apply`: calibrators, the form of the maps, what they were fitted on."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -101,3 +102,9 @@ def digest(paths: Iterable[Path]) -> str:
         with path.open("rb") as file:
             found.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
     return found.hexdigest()
+
+
+def stamp(paths: Iterable[Path], settings: str = "") -> str:
+    """Digest of settings and of place, size and time of files: whether what was made of them still holds."""
+    facts = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+    return hashlib.sha256(json.dumps([settings, facts]).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Scores the cases of a folder, one after the other or in processes, and goes on where it was stopped."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import torch
 import metrics
 from datamodules import DataError
 from lightning_app.errors import UserError
+from lightning_app.maps.fitted import stamp
 from lightning_app.maps.folder import Case, Folder
 from lightning_app.maps.pairing import Pair
 from lightning_app.maps.problems import channels_of, head_of, traits_of
@@ -125,5 +125,4 @@ def _stamp(pair: Pair, settings: str) -> str:
         *(path for files in pair.raters for path in files.all),
         *([pair.valid] if pair.valid else []),
     ]
-    facts = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
-    return hashlib.sha256(json.dumps([settings, facts]).encode()).hexdigest()
+    return stamp(paths, settings)

@@ -1,0 +1,74 @@
+"""`apply`: what it finds in its output folder, whose classes it takes for what, and the masks beside the maps."""
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightning_app.cli import main
+from lightning_app.files import read_csv
+from tests.maps.fakes import make_probs, save_nifti, save_png
+
+CELLS = "background,cell"
+
+
+def arrays(root, seeds, classes=2, shape=(13, 11), part="fit", change=lambda probs: probs, masks=False):
+    """Maps in .npy, labels in PNG, and masks beside the maps where they are wanted."""
+    for seed in seeds:
+        probs, labels = make_probs(shape, classes, seed)
+        probs = change(probs)
+        (root / part).mkdir(parents=True, exist_ok=True)
+        np.save(root / part / f"c{seed}.npy", probs)
+        save_png(root / "labels" / f"c{seed}.png", labels)
+        if masks:
+            save_png(root / part / f"c{seed}.png", probs.argmax(0).astype(np.uint8))
+
+
+def calibrate(root, *options, part="fit", classes=CELLS, labels="labels"):
+    main(
+        ["calibrate", "--probs", str(root / part), "--labels", str(root / labels), "--classes", classes,
+         "--out", str(root / "c.ckpt"), *map(str, options)]
+    )  # fmt: skip
+
+
+def apply(root, *options, probs="test", out="out"):
+    main(["apply", str(root / "c.ckpt"), "--probs", str(root / probs), "--out", str(root / out), *map(str, options)])
+    return root / out
+
+
+def refused(capsys, run):
+    """The one line of a refusal."""
+    with pytest.raises(SystemExit) as stop:
+        run()
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_folder_made_under_another_threshold_is_refused(tmp_path, capsys):
+    arrays(tmp_path, range(11))
+    arrays(tmp_path, (20, 21), part="test", masks=True)
+    calibrate(tmp_path, "--method", "risk", "--level", "0.3")
+    out = apply(tmp_path, "--threshold", "argmax")
+    assert "was made with another threshold" in refused(capsys, lambda: apply(tmp_path, "--threshold", "risk"))
+    assert "was made with another threshold" in refused(capsys, lambda: apply(tmp_path))
+    assert not (out / "sets").exists()
+
+
+def test_a_map_that_was_replaced_is_calibrated_anew_and_one_removed_is_refused(tmp_path, capsys):
+    arrays(tmp_path, range(4))
+    arrays(tmp_path, (20, 21), part="test", masks=True)
+    calibrate(tmp_path)
+    out = apply(tmp_path)
+    old = {path.name: path.read_bytes() for path in out.iterdir()}
+    probs = make_probs((13, 11), 2, 99)[0]
+    np.save(tmp_path / "test" / "c20.npy", probs)
+    save_png(tmp_path / "test" / "c20.png", probs.argmax(0).astype(np.uint8))
+    apply(tmp_path)
+    with Image.open(out / "c20.png") as mask:
+        assert np.array_equal(np.asarray(mask), np.load(out / "c20.npy").argmax(0))
+    assert np.array_equal(np.load(out / "c20.npy").argmax(0), probs.argmax(0))  # a temperature moves no mask
+    assert (out / "c21.npy").read_bytes() == old["c21.npy"]
+    assert [row["case"] for row in read_csv(out / "cases.csv")] == ["c20", "c21"]
+    (tmp_path / "test" / "c20.npy").unlink()
+    (tmp_path / "test" / "c20.png").unlink()
+    assert "1 cases that --probs has no longer, first c20" in refused(capsys, lambda: apply(tmp_path))
