@@ -19,7 +19,7 @@ from lightning_app.files import write_text
 from lightning_app.maps.cases import Sheet
 from lightning_app.maps.fitted import FittedCalibrator, digest, stamp
 from lightning_app.maps.grid import hard_labels
-from lightning_app.maps.pairing import Files, find, group_classes, root_of
+from lightning_app.maps.pairing import Files, find, group_as_fitted, root_of
 from lightning_app.maps.problems import above_zero, join, names_of, split
 from lightning_app.maps.reading import Form, Map, files_of, read_map, write_map
 from lightning_app.maps.storage import levels_of, read_array, write_labels
@@ -41,7 +41,7 @@ def apply_calibrator(options: argparse.Namespace) -> None:
     """
     fitted = FittedCalibrator.load(Path(options.calibrator))
     form = _form(fitted.form, options)
-    cases = group_classes(find(options.probs, "--probs"), form.classes)
+    cases = group_as_fitted(find(options.probs, "--probs"), form.classes, fitted.apart, options.probs)
     root, out = root_of(options.probs), Path(options.out)
     check_unseen(cases, fitted)
     record = Record(out, _made_by(fitted, form, options), {name: _stamp(files, form) for name, files in cases.items()})

@@ -18,7 +18,7 @@ from lightning_app.calibration.risk import Wish, case_odds, make_promises
 from lightning_app.calibration.risk import describe as describe_promises
 from lightning_app.errors import UserError
 from lightning_app.maps.cases import promise_of_cases
-from lightning_app.maps.fitted import FittedCalibrator, digests_of
+from lightning_app.maps.fitted import FittedCalibrator
 from lightning_app.maps.folder import Case, Folder, describe, open_folder, views
 from lightning_app.maps.pairing import Pair
 from lightning_app.maps.problems import above_zero, names_of, problems_of, traits_of
@@ -60,7 +60,7 @@ def calibrate_maps(options: argparse.Namespace, rest: Sequence[str]) -> None:
     before, after = fits.judge()
     say("", *comparison(options.method, before, after, folder))
     out = Path(options.out)
-    FittedCalibrator(options.method, arguments, final, folder.form, digests_of(folder)).save(out)
+    FittedCalibrator.of(options.method, folder, arguments=arguments, calibrators=final).save(out)
     kept = shlex.quote(str(out))
     say(f"kept in   {kept}; python -m lightning_app apply {kept} --probs TEST_MAPS --out CALIBRATED_MAPS")
 
@@ -84,7 +84,7 @@ def promise_of_maps(folder: Folder, options: argparse.Namespace) -> None:
     promises = [make_promises(own, n, wish) for own, n in zip(zip(*odds, strict=True), names, strict=True)]
     out = Path(options.out)
     kept = drift.columns(traits)
-    FittedCalibrator("risk", {}, [], folder.form, digests_of(folder), promises, traits=kept).save(out)
+    FittedCalibrator.of("risk", folder, promises=promises, traits=kept).save(out)
     usage = "apply writes its sets, evaluate --promise checks it"
     sys.stdout.write(describe_promises({k: v for one in promises for k, v in one.items()}, str(out), usage))
 

@@ -13,7 +13,7 @@ import torch
 import metrics
 from lightning_app.calibration.cases import describe, promise_cases
 from lightning_app.files import append_csv, read_csv, write_csv
-from lightning_app.maps.fitted import FittedCalibrator, digests_of
+from lightning_app.maps.fitted import FittedCalibrator
 from lightning_app.maps.folder import Folder
 from lightning_app.maps.problems import head_of, stacked, traits_of
 from lightning_app.maps.reading import Form
@@ -41,7 +41,7 @@ def promise_of_cases(folder: Folder, options: argparse.Namespace) -> None:
     promises = promise_cases(rows, names, options.dice, options.level, confidence)
     out = Path(options.out)
     kept = drift.columns(traits)
-    FittedCalibrator("cases", {}, [], folder.form, digests_of(folder), cases=promises, traits=kept).save(out)
+    FittedCalibrator.of("cases", folder, cases=promises, traits=kept).save(out)
     usage = "apply writes it into cases.csv, evaluate --promise checks it"
     sys.stdout.write(describe(promises, str(out), usage))
 
@@ -78,7 +78,7 @@ class Sheet:
         append_csv(self.folder / SHEET, {"case": name, **numbers}, self.columns)
 
     def tidy(self, names: Collection[str]) -> set[str]:
-        """Leave one whole row of each of these cases, the last that was written, in the order of the names; give these."""
+        """Leave the last whole row of each of these cases, in the order of the names; give the cases that have one."""
         rows = {row["case"]: row for row in read_csv(self.folder / SHEET, appended=True) if row["case"] in names}
         write_csv(self.folder / SHEET, [rows[name] for name in sorted(rows)], self.columns)
         if self.traits is not None:

@@ -37,16 +37,24 @@ class FittedCalibrator:
         promises: Of the method `risk`, which has no calibrators: what is promised, a mapping a problem.
         cases: Of the method `cases`, which has none either: what is promised of each case, by class or region.
         traits: Of either promise: what the maps of the fit say without a label, to tell whether others look like them.
+        apart: Each class had a file of its own.
     """
 
     method: str
-    arguments: dict[str, Any]
-    calibrators: list[Calibrator]
     form: Form
     digests: dict[str, str]
+    arguments: dict[str, Any] = field(default_factory=dict)
+    calibrators: list[Calibrator] = field(default_factory=list)
     promises: list[dict[str, Promise]] = field(default_factory=list)
     cases: CasePromises = field(default_factory=dict)
     traits: drift.Traits = field(default_factory=dict)
+    apart: bool = False
+
+    @classmethod
+    def of(cls, method: str, folder: Folder, **found: Any) -> "FittedCalibrator":
+        """What was found on a folder, with what is to be known of its maps."""
+        apart = any(set(pair.maps.by_class) != {""} for pair in folder.pairs.pairs)
+        return cls(method, form=folder.form, digests=digests_of(folder), apart=apart, **found)
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -60,6 +68,7 @@ class FittedCalibrator:
                 "promises": [to_record(promises) for promises in self.promises],
                 "cases": cases.to_record(self.cases),
                 drift.KEY: drift.to_record(self.traits),
+                "apart": self.apart,
             }
         }
         write_atomic(path, lambda part: torch.save(content, part))
@@ -87,7 +96,10 @@ class FittedCalibrator:
             reason = "a checkpoint of a training has its calibrator applied by predict" if path.is_file() else error
             raise UserError(f"{path}: no calibrator of calibrate --probs ({reason})") from error
         done = [calibrator.requires_grad_(False) for calibrator in calibrators]
-        return cls(content["method"], content["arguments"], done, form, content["digests"], promises, of_cases, traits)
+        return cls(
+            content["method"], form, content["digests"], content["arguments"], done, promises, of_cases, traits,
+            content.get("apart", False),
+        )  # fmt: skip
 
 
 def digests_of(folder: Folder) -> dict[str, str]:

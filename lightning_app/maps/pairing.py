@@ -1,6 +1,7 @@
 """Which file belongs to which case: a folder or a pattern with {name}, and the pairs that two of them make."""
 
 import re
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -83,7 +84,7 @@ def root_of(text: str) -> Path:
     return Path(text) if _PLACE.search(text) is None else _compiled(text)[0]
 
 
-def group_classes(found: dict[str, Files], classes: Sequence[str], cases: Collection[str] = ()) -> dict[str, Files]:
+def group_classes(found: dict[str, Files], classes: Sequence[str], cases: Collection[str]) -> dict[str, Files]:
     """Take `<case>_<class>` or `<case>_<number>` files of a plain folder together, a file a class.
 
     Args:
@@ -96,13 +97,47 @@ def group_classes(found: dict[str, Files], classes: Sequence[str], cases: Collec
     """
     if any(set(files.by_class) != {""} for files in found.values()) or any(name in cases for name in found):
         return found
-    by_name = {f"_{name}": name for name in classes}
-    by_number = {f"_{k}": name for k, name in enumerate(classes)} if len(classes) > 2 or cases else {}
-    for suffixes in (by_name, by_number):
-        grouped = _by_suffix(found, suffixes, len(classes) - 1, cases)
-        if grouped:
-            return {name: grouped[name] for name in sorted(grouped, key=readers.natural)}
-    return found
+    grouped = _by_suffix(found, _names(classes), classes, cases) or _by_suffix(found, _numbers(classes), classes, cases)
+    return grouped or found
+
+
+def group_as_fitted(found: dict[str, Files], classes: Sequence[str], apart: bool, text: str) -> dict[str, Files]:
+    """Take the files of a plain folder together as those of a fit were, there being no labels that name the cases.
+
+    Args:
+        found: The files by their stems.
+        classes: Class names, background first; the background may lack a file.
+        apart: Whether each class had a file of its own.
+        text: What the command line gave, for messages.
+
+    Raises:
+        UserError: If each class had a file of its own, and these files are not named so.
+    """
+    if any(set(files.by_class) != {""} for files in found.values()):
+        return found
+    if named := _by_suffix(found, _names(classes), classes, ()):
+        return named
+    numbered = _by_suffix(found, _numbers(classes), classes, ())
+    pattern = "'{name}_{class}.png'"
+    if apart and not numbered:
+        raise UserError(
+            f"--probs {text}: the fit had a file a class, and these are not all named <case>_<class>, as "
+            f"{next(iter(found))}; name the class in a pattern, as {pattern}"
+        )
+    if numbered and not apart:
+        sys.stdout.write(
+            f"WARNING   each file is a case of its own, as in the fit, though they are numbered as classes; {pattern} "
+            "takes them together\n"
+        )
+    return numbered if numbered and apart else found
+
+
+def _names(classes: Sequence[str]) -> dict[str, str]:
+    return {f"_{name}": name for name in classes}
+
+
+def _numbers(classes: Sequence[str]) -> dict[str, str]:
+    return {f"_{k}": name for k, name in enumerate(classes)}
 
 
 def pair(
@@ -210,7 +245,7 @@ def _in_sub_folders(folder: Path, option: str) -> dict[str, Files]:
 
 
 def _by_suffix(
-    found: dict[str, Files], suffixes: dict[str, str], least: int, cases: Collection[str]
+    found: dict[str, Files], suffixes: dict[str, str], classes: Sequence[str], cases: Collection[str]
 ) -> dict[str, Files] | None:
     """The files under their names less the suffix; None unless every file has one and every case enough of them."""
     grouped: dict[str, Files] = {}
@@ -220,5 +255,5 @@ def _by_suffix(
         if not suffix or (cases and name not in cases):
             return None
         grouped.setdefault(name, Files(name)).by_class[suffixes[suffix]] = files.all
-    enough = all(len(files.by_class) >= least for files in grouped.values())
-    return grouped if enough else None
+    enough = all(len(files.by_class) >= len(classes) - 1 for files in grouped.values())
+    return {name: grouped[name] for name in sorted(grouped, key=readers.natural)} if enough else None

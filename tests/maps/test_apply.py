@@ -1,13 +1,12 @@
 """`apply`: what it finds in its output folder, whose classes it takes for what, and the masks beside the maps."""
 
-import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
 from lightning_app.cli import main
 from lightning_app.files import read_csv
-from tests.maps.fakes import make_probs, save_nifti, save_png
+from tests.maps.fakes import make_probs, save_png
 
 CELLS = "background,cell"
 
@@ -72,3 +71,31 @@ def test_a_map_that_was_replaced_is_calibrated_anew_and_one_removed_is_refused(t
     (tmp_path / "test" / "c20.npy").unlink()
     (tmp_path / "test" / "c20.png").unlink()
     assert "1 cases that --probs has no longer, first c20" in refused(capsys, lambda: apply(tmp_path))
+
+
+def test_two_classes_of_numbered_files_are_one_case_as_in_the_fit(tmp_path):
+    for seed in range(6):
+        probs, labels = make_probs((13, 11), 2, seed)
+        save_png(tmp_path / "labels" / f"c{seed}.png", labels)
+        for k, stored in enumerate(np.rint(probs * 255).astype(np.uint8)):
+            save_png(tmp_path / ("fit" if seed < 4 else "test") / f"c{seed}_{k}.png", stored)
+    calibrate(tmp_path, "--method", "vector")
+    out = apply(tmp_path)
+    assert [row["case"] for row in read_csv(out / "cases.csv")] == ["c4", "c5"]
+    written = [np.asarray(Image.open(out / f"c4_{k}.png")).astype(int) for k in (0, 1)]
+    assert np.abs(sum(written) - 255).max() <= 1
+    for path in (tmp_path / "test").iterdir():
+        path.rename(path.with_name(path.name.replace("_", "-")))
+    with pytest.raises(SystemExit):
+        apply(tmp_path, out="other")
+
+
+def test_numbered_cases_of_whole_maps_are_cases_of_their_own(tmp_path, capsys):
+    arrays(tmp_path, range(6), classes=3)
+    arrays(tmp_path, (20, 21), classes=3, part="test")
+    calibrate(tmp_path, classes="background,one,two")
+    for seed in (20, 21):
+        (tmp_path / "test" / f"c{seed}.npy").rename(tmp_path / "test" / f"case_{seed - 19}.npy")
+    out = apply(tmp_path)
+    assert [row["case"] for row in read_csv(out / "cases.csv")] == ["case_1", "case_2"]
+    assert "each file is a case of its own, as in the fit" in capsys.readouterr().out
