@@ -4,11 +4,12 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import torch
 
@@ -19,10 +20,12 @@ from lightning_app.files import write_text
 from lightning_app.maps.cases import Sheet
 from lightning_app.maps.fitted import FittedCalibrator, digest, stamp
 from lightning_app.maps.grid import hard_labels
+from lightning_app.maps.labels import _outside
 from lightning_app.maps.pairing import Files, find, group_as_fitted, root_of
 from lightning_app.maps.problems import above_zero, join, names_of, split
 from lightning_app.maps.reading import Form, Map, files_of, read_map, write_map
-from lightning_app.maps.storage import levels_of, read_array, write_labels
+from lightning_app.maps.storage import Stored, levels_of, read_array, write_labels
+from lightning_app.training.case_sheet import unit_of
 from lightning_app.training.processes import tell
 
 RECORD = "calibration.json"
@@ -44,7 +47,9 @@ def apply_calibrator(options: argparse.Namespace) -> None:
     cases = group_as_fitted(find(options.probs, "--probs"), form.classes, fitted.apart, options.probs)
     root, out = root_of(options.probs), Path(options.out)
     check_unseen(cases, fitted)
-    record = Record(out, _made_by(fitted, form, options), {name: _stamp(files, form) for name, files in cases.items()})
+    views = _views(options.valid, cases)
+    stamps = {name: _stamp(files, form, views.get(name)) for name, files in cases.items()}
+    record = Record(out, _made_by(fitted, form, options), stamps)
     kept = record.check(root)
     sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.digests)} cases; {len(cases)} cases of {options.probs}\n")
     lost = done = 0
@@ -57,7 +62,7 @@ def apply_calibrator(options: argparse.Namespace) -> None:
         if files.name in noted and is_done(files, form, out, root):
             done += 1
         else:
-            lost += apply_case(files, form, sheet, root, claims)
+            lost += apply_case(files, form, sheet, root, claims, views.get(files.name))
     sheet.finish(cases)
     if told := claims.told():
         tell(told)
@@ -99,23 +104,37 @@ def check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:
         sys.stdout.write(f"WARNING   {len(same)} cases are called as cases of the fit, first {same[0]}\n")
 
 
+def _views(valid: str | None, cases: Collection[str]) -> dict[str, Path]:
+    """The mask of each case that says what counts.
+
+    Raises:
+        UserError: If a case has none.
+    """
+    found = {name: files.all[0] for name, files in find(valid, "--valid").items()} if valid else {}
+    if valid and (without := [name for name in cases if name not in found]):
+        raise UserError(f"--valid: no file for {len(without)} of {len(cases)} cases, first {without[0]}")
+    return found
+
+
 def _made_by(fitted: FittedCalibrator, form: Form, options: argparse.Namespace) -> dict[str, Any]:
     """What the output depends on, beside the maps."""
     return {
         "calibrator": digest([Path(options.calibrator)]),
         "method": fitted.method,
         "probs": options.probs,
+        "valid": options.valid,
         "threshold": options.threshold or ("risk" if fitted.promises else "argmax"),
         "logits": form.logits,
         "format": form.kind,
     }
 
 
-def _stamp(files: Files, form: Form) -> str:
+def _stamp(files: Files, form: Form, valid: Path | None) -> str:
     """Digest of name, size and time of the files of a case, and of what lies beside them."""
     chosen, beside = files_of(files, form.kind)
     properties = next(iter(chosen.values())).with_suffix(".pkl")
-    return stamp([*files.all, *([beside] if beside else []), *([properties] if properties.is_file() else [])])
+    others = [path for path in (beside, valid, properties if properties.is_file() else None) if path is not None]
+    return stamp([*files.all, *others])
 
 
 @dataclass(frozen=True)
@@ -167,7 +186,7 @@ def is_done(files: Files, form: Form, out: Path, root: Path) -> bool:
     return all((out / path.relative_to(root)).is_file() for path in written)
 
 
-def apply_case(files: Files, form: Form, sheet: Sheet, root: Path, claims: Claims) -> int:
+def apply_case(files: Files, form: Form, sheet: Sheet, root: Path, claims: Claims, valid: Path | None = None) -> int:
     """Calibrate one case and write it, its row last; of a promise count what several classes claim.
 
     Returns:
@@ -176,8 +195,12 @@ def apply_case(files: Files, form: Form, sheet: Sheet, root: Path, claims: Claim
     fitted, out = sheet.fitted, sheet.folder
     chosen, beside = files_of(files, form.kind)
     map_ = read_map(files, form)
+    mask = None if beside is None or not beside.is_relative_to(root) else read_array(beside)
+    spacing = _spacing(map_, mask, form)
+    path = next(iter(chosen.values()))
+    fitted.check_volumes(unit_of(spacing, form.dims), valid is not None, str(path))
     probs = calibrated(map_, form, fitted)
-    properties = next(iter(chosen.values())).with_suffix(".pkl")
+    properties = path.with_suffix(".pkl")
     if map_.properties is not None:
         (out / properties.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(properties, out / properties.relative_to(root))
@@ -189,16 +212,32 @@ def apply_case(files: Files, form: Form, sheet: Sheet, root: Path, claims: Claim
         if not form.regions and len(sets) > 2:
             claims.add(torch.from_numpy(sets[1:] > 0))
     labels = risk_labels(map_, form, fitted) if fitted.promises else hard_labels(probs, form)
-    mask = None if beside is None or not beside.is_relative_to(root) else read_array(beside)
-    known = mask.affine if map_.affine is None and mask is not None else map_.affine
     if beside is not None and mask is not None:
         if labels.shape != mask.array.shape:
             raise DataError(f"{beside}: shape {mask.array.shape}, but its map's is {labels.shape}.")
         write_labels(out / beside.relative_to(root), labels, mask, len(form.classes) == 2)
-    sheet.add(files.name, probs, labels, known, form)
+    sheet.add(files.name, probs, labels, spacing, form, _outside_of(valid, labels))
     levels = levels_of(map_.stored[0][1].array.dtype)
     foreground = probs if form.regions else probs[1:]
     return int(((foreground > 0) & (foreground * levels < 0.5)).sum()) if levels else 0
+
+
+def _spacing(map_: Map, mask: Stored | None, form: Form) -> tuple[float, ...] | None:
+    """Size of a voxel in mm, where the map or the mask beside it knows it."""
+    affine = mask.affine if map_.affine is None and mask is not None else map_.affine
+    return None if affine is None else tuple(nibabel.affines.voxel_sizes(affine)[: form.dims].tolist())
+
+
+def _outside_of(valid: Path | None, labels: np.ndarray) -> np.ndarray | None:
+    """Where a mask says that nothing counts.
+
+    Raises:
+        DataError: If it is of another shape than the map.
+    """
+    outside = None if valid is None else _outside(valid)
+    if outside is not None and outside.shape != labels.shape:
+        raise DataError(f"{valid}: shape {outside.shape}, but the map's is {labels.shape}.")
+    return outside
 
 
 def calibrated(map_: Map, form: Form, fitted: FittedCalibrator) -> np.ndarray:

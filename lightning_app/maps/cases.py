@@ -6,20 +6,21 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import torch
 
 import metrics
 from lightning_app.calibration.cases import describe, promise_cases
+from lightning_app.errors import UserError
 from lightning_app.files import append_csv, read_csv, write_csv
 from lightning_app.maps.fitted import FittedCalibrator
 from lightning_app.maps.folder import Folder
+from lightning_app.maps.labels import Label
 from lightning_app.maps.problems import head_of, stacked, traits_of
 from lightning_app.maps.reading import Form
 from lightning_app.maps.scoring import Measure, case_sums
 from lightning_app.training import drift
-from lightning_app.training.case_sheet import case_numbers, columns
+from lightning_app.training.case_sheet import case_numbers, columns, unit_of
 from lightning_app.training.drift import TraitTable
 
 SHEET = "cases.csv"
@@ -33,17 +34,27 @@ def promise_of_cases(folder: Folder, options: argparse.Namespace) -> None:
     """
     names = head_of(folder.form).names
     rows, traits = [], []
+    units: dict[str, str] = {}
     for pair in folder.pairs.pairs:
         case = folder.read(pair)
+        units.setdefault(label_unit(case.label), case.name)
         rows += metrics.rows_from_sums(case_sums(case, folder, Measure()), names)
         traits.append(traits_of(case.map, folder.form))
+    if len(units) > 1:
+        told = ", ".join(f"{unit} ({name})" for unit, name in units.items())
+        raise UserError(f"--labels {options.labels}: volumes are in {told}; give labels of one kind")
     confidence = 0.9 if options.confidence is None else options.confidence
     promises = promise_cases(rows, names, options.dice, options.level, confidence)
     out = Path(options.out)
     kept = drift.columns(traits)
-    FittedCalibrator.of("cases", folder, cases=promises, traits=kept).save(out)
+    FittedCalibrator.of("cases", folder, cases=promises, traits=kept, unit=next(iter(units))).save(out)
     usage = "apply writes it into cases.csv, evaluate --promise checks it"
     sys.stdout.write(describe(promises, str(out), usage))
+
+
+def label_unit(label: Label) -> str:
+    """The unit of volumes that a label knows."""
+    return unit_of(label.spacing if label.volume else None, label.array.ndim)
 
 
 @dataclass
@@ -67,13 +78,33 @@ class Sheet:
         self.columns = ["case", *columns(names)]
         self.traits = TraitTable(self.folder, names) if self.fitted.promises or self.fitted.cases else None
 
-    def add(self, name: str, probs: np.ndarray, labels: np.ndarray, affine: np.ndarray | None, form: Form) -> None:
-        """Write the row of a case: what its maps, (K, *S) or of regions (R, *S), say of its mask (*S)."""
-        head, maps = head_of(form), stacked(probs, form)
+    def add(
+        self,
+        name: str,
+        probs: np.ndarray,
+        labels: np.ndarray,
+        spacing: tuple[float, ...] | None,
+        form: Form,
+        outside: np.ndarray | None = None,
+    ) -> None:
+        """Write the row of a case.
+
+        Args:
+            name: Of the case.
+            probs: Its maps, (K, *S) or of regions (R, *S).
+            labels: Its mask, (*S).
+            spacing: Size of a voxel in mm; None where nothing says it.
+            form: Of the maps.
+            outside: Where nothing counts, (*S).
+        """
+        head = head_of(form)
         if self.traits is not None:
-            self.traits.add(name, head.traits(maps))
-        spacing = None if affine is None else tuple(nibabel.affines.voxel_sizes(affine)[: labels.ndim].tolist())
-        mask, promises = torch.from_numpy(labels), self.fitted.cases
+            self.traits.add(name, head.traits(stacked(probs, form)))
+        if outside is not None:
+            probs, labels = probs * ~outside, labels * ~outside
+            if not form.regions:
+                probs[0][outside] = 1
+        maps, mask, promises = stacked(probs, form), torch.from_numpy(labels), self.fitted.cases
         numbers = case_numbers(head, maps, mask, spacing, promises, self.largest)
         append_csv(self.folder / SHEET, {"case": name, **numbers}, self.columns)
 

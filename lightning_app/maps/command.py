@@ -132,6 +132,7 @@ def _apply_parser() -> argparse.ArgumentParser:
     add("calibrator", help="file of calibrate --probs ... --out")
     add("--probs", required=True, metavar="DIR|PATTERN", help="maps of cases that the fit has not seen")
     add("--out", "--output", required=True, metavar="DIR", help="folder to write to")
+    add("--valid", metavar="DIR|PATTERN", help="masks of what counts in cases.csv, as a field of view")
     add(
         "--format",
         choices=tuple(form for form in FORMATS if form != "mask"),

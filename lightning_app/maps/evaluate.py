@@ -19,8 +19,10 @@ import metrics
 from lightning_app.errors import UserError
 from lightning_app.files import read_yaml, write_csv, write_text
 from lightning_app.maps.apply import check_unseen
-from lightning_app.maps.fitted import FittedCalibrator, digest
+from lightning_app.maps.cases import label_unit
+from lightning_app.maps.fitted import FittedCalibrator
 from lightning_app.maps.folder import Folder, describe, findings, open_folder
+from lightning_app.maps.labels import read_label
 from lightning_app.maps.pairing import root_of
 from lightning_app.maps.pictures import draw_cases
 from lightning_app.maps.problems import head_of
@@ -105,7 +107,10 @@ def _promised(options: argparse.Namespace, folder: Folder) -> FittedCalibrator |
         raise UserError(f"--promise {options.promise}: needs a file of calibrate --method risk or cases, and maps")
     if (fitted.form.classes, fitted.form.regions) != (folder.form.classes, folder.form.regions):
         raise UserError(f"--promise {options.promise}: is of the classes {', '.join(fitted.form.classes)}")
-    check_unseen({pair.name: digest(pair.maps.all) for pair in folder.pairs.pairs}, fitted)
+    first = folder.pairs.pairs[0]
+    label = read_label(first.label, folder.coding, first.valid)
+    fitted.check_volumes(label_unit(label), first.valid is not None, f"--promise {options.promise}")
+    check_unseen({pair.name: pair.maps for pair in folder.pairs.pairs}, fitted)
     return fitted
 
 

@@ -38,6 +38,8 @@ class FittedCalibrator:
         cases: Of the method `cases`, which has none either: what is promised of each case, by class or region.
         traits: Of either promise: what the maps of the fit say without a label, to tell whether others look like them.
         apart: Each class had a file of its own.
+        unit: Of the volumes that are promised; "" in files that promise none, or do not know.
+        valid: A mask said what counts.
     """
 
     method: str
@@ -49,12 +51,33 @@ class FittedCalibrator:
     cases: CasePromises = field(default_factory=dict)
     traits: drift.Traits = field(default_factory=dict)
     apart: bool = False
+    unit: str = ""
+    valid: bool = False
 
     @classmethod
     def of(cls, method: str, folder: Folder, **found: Any) -> "FittedCalibrator":
         """What was found on a folder, with what is to be known of its maps."""
         apart = any(set(pair.maps.by_class) != {""} for pair in folder.pairs.pairs)
-        return cls(method, form=folder.form, digests=digests_of(folder), apart=apart, **found)
+        valid = any(pair.valid is not None for pair in folder.pairs.pairs)
+        return cls(method, form=folder.form, digests=digests_of(folder), apart=apart, valid=valid, **found)
+
+    def check_volumes(self, unit: str, valid: bool, where: str) -> None:
+        """Refuse volumes of another unit, or of another part of the images, than those that intervals were promised of.
+
+        Raises:
+            UserError: If they differ.
+        """
+        if not self.cases:
+            return
+        if self.unit and unit != self.unit:
+            cure = "give maps or masks that know the size of a voxel" if unit in ("pixels", "voxels") else ""
+            cure = cure or "calibrate on labels that know the size of a voxel"
+            raise UserError(f"{where}: volumes are in {unit}, but were promised in {self.unit}; {cure}")
+        if valid != self.valid:
+            has = "counts all voxels, but the promise those in a --valid mask; give one"
+            raise UserError(
+                f"{where}: {'is under --valid, but the promise is of whole images; leave it out' if valid else has}"
+            )
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -69,6 +92,8 @@ class FittedCalibrator:
                 "cases": cases.to_record(self.cases),
                 drift.KEY: drift.to_record(self.traits),
                 "apart": self.apart,
+                "unit": self.unit,
+                "valid": self.valid,
             }
         }
         write_atomic(path, lambda part: torch.save(content, part))
@@ -98,7 +123,7 @@ class FittedCalibrator:
         done = [calibrator.requires_grad_(False) for calibrator in calibrators]
         return cls(
             content["method"], form, content["digests"], content["arguments"], done, promises, of_cases, traits,
-            content.get("apart", False),
+            *(content.get(key, default) for key, default in (("apart", False), ("unit", ""), ("valid", False))),
         )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from lightning_app.cli import main
 from lightning_app.files import read_csv
-from tests.maps.fakes import make_probs, save_png
+from tests.maps.fakes import make_probs, save_nifti, save_png
 
 CELLS = "background,cell"
 
@@ -18,7 +18,8 @@ def arrays(root, seeds, classes=2, shape=(13, 11), part="fit", change=lambda pro
         probs = change(probs)
         (root / part).mkdir(parents=True, exist_ok=True)
         np.save(root / part / f"c{seed}.npy", probs)
-        save_png(root / "labels" / f"c{seed}.png", labels)
+        if len(shape) == 2:
+            save_png(root / "labels" / f"c{seed}.png", labels)
         if masks:
             save_png(root / part / f"c{seed}.png", probs.argmax(0).astype(np.uint8))
 
@@ -99,3 +100,36 @@ def test_numbered_cases_of_whole_maps_are_cases_of_their_own(tmp_path, capsys):
     out = apply(tmp_path)
     assert [row["case"] for row in read_csv(out / "cases.csv")] == ["case_1", "case_2"]
     assert "each file is a case of its own, as in the fit" in capsys.readouterr().out
+
+
+def test_volumes_promised_in_mm_are_not_applied_to_voxels(tmp_path, capsys):
+    shape = (9, 8, 7)
+    arrays(tmp_path, range(12), shape=shape)
+    arrays(tmp_path, (20,), shape=shape, part="test")
+    for seed in (*range(12), 20):
+        save_nifti(tmp_path / "mm" / f"c{seed}.nii.gz", make_probs(shape, 2, seed)[1])
+    calibrate(tmp_path, "--method", "cases", "--dice", "0.3", "--level", "0.4", labels="mm")
+    assert "volumes are in voxels, but were promised in mm3" in refused(capsys, lambda: apply(tmp_path))
+    probs = make_probs(shape, 2, 20)[0]
+    save_nifti(tmp_path / "known" / "c20.nii.gz", np.moveaxis(probs, 0, -1))
+    row = read_csv(apply(tmp_path, "--format", "nifti", probs="known", out="out2") / "cases.csv")[0]
+    assert row["volume_unit"] == "mm3"
+    assert float(row["expected_volume/cell"]) == pytest.approx(probs[1].sum(dtype=float) * 0.8 * 0.8 * 2.5, rel=1e-5)
+
+
+def test_volumes_promised_inside_a_field_of_view_are_expected_there(tmp_path, capsys):
+    arrays(tmp_path, range(12))
+    arrays(tmp_path, (20,), part="test")
+    inside = np.zeros((13, 11), bool)
+    inside[3:9, 2:8] = True
+    for seed in (*range(12), 20):
+        save_png(tmp_path / "valid" / f"c{seed}.png", inside.astype(np.uint8) * 255)
+    valid = ("--valid", tmp_path / "valid")
+    calibrate(tmp_path, "--method", "cases", "--dice", "0.3", "--level", "0.4", *valid)
+    assert "counts all voxels" in refused(capsys, lambda: apply(tmp_path))
+    row = read_csv(apply(tmp_path, *valid, out="out2") / "cases.csv")[0]
+    probs = make_probs((13, 11), 2, 20)[0]
+    held = probs[1][inside]
+    assert float(row["expected_volume/cell"]) == pytest.approx(held.sum(dtype=float), rel=1e-5)
+    possible = held > 0.1
+    assert float(row["uncertain_share/cell"]) == pytest.approx((possible & (held < 0.9)).sum() / possible.sum())
