@@ -38,15 +38,20 @@ def from_logits(values: np.ndarray, path: Path, separate: bool) -> np.ndarray:
     """Softmax over the classes, or the sigmoid of each channel where they are separate or there is one.
 
     Raises:
-        DataError: If the values are probabilities already.
+        DataError: If the values are probabilities already, whatever their sums, or no numbers.
     """
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
-    if low >= 0 and high <= 1 and (len(values) == 1 or np.allclose(values.sum(0), 1, atol=SLACK)):
+    if low >= 0 and high <= 1:
         raise DataError(f"{path}: values from {low:g} to {high:g} are probabilities already. Leave out --logits.")
-    if separate or len(values) == 1:
-        return 1 / (1 + np.exp(-values))
-    shifted = np.exp(values - values.max(0))
-    return shifted / shifted.sum(0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if separate or len(values) == 1:
+            probs = 1 / (1 + np.exp(-values))
+        else:
+            shifted = np.exp(values - values.max(0))
+            probs = shifted / shifted.sum(0)
+    if not np.isfinite(probs).all():
+        raise DataError(f"{path}: holds NaN or infinity. Repair the map or leave the case out.")
+    return probs
 
 
 def checked(values: np.ndarray, path: Path, found: Findings) -> np.ndarray:

@@ -47,6 +47,35 @@ def test_probabilities_given_as_logits_are_refused(tmp_path):
         opened(*arrays(tmp_path, lambda p: p), *ORGANS, "--logits", "true")
 
 
+def test_sigmoids_of_regions_given_as_logits_are_refused_though_no_sum_is_one(tmp_path):
+    for name in ("u", "v"):
+        whole = np.linspace(0.01, 0.99, 20, dtype=np.float32).reshape(4, 5)
+        (tmp_path / "probs").mkdir(exist_ok=True)
+        np.save(tmp_path / "probs" / f"{name}.npy", np.stack((whole, whole * 0.9)))
+        save_png(tmp_path / "labels" / f"{name}.png", (whole > 0.5).astype(np.uint8))
+    asked = ("--regions", "whole=1,2;core=2", "--label_coding", "index")
+    with pytest.raises(DataError, match=r"u\.npy.*probabilities already"):
+        read_all(opened(tmp_path / "probs", tmp_path / "labels", *asked, "--logits", "true"))
+    assert len(read_all(opened(tmp_path / "probs", tmp_path / "labels", *asked))) == 2
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_refused_by_name(tmp_path, odd):
+    def change(probs):
+        logits = np.log(probs)
+        logits[1, 2, 3, 1] = odd
+        return logits
+
+    with pytest.raises(DataError, match=r"u\.npy: holds NaN or infinity"):
+        opened(*arrays(tmp_path, change), *ORGANS, "--logits", "true")
+    sure = opened(
+        *arrays(tmp_path / "sure", lambda p: np.where(p > 0.2, np.log(p), -np.inf)), *ORGANS, "--logits", "true"
+    )
+    assert all(
+        np.isfinite(case.probs).all() for case in read_all(sure).values()
+    )  # minus infinity is a probability of 0
+
+
 def test_sums_off_one_are_made_one_and_counted_but_not_those_of_rounding(tmp_path):
     folder = opened(*arrays(tmp_path / "off", lambda p: p * 0.8), *ORGANS)
     for case in read_all(folder).values():
