@@ -4,8 +4,9 @@ import argparse
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from lightning_app.errors import UserError
 from lightning_app.files import write_text
 from lightning_app.maps.cases import Sheet
 from lightning_app.maps.fitted import FittedCalibrator, digest, stamp
-from lightning_app.maps.grid import hard_labels
+from lightning_app.maps.folder import findings
+from lightning_app.maps.grid import check_mask, hard_labels
 from lightning_app.maps.labels import _outside
 from lightning_app.maps.pairing import Files, find, group_as_fitted, root_of
 from lightning_app.maps.problems import above_zero, join, names_of, split
@@ -52,27 +54,22 @@ def apply_calibrator(options: argparse.Namespace) -> None:
     record = Record(out, _made_by(fitted, form, options), stamps)
     kept = record.check(root)
     sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.digests)} cases; {len(cases)} cases of {options.probs}\n")
-    lost = done = 0
+    done = 0
     fitted = _threshold(fitted, options)
     sheet = Sheet(out, fitted, not fitted.promises)
     record.write(kept)  # a kill leaves no stamp of files that are not there
-    noted, claims = sheet.tidy(kept), Claims()
+    noted, work = sheet.tidy(kept), Work(form, sheet, root, views)
     record.write(record.stamps)
     for files in cases.values():
         if files.name in noted and is_done(files, form, out, root):
             done += 1
         else:
-            lost += apply_case(files, form, sheet, root, claims, views.get(files.name))
+            work.apply(files)
     sheet.finish(cases)
-    if told := claims.told():
-        tell(told)
+    work.tell(len(cases) - done)
     for name in COMPANIONS:
         if (root / name).is_file():
             shutil.copyfile(root / name, out / name)
-    if lost:
-        sys.stdout.write(
-            f"WARNING   {lost:,} foreground probabilities above 0 were rounded to 0 by the type of the files\n"
-        )
     sys.stdout.write(f"written   {out}{f' ({done} cases were there)' if done else ''}\n")
 
 
@@ -186,40 +183,72 @@ def is_done(files: Files, form: Form, out: Path, root: Path) -> bool:
     return all((out / path.relative_to(root)).is_file() for path in written)
 
 
-def apply_case(files: Files, form: Form, sheet: Sheet, root: Path, claims: Claims, valid: Path | None = None) -> int:
-    """Calibrate one case and write it, its row last; of a promise count what several classes claim.
+@dataclass
+class Work:
+    """What is done to each case, and what is to be said of all.
 
-    Returns:
-        How many foreground probabilities were rounded to zero.
+    Args:
+        form: Of the maps.
+        sheet: The calibrator, the output folder and its table of the cases.
+        root: The folder of the maps.
+        views: The mask of each case that says what counts, where there are.
     """
-    fitted, out = sheet.fitted, sheet.folder
-    chosen, beside = files_of(files, form.kind)
-    map_ = read_map(files, form)
-    mask = None if beside is None or not beside.is_relative_to(root) else read_array(beside)
-    spacing = _spacing(map_, mask, form)
-    path = next(iter(chosen.values()))
-    fitted.check_volumes(unit_of(spacing, form.dims), valid is not None, str(path))
-    probs = calibrated(map_, form, fitted)
-    properties = path.with_suffix(".pkl")
-    if map_.properties is not None:
-        (out / properties.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(properties, out / properties.relative_to(root))
-    stored = _as_logits(probs, map_, form) if form.logits else probs
-    write_map(map_, stored, form, out, root)
-    if fitted.promises:
+
+    form: Form
+    sheet: Sheet
+    root: Path
+    views: dict[str, Path]
+    claims: Claims = field(default_factory=Claims)
+    found: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+
+    def apply(self, files: Files) -> None:
+        """Calibrate one case and write it, its row last."""
+        form, fitted, out, root = self.form, self.sheet.fitted, self.sheet.folder, self.root
+        chosen, beside = files_of(files, form.kind)
+        path = next(iter(chosen.values()))
+        map_ = read_map(files, form)
+        if beside is not None:
+            check_mask(map_, form, path, beside)
+        self.found.update(map_.found)
+        mask = None if beside is None or not beside.is_relative_to(root) else read_array(beside)
+        spacing, valid = _spacing(map_, mask, form), self.views.get(files.name)
+        fitted.check_volumes(unit_of(spacing, form.dims), valid is not None, str(path))
+        probs = calibrated(map_, form, fitted)
+        properties = path.with_suffix(".pkl")
+        if map_.properties is not None:
+            (out / properties.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(properties, out / properties.relative_to(root))
+        write_map(map_, _as_logits(probs, map_, form) if form.logits else probs, form, out, root)
+        labels = self._promised(map_) if fitted.promises else hard_labels(probs, form)
+        if beside is not None and mask is not None:
+            if labels.shape != mask.array.shape:
+                raise DataError(f"{beside}: shape {mask.array.shape}, but its map's is {labels.shape}.")
+            write_labels(out / beside.relative_to(root), labels, mask, len(form.classes) == 2)
+        self.sheet.add(files.name, probs, labels, spacing, form, _outside_of(valid, labels))
+        levels = levels_of(map_.stored[0][1].array.dtype)
+        foreground = probs if form.regions else probs[1:]
+        self.lost += int(((foreground > 0) & (foreground * levels < 0.5)).sum()) if levels else 0
+
+    def _promised(self, map_: Map) -> np.ndarray:
+        """Write the sets that a promise claims, count what several claim, and give the labels that they make."""
+        form, fitted = self.form, self.sheet.fitted
         sets = claimed(map_, form, fitted)
-        write_map(map_, sets, form, out / "sets", root)
+        write_map(map_, sets, form, self.sheet.folder / "sets", self.root)
         if not form.regions and len(sets) > 2:
-            claims.add(torch.from_numpy(sets[1:] > 0))
-    labels = risk_labels(map_, form, fitted) if fitted.promises else hard_labels(probs, form)
-    if beside is not None and mask is not None:
-        if labels.shape != mask.array.shape:
-            raise DataError(f"{beside}: shape {mask.array.shape}, but its map's is {labels.shape}.")
-        write_labels(out / beside.relative_to(root), labels, mask, len(form.classes) == 2)
-    sheet.add(files.name, probs, labels, spacing, form, _outside_of(valid, labels))
-    levels = levels_of(map_.stored[0][1].array.dtype)
-    foreground = probs if form.regions else probs[1:]
-    return int(((foreground > 0) & (foreground * levels < 0.5)).sum()) if levels else 0
+            self.claims.add(torch.from_numpy(sets[1:] > 0))
+        return risk_labels(map_, form, fitted)
+
+    def tell(self, cases: int) -> None:
+        """Say what was doubtful in this many cases."""
+        if told := self.claims.told():
+            tell(told)
+        lines = findings(self.found, cases)
+        if self.lost:
+            lines.append(
+                f"WARNING   {self.lost:,} foreground probabilities above 0 were rounded to 0 by the type of the files"
+            )
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def _spacing(map_: Map, mask: Stored | None, form: Form) -> tuple[float, ...] | None:

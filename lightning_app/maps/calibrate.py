@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lightning_app.calibration.risk import describe as describe_promises
 from lightning_app.errors import UserError
 from lightning_app.maps.cases import promise_of_cases
 from lightning_app.maps.fitted import FittedCalibrator
-from lightning_app.maps.folder import Case, Folder, describe, open_folder, views
+from lightning_app.maps.folder import Case, Folder, describe, findings, open_folder, views
 from lightning_app.maps.pairing import Pair
 from lightning_app.maps.problems import above_zero, names_of, problems_of, traits_of
 from lightning_app.training import drift
@@ -58,7 +59,7 @@ def calibrate_maps(options: argparse.Namespace, rest: Sequence[str]) -> None:
     fits.run()
     final = fits.final
     before, after = fits.judge()
-    say("", *comparison(options.method, before, after, folder))
+    say(*findings(fits.found, len(fits.cases)), "", *comparison(options.method, before, after, folder))
     out = Path(options.out)
     FittedCalibrator.of(options.method, folder, arguments=arguments, calibrators=final).save(out)
     kept = shlex.quote(str(out))
@@ -73,10 +74,13 @@ def promise_of_maps(folder: Folder, options: argparse.Namespace) -> None:
     """
     odds: list[list[Tensor]] = []
     traits: list[dict[str, float]] = []
+    found: Counter[str] = Counter()
     for pair in folder.pairs.pairs:
         case = folder.read(pair)
+        found += case.map.found
         odds.append([case_odds(*problem) for problem in problems_of(case, folder.form)])
         traits.append(traits_of(case.map, folder.form))
+    say(*findings(found, len(odds)))
     names = [names for _, names in names_of(folder.form)]
     wish = Wish(options.risk, options.level, options.confidence, options.by, options.of_class)
     if folder.form.regions and wish.of_class:
@@ -133,7 +137,7 @@ class CrossFit:
         self.folds = min(FOLDS, len(self.cases)) if len(self.cases) > 1 else 0
         self.problems = names_of(folder.form)
         self.calibrators = [[build(method, arguments) for _ in self.problems] for _ in range(self.folds + 1)]
-        self.found: dict[str, int] = {}
+        self.found: Counter[str] = Counter()
 
     @property
     def final(self) -> list[Calibrator]:
@@ -165,7 +169,6 @@ class CrossFit:
         samples = [[calibrator.begin() for calibrator in own] for own in self.calibrators]
         for index, pair in enumerate(self.cases):
             case = self.folder.read(pair)
-            self._count(case)
             for fold, (calibrators, sums) in enumerate(zip(self.calibrators, samples, strict=True)):
                 if fold == self.folds or fold != self.fold(index):
                     for view in views(case):
@@ -192,6 +195,7 @@ class CrossFit:
         after = [metrics.Scorer(len(names), names) for _, names in self.problems]
         for index, pair in enumerate(self.cases):
             case = self.folder.read(pair)
+            self.found += case.map.found
             for view in views(case):
                 self._judge(view, self.calibrators[self.fold(index)], before, after)
         return _numbers(before), _numbers(after) if self.folds else None
@@ -207,10 +211,6 @@ class CrossFit:
             before[k].add(before[k].score(problem.probs, **against))
             if self.folds:
                 after[k].add(after[k].score(of_fold[k](one.probs)[0], **against))
-
-    def _count(self, case: Case) -> None:
-        for name, number in case.map.found.items():
-            self.found[name] = self.found.get(name, 0) + number
 
 
 class Stream:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from lightning_app.calibration.cases import describe, promise_cases
 from lightning_app.errors import UserError
 from lightning_app.files import append_csv, read_csv, write_csv
 from lightning_app.maps.fitted import FittedCalibrator
-from lightning_app.maps.folder import Folder
+from lightning_app.maps.folder import Folder, findings
 from lightning_app.maps.labels import Label
 from lightning_app.maps.problems import head_of, stacked, traits_of
 from lightning_app.maps.reading import Form
@@ -35,11 +36,14 @@ def promise_of_cases(folder: Folder, options: argparse.Namespace) -> None:
     names = head_of(folder.form).names
     rows, traits = [], []
     units: dict[str, str] = {}
+    found: Counter[str] = Counter()
     for pair in folder.pairs.pairs:
         case = folder.read(pair)
+        found += case.map.found
         units.setdefault(label_unit(case.label), case.name)
         rows += metrics.rows_from_sums(case_sums(case, folder, Measure()), names)
         traits.append(traits_of(case.map, folder.form))
+    sys.stdout.write("".join(f"{line}\n" for line in findings(found, len(traits))))
     if len(units) > 1:
         told = ", ".join(f"{unit} ({name})" for unit, name in units.items())
         raise UserError(f"--labels {options.labels}: volumes are in {told}; give labels of one kind")

@@ -323,7 +323,7 @@ def findings(found: Mapping[str, int], cases: int) -> list[str]:
     if found.get("masks_unlike"):
         told.append(
             f"WARNING   in {found['masks_unlike']} of {cases} cases the hard mask beside the map is not its largest "
-            "probability (post-processed?): the map is scored"
+            "probability (post-processed?): the map is what counts"
         )
     return told
 

@@ -12,6 +12,7 @@ from lightning_app.maps.storage import levels_of
 SLACK = 1e-3  # how far rounding and interpolation may leave [0, 1], and sums 1
 SUM_SLACK = 0.02  # how far 8 bits a class may leave a sum
 MOST = 1.5  # no rounding makes probabilities of classes sum to more
+FAR = 0.25  # sums further off 1 than this in most voxels are those of other classes
 OVERLAP = "sigmoids of regions that overlap? Give --regions, as 'whole=1,2,3;core=2,3'"
 Findings = Counter[str]
 
@@ -102,7 +103,7 @@ def normalised(probs: np.ndarray, rounding: float, found: Findings, path: Path) 
         path: The file.
 
     Raises:
-        DataError: If sums are so large that these are no probabilities of classes.
+        DataError: If sums are so large, or so far off in most voxels, that these are no probabilities of the classes.
     """
     total = probs.sum(0, dtype=np.float32)
     low, high = float(total.min(initial=1)), float(total.max(initial=1))
@@ -110,6 +111,12 @@ def normalised(probs: np.ndarray, rounding: float, found: Findings, path: Path) 
         raise DataError(f"{path}: the {len(probs)} classes' probabilities sum to {high:.2f}: {OVERLAP}.")
     if max(1 - low, high - 1) <= SLACK:
         return probs
+    held = total > 0
+    if (np.abs(total - 1) > FAR).sum() - (~held).sum() > held.sum() / 2:
+        raise DataError(
+            f"{path}: the {len(probs)} classes' probabilities sum to {np.median(total[held]):.2f} in the median: does "
+            "a class lack its map, as the background, or are these maps of other classes?"
+        )
     if max(1 - low, high - 1) > rounding:
         empty = total == 0
         found["empty"] += int(empty.sum())

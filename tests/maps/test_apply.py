@@ -133,3 +133,42 @@ def test_volumes_promised_inside_a_field_of_view_are_expected_there(tmp_path, ca
     assert float(row["expected_volume/cell"]) == pytest.approx(held.sum(dtype=float), rel=1e-5)
     possible = held > 0.1
     assert float(row["uncertain_share/cell"]) == pytest.approx((possible & (held < 0.9)).sum() / possible.sum())
+
+
+def uneven(probs):
+    """Sums of 0.9 in the first row, and nothing at all in the second."""
+    probs = probs.copy()
+    probs[:, 0] *= 0.9
+    probs[:, 1] = 0
+    return probs
+
+
+@pytest.mark.parametrize("method", [("temperature",), ("risk", "--level", "0.4"), ("cases", "--level", "0.4")])
+def test_what_is_doubtful_in_maps_is_said_by_calibrate_and_apply_too(tmp_path, capsys, method):
+    arrays(tmp_path, range(12), change=uneven)
+    arrays(tmp_path, (20, 21), part="test", change=uneven)
+    calibrate(tmp_path, "--method", *method)
+    told = capsys.readouterr().out
+    assert f"sums over the classes are off 1 in {12 * 11} voxels" in told
+    assert f"{12 * 11} voxels have no probability in any class" in told
+    apply(tmp_path)
+    told = capsys.readouterr().out
+    assert f"sums over the classes are off 1 in {2 * 11} voxels" in told
+    assert f"{2 * 11} voxels have no probability in any class" in told
+
+
+def test_apply_holds_maps_against_the_masks_beside_them(tmp_path, capsys):
+    arrays(tmp_path, range(4))
+    arrays(tmp_path, (20,), part="test")
+    calibrate(tmp_path)
+    mask = make_probs((13, 11), 2, 20)[0].argmax(0).astype(np.uint8)
+    save_png(tmp_path / "test" / "c20.png", mask[::-1].copy())
+    assert "agrees with axis 0 mirrored" in refused(capsys, lambda: apply(tmp_path))
+
+
+def test_maps_of_two_of_three_classes_are_no_maps_of_two(tmp_path, capsys):
+    arrays(tmp_path, range(4))
+    calibrate(tmp_path)
+    (tmp_path / "test").mkdir()
+    np.save(tmp_path / "test" / "x.npy", make_probs((13, 11), 3, 20, sharp=6.0)[0][1:] * 0.7)
+    assert "does a class lack its map" in refused(capsys, lambda: apply(tmp_path))

@@ -234,7 +234,8 @@ def test_regions_have_a_calibrator_each(tmp_path):
     shutil.copytree(tmp_path / "pred", tmp_path / "new")
     with np.load(tmp_path / "pred" / "a.npz") as kept:
         np.savez(tmp_path / "new" / "a.npz", probabilities=kept["probabilities"][:, ::-1])
-    shutil.copy(tmp_path / "pred" / "a.nii.gz", tmp_path / "new" / "a.nii.gz")
+    mask = nibabel.load(tmp_path / "pred" / "a.nii.gz")
+    save_nifti(tmp_path / "new" / "a.nii.gz", np.asarray(mask.dataobj)[..., ::-1], mask.affine)  # as its map lies
     main(
         ["calibrate", "--probs", str(tmp_path / "pred"), "--labels", str(tmp_path / "labels"), "--regions",
          "whole=1,2;core=2", "--method", "isotonic", "--out", str(tmp_path / "c.ckpt")]
