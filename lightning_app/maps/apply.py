@@ -5,7 +5,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from datamodules import DataError
 from lightning_app.calibration.risk import UNDER_SHIFT, Claims, cuts_of, promised_labels, promised_sets
 from lightning_app.errors import UserError
 from lightning_app.files import write_text
+from lightning_app.maps.beside import values_beside
 from lightning_app.maps.cases import Sheet
 from lightning_app.maps.fitted import FittedCalibrator, digest, stamp
 from lightning_app.maps.folder import findings
@@ -58,7 +59,8 @@ def apply_calibrator(options: argparse.Namespace) -> None:
     fitted = _threshold(fitted, options)
     sheet = Sheet(out, fitted, not fitted.promises)
     record.write(kept)  # a kill leaves no stamp of files that are not there
-    noted, work = sheet.tidy(kept), Work(form, sheet, root, views)
+    stored = values_beside(_masks(cases, form), form)
+    noted, work = sheet.tidy(kept), Work(form, sheet, root, views, stored)
     record.write(record.stamps)
     for files in cases.values():
         if files.name in noted and is_done(files, form, out, root):
@@ -99,6 +101,11 @@ def check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:
         )
     if same := [name for name in cases if name in fitted.digests.values()]:
         sys.stdout.write(f"WARNING   {len(same)} cases are called as cases of the fit, first {same[0]}\n")
+
+
+def _masks(cases: dict[str, Files], form: Form) -> Iterator[Path]:
+    """The hard masks beside the maps."""
+    return (beside for files in cases.values() if (beside := files_of(files, form.kind)[1]) is not None)
 
 
 def _views(valid: str | None, cases: Collection[str]) -> dict[str, Path]:
@@ -192,12 +199,14 @@ class Work:
         sheet: The calibrator, the output folder and its table of the cases.
         root: The folder of the maps.
         views: The mask of each case that says what counts, where there are.
+        stored: The value of each label in the masks beside the maps.
     """
 
     form: Form
     sheet: Sheet
     root: Path
     views: dict[str, Path]
+    stored: np.ndarray
     claims: Claims = field(default_factory=Claims)
     found: Counter[str] = field(default_factory=Counter)
     lost: int = 0
@@ -209,7 +218,7 @@ class Work:
         path = next(iter(chosen.values()))
         map_ = read_map(files, form)
         if beside is not None:
-            check_mask(map_, form, path, beside)
+            check_mask(map_, form, path, beside, self.stored.tolist())
         self.found.update(map_.found)
         mask = None if beside is None or not beside.is_relative_to(root) else read_array(beside)
         spacing, valid = _spacing(map_, mask, form), self.views.get(files.name)
@@ -224,7 +233,7 @@ class Work:
         if beside is not None and mask is not None:
             if labels.shape != mask.array.shape:
                 raise DataError(f"{beside}: shape {mask.array.shape}, but its map's is {labels.shape}.")
-            write_labels(out / beside.relative_to(root), labels, mask, len(form.classes) == 2)
+            write_labels(out / beside.relative_to(root), labels, mask, self.stored)
         self.sheet.add(files.name, probs, labels, spacing, form, _outside_of(valid, labels))
         levels = levels_of(map_.stored[0][1].array.dtype)
         foreground = probs if form.regions else probs[1:]

@@ -72,21 +72,28 @@ def hard_labels(probs: np.ndarray, form: Form) -> np.ndarray:
     if not form.regions:
         return probs.argmax(0).astype(np.uint8)
     labels = np.zeros(probs.shape[1:], np.uint8)
-    for channel, number in zip(probs, form.order or range(1, len(probs) + 1), strict=True):
+    for channel, number in zip(probs, form.numbers, strict=True):
         labels[channel > 0.5] = number
     return labels
 
 
-def check_mask(map_: Map, form: Form, path: Path, mask: Path) -> None:
+def check_mask(map_: Map, form: Form, path: Path, mask: Path, values: Sequence[float] = ()) -> None:
     """Hold a map against the hard mask that its program wrote beside it.
 
     A few other voxels (post-processing) are counted; a map that is turned, mirrored or in another order of the classes
     is refused.
 
+    Args:
+        map_: The map.
+        form: What the folder's maps have in common.
+        path: The map's file, for messages.
+        mask: The hard mask.
+        values: Stored value of each class, where these are not the numbers of the classes.
+
     Raises:
         DataError: If another arrangement of the map agrees with the mask and this one does not.
     """
-    truth = _mask(mask, map_.probs.shape[1:], form)
+    truth = _mask(mask, map_.probs.shape[1:], form, values)
     if truth is None:
         map_.found["masks_unlike"] += 1
         return
@@ -103,7 +110,7 @@ def check_mask(map_: Map, form: Form, path: Path, mask: Path) -> None:
     map_.found["masks_unlike"] += 1
 
 
-def _mask(path: Path, shape: Sequence[int], form: Form) -> np.ndarray | None:
+def _mask(path: Path, shape: Sequence[int], form: Form, values: Sequence[float]) -> np.ndarray | None:
     """The hard mask as labels, or None if it cannot be compared."""
     if ending_of(path) in VOLUMES:
         array = readers.read_volume(path, labels=True).array
@@ -111,6 +118,8 @@ def _mask(path: Path, shape: Sequence[int], form: Form) -> np.ndarray | None:
         array = readers.read_mask(path, "labels")
     if array.shape != tuple(shape):
         return None
+    if len(form.classes) > 2 and not form.regions and len(values):
+        return np.select([array == value for value in values], range(len(values)), 255).astype(np.uint8)
     top = float(array.max(initial=0))
     return (array > top / 2).astype(np.uint8) if len(form.classes) == 2 and top > 1 else array.astype(np.uint8)
 

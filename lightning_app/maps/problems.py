@@ -26,7 +26,7 @@ def head_of(form: Form) -> Head:
     if form.regions is None:
         return Head(form.classes)
     united = {name: tuple(numbers) for name, numbers in form.regions.items()}
-    return RegionHead(form.classes, Regions(united, form.order or tuple(range(1, len(united) + 1))))
+    return RegionHead(form.classes, Regions(united, form.numbers))
 
 
 def channels_of(case: Case, form: Form) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from datamodules import DataError, readers
+from datamodules.regions import find_regions
 from lightning_app.maps import nnunet, values
 from lightning_app.maps.pairing import ENDINGS, Files, ending_of, stem_of
 from lightning_app.maps.storage import NUMPY, TIFF, VOLUMES, Stored, read_array, write_array
@@ -33,7 +34,7 @@ class Form:
         classes: Class names, background first; with regions, "background" and the regions' names.
         dims: Spatial axes of a case, 2 or 3.
         regions: Name to the labels that it unites, where each channel is a sigmoid of its own.
-        order: The label that each region writes into a hard mask.
+        order: The label that each region writes into a hard mask, where it is told.
         logits: The values are logits.
         turned: Volumes are stored as (z, y, x).
     """
@@ -50,6 +51,16 @@ class Form:
     def channels(self) -> int:
         """Channels of a complete map: classes, or regions."""
         return len(self.regions) if self.regions else len(self.classes)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The label that each region writes into a hard mask: as was told, else the one of it that no later one has."""
+        regions = self.regions or {}
+        try:
+            most = max(number for united in regions.values() for number in united)
+            return self.order or find_regions(regions, most + 1).order
+        except DataError:  # no region has one label of its own: then they are numbered
+            return tuple(range(1, len(regions) + 1))
 
 
 @dataclass

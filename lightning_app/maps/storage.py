@@ -107,17 +107,16 @@ def write_array(path: Path, array: np.ndarray, like: Stored) -> Path:
     return write_atomic(path, Image.fromarray(values).save)
 
 
-def write_labels(path: Path, labels: np.ndarray, like: Stored, two_classes: bool) -> Path:
-    """Write a hard mask in the type, header and values of another.
+def write_labels(path: Path, labels: np.ndarray, like: Stored, stored: np.ndarray) -> Path:
+    """Write a hard mask in the type and header of another.
 
     Args:
         path: Where to write; its ending says how.
         labels: Class numbers on the grid of `like.array`.
         like: The mask that it takes the place of.
-        two_classes: A mask whose largest value is above 1 holds that value as its foreground.
+        stored: The value of each label.
     """
-    top = like.array.max(initial=0)
-    values = (labels * top if two_classes and top > 1 else labels).astype(like.array.dtype)
+    values = stored[labels].astype(like.array.dtype)
     ending = ending_of(path)
     if ending in NIFTI:
         return _write_nifti(path, values, like)

@@ -172,3 +172,71 @@ def test_maps_of_two_of_three_classes_are_no_maps_of_two(tmp_path, capsys):
     (tmp_path / "test").mkdir()
     np.save(tmp_path / "test" / "x.npy", make_probs((13, 11), 3, 20, sharp=6.0)[0][1:] * 0.7)
     assert "does a class lack its map" in refused(capsys, lambda: apply(tmp_path))
+
+
+def mask_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_new_masks_hold_the_values_of_the_folder_where_a_mask_was_empty(tmp_path):
+    def faint(probs):
+        foreground = np.minimum(probs[1], np.float32(0.49))
+        return np.stack((1 - foreground, foreground))
+
+    arrays(tmp_path, range(4), change=faint)
+    arrays(tmp_path, (20,), part="test", change=faint)
+    arrays(tmp_path, (21,), part="test")
+    for seed in (20, 21):
+        probs = np.load(tmp_path / "test" / f"c{seed}.npy")
+        save_png(tmp_path / "test" / f"c{seed}.png", probs.argmax(0).astype(np.uint8) * 255)
+    calibrate(tmp_path, "--method", "vector")
+    out = apply(tmp_path)
+    for seed in (20, 21):
+        assert np.array_equal(mask_of(out / f"c{seed}.png"), np.load(out / f"c{seed}.npy").argmax(0) * 255)
+    assert 255 in mask_of(out / "c20.png")
+
+
+def test_masks_of_several_grey_values_keep_them(tmp_path, capsys):
+    arrays(tmp_path, range(4), classes=3)
+    arrays(tmp_path, (20,), classes=3, part="test")
+    calibrate(tmp_path, classes="background,one,two")
+    grey, probs = np.array([0, 127, 255], np.uint8), np.load(tmp_path / "test" / "c20.npy")
+    save_png(tmp_path / "test" / "c20.png", grey[probs.argmax(0)])
+    out = apply(tmp_path)
+    assert np.array_equal(mask_of(out / "c20.png"), grey[np.load(out / "c20.npy").argmax(0)])
+    told = capsys.readouterr().out
+    assert "hold 0, 127, 255: taken for background, one, two in this order" in told
+    assert "is not its largest" not in told
+    save_png(tmp_path / "test" / "c20.png", np.array([0, 100, 40], np.uint8)[probs.argmax(0)])
+    apply(tmp_path)
+    assert "is not its largest" in capsys.readouterr().out
+    save_png(tmp_path / "test" / "c20.png", np.array([0, 7, 0], np.uint8)[probs.argmax(0)])
+    assert set(np.unique(mask_of(apply(tmp_path) / "c20.png"))) <= {0, 1, 2}
+    assert "hold 0, 7, which name no 3 classes: new masks hold 0 to 2" in capsys.readouterr().out
+
+
+def test_regions_write_the_label_that_no_later_one_has(tmp_path):
+    """BraTS: 4 enhancing, 1 necrosis, 2 oedema."""
+    united = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        part, labels = ("fit" if number < 4 else "test"), rng.choice([0, 1, 2, 4], (8, 7)).astype(np.uint8)
+        truth = np.stack([np.isin(labels, numbers) for numbers in united.values()])
+        probs = np.where(truth, rng.uniform(0.7, 0.9, truth.shape), rng.uniform(0.1, 0.3, truth.shape))
+        (tmp_path / part).mkdir(exist_ok=True)
+        np.save(tmp_path / part / f"{number}.npy", probs.astype(np.float32))
+        save_png(tmp_path / "labels" / f"{number}.png", labels)
+        save_png(tmp_path / part / f"{number}.png", labels)
+    main(
+        ["calibrate", "--probs", str(tmp_path / "fit"), "--labels", str(tmp_path / "labels"), "--label_coding", "index",
+         "--format", "npy", "--regions", "whole=1,2,4;core=1,4;enhancing=4", "--out", str(tmp_path / "c.ckpt")]
+    )  # fmt: skip
+    out = apply(tmp_path)
+    for number in (4, 5):
+        assert np.array_equal(mask_of(out / f"{number}.png"), mask_of(tmp_path / "labels" / f"{number}.png"))
+    stored, row = np.load(out / "5.npy"), read_csv(out / "cases.csv")[1]
+    for channel, name in zip(stored, united, strict=True):
+        inside = channel > 0.5
+        dice = 2 * channel[inside].sum(dtype=float) / (inside.sum() + channel.sum(dtype=float))
+        assert float(row[f"expected_dice/{name}"]) == pytest.approx(dice, abs=0.01)  # of the mask that is written
