@@ -27,6 +27,7 @@ from lightning_app.maps.labels import _outside
 from lightning_app.maps.pairing import Files, find, group_as_fitted, root_of
 from lightning_app.maps.problems import above_zero, join, names_of, split
 from lightning_app.maps.reading import Form, Map, files_of, read_map, write_map
+from lightning_app.maps.scale import check_scale
 from lightning_app.maps.storage import Stored, levels_of, read_array, write_labels
 from lightning_app.training.case_sheet import unit_of
 from lightning_app.training.processes import tell
@@ -50,10 +51,12 @@ def apply_calibrator(options: argparse.Namespace) -> None:
     cases = group_as_fitted(find(options.probs, "--probs"), form.classes, fitted.apart, options.probs)
     root, out = root_of(options.probs), Path(options.out)
     check_unseen(cases, fitted)
+    scale = check_scale(cases.values(), form)
     views = _views(options.valid, cases)
     stamps = {name: _stamp(files, form, views.get(name)) for name, files in cases.items()}
     record = Record(out, _made_by(fitted, form, options), stamps)
     kept = record.check(root)
+    sys.stdout.write("".join(f"{line}\n" for line in scale))
     sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.digests)} cases; {len(cases)} cases of {options.probs}\n")
     done = 0
     fitted = _threshold(fitted, options)

@@ -23,6 +23,7 @@ from lightning_app.maps.fitted import FittedCalibrator
 from lightning_app.maps.folder import Case, Folder, describe, findings, open_folder, views
 from lightning_app.maps.pairing import Pair
 from lightning_app.maps.problems import above_zero, names_of, problems_of, traits_of
+from lightning_app.maps.scale import check_scale
 from lightning_app.training import drift
 from models import Calibrator
 
@@ -45,7 +46,7 @@ def calibrate_maps(options: argparse.Namespace, rest: Sequence[str]) -> None:
     folder = open_folder(options)
     if folder.hard:
         raise UserError(f"--probs {options.probs}: hard masks hold no probabilities to calibrate")
-    say(*describe(folder, options))
+    say(*describe(folder, options), *check_scale((pair.maps for pair in folder.pairs.pairs), folder.form))
     if options.method == "risk":
         promise_of_maps(folder, options)
         return

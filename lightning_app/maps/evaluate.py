@@ -26,6 +26,7 @@ from lightning_app.maps.labels import read_label
 from lightning_app.maps.pairing import root_of
 from lightning_app.maps.pictures import draw_cases
 from lightning_app.maps.problems import head_of
+from lightning_app.maps.scale import check_scale
 from lightning_app.maps.scoring import Measure, score
 from lightning_app.system.lock import claim
 from lightning_app.training import drift
@@ -52,7 +53,8 @@ def evaluate_maps(options: argparse.Namespace, args: Sequence[str]) -> None:
         DataError: If a file is not what it should be.
     """
     folder = open_folder(options)
-    _say(*describe(folder, options), "")
+    scale = [] if folder.hard else check_scale((pair.maps for pair in folder.pairs.pairs), folder.form)
+    _say(*describe(folder, options), *scale, "")
     objects = metrics.ObjectRule(options.object_iou, options.object_connectivity) if options.objects else None
     promised = _promised(options, folder)  # a file that does not fit is refused before hours are spent
     cuts = cuts_of(options.threshold, folder)

@@ -129,7 +129,7 @@ def read_map(files: Files, form: Form, shape: Sequence[int] | None = None) -> Ma
         DataError: If the file is no map of these classes.
     """
     named = _in_order(files_of(files, form.kind)[0], form)
-    stored = [(path, read_array(path)) for _, path in named]
+    stored = [(path, read_array(path, shown=True)) for _, path in named]
     path, first = stored[0]
     if len(stored) > 1:
         raw, axis = np.stack([part.array for _, part in stored]), None

@@ -45,8 +45,12 @@ class Stored:
         return replace(self, array=np.broadcast_to(np.zeros((), self.array.dtype), self.array.shape))
 
 
-def read_array(path: Path) -> Stored:
+def read_array(path: Path, shown: bool = False) -> Stored:
     """Read the array of a file.
+
+    Args:
+        path: The file.
+        shown: Decode a palette, and stretch 1 to 4 bits, as of a map; else the numbers are those stored, as of labels.
 
     Raises:
         DataError: If the file cannot be read, or holds colours or several arrays.
@@ -60,6 +64,8 @@ def read_array(path: Path) -> Stored:
         return Stored(path, array, array.shape, volume.affine)
     if ending in NUMPY:
         return _read_numpy(path)
+    if shown and ending not in TIFF:
+        return _read_shown(path)
     array = _read_tiff(path) if ending in TIFF else readers.read_mask(path, "labels")
     return Stored(path, _grey(path, array), array.shape)
 
@@ -176,6 +182,19 @@ def _read_tiff(path: Path) -> np.ndarray:
         stack = len(shape) > 2 and shape[-1] not in (3, 4)
         array = file.series[0].asarray() if stack else None
     return readers.read_mask(path, "labels") if array is None else array
+
+
+def _read_shown(path: Path) -> Stored:
+    """A picture of numbers as a viewer shows it; one with a palette becomes plain grey."""
+    from PIL import Image
+
+    with decoding(path), Image.open(path) as image:
+        mode = image.mode
+    if mode == "P":
+        array = _grey(path, readers.read_mask(path, "colour"))
+        return Stored(path, array, array.shape)
+    array = readers.read_mask(path, "labels" if mode in ("RGB", "RGBA") else "grey")
+    return Stored(path, _grey(path, array), array.shape)
 
 
 def _grey(path: Path, array: np.ndarray) -> np.ndarray:
