@@ -230,17 +230,27 @@ def _in_folder(folder: Path, option: str) -> dict[str, Files]:
 
 
 def _in_sub_folders(folder: Path, option: str) -> dict[str, Files]:
-    """A sub-folder a case with one file in it whose name begins with the folder's."""
-    found: dict[str, Files] = {}
+    """A sub-folder a case with one file in it whose name begins with the folder's, or with one file of any name.
+
+    Raises:
+        UserError: If two files of a sub-folder are called as it is.
+    """
+    within: dict[str, list[Path]] = {}
     for path in _walk(folder, 2):
-        name = path.parent.name
-        if ending_of(path) and path.name.startswith(name):
-            held = found.setdefault(name, Files(name)).by_class.setdefault("", [])
-            if held:
-                raise UserError(
-                    f"{option} {folder}: {held[0]} and {path} are both {name}; give a pattern with {{name}}"
-                )
-            held.append(path)
+        if ending_of(path):
+            within.setdefault(path.parent.name, []).append(path)
+    found: dict[str, Files] = {}
+    for name, paths in within.items():
+        own = [path for path in paths if path.name.startswith(name)] or (paths if len(paths) == 1 else [])
+        if len(own) > 1:
+            raise UserError(f"{option} {folder}: {own[0]} and {own[1]} are both {name}; give a pattern with {{name}}")
+        if own:
+            found[name] = Files(name, {"": own})
+    if found and (without := [name for name in within if name not in found]):
+        sys.stdout.write(
+            f"WARNING   {option} {folder}: {len(without)} sub-folders hold several files of other names and are left "
+            f"out, first {without[0]}; a pattern with {{name}} takes them\n"
+        )
     return found
 
 

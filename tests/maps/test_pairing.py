@@ -77,3 +77,16 @@ def test_what_names_nothing_is_refused(tmp_path, text):
 def test_the_root_is_what_comes_before_the_first_place(tmp_path):
     assert root_of(f"{tmp_path}/a/{{name}}/b.png") == tmp_path / "a"
     assert root_of(str(tmp_path / "a")) == tmp_path / "a"
+
+
+def test_the_one_file_of_a_sub_folder_is_its_case_whatever_its_name_and_what_is_left_out_is_said(tmp_path, capsys):
+    touch(tmp_path, "m/c4/c4_seg.nii.gz", "m/c5/pred.nii.gz", "m/c6/one.nii.gz", "m/c6/two.nii.gz", "m/c7/notes.txt")
+    found = find(str(tmp_path / "m"), "--probs")
+    assert {name: files.all for name, files in found.items()} == {
+        "c4": [tmp_path / "m" / "c4" / "c4_seg.nii.gz"],
+        "c5": [tmp_path / "m" / "c5" / "pred.nii.gz"],
+    }
+    assert "1 sub-folders hold several files of other names and are left out, first c6" in capsys.readouterr().out
+    touch(tmp_path, "m/c4/c4_other.nii.gz")
+    with pytest.raises(UserError, match="are both c4"):
+        find(str(tmp_path / "m"), "--probs")
