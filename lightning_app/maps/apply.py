@@ -20,7 +20,7 @@ from lightning_app.errors import UserError
 from lightning_app.files import write_text
 from lightning_app.maps.beside import values_beside
 from lightning_app.maps.cases import Sheet
-from lightning_app.maps.fitted import FittedCalibrator, digest, stamp
+from lightning_app.maps.fitted import FittedCalibrator, digest, stamp, was_seen
 from lightning_app.maps.folder import findings
 from lightning_app.maps.grid import check_mask, hard_labels
 from lightning_app.maps.labels import _outside
@@ -57,7 +57,9 @@ def apply_calibrator(options: argparse.Namespace) -> None:
     record = Record(out, _made_by(fitted, form, options), stamps)
     kept = record.check(root)
     sys.stdout.write("".join(f"{line}\n" for line in scale))
-    sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.digests)} cases; {len(cases)} cases of {options.probs}\n")
+    sys.stdout.write(
+        f"{fitted.method}, fitted on {len(set(fitted.digests.values()))} cases; {len(cases)} cases of {options.probs}\n"
+    )
     done = 0
     fitted = _threshold(fitted, options)
     sheet = Sheet(out, fitted, not fitted.promises)
@@ -96,7 +98,7 @@ def _threshold(fitted: FittedCalibrator, options: argparse.Namespace) -> FittedC
 
 def check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:
     """Refuse maps that the calibrator was fitted on, whatever they are called now."""
-    seen = [name for name, files in cases.items() if digest(files.all) in fitted.digests]
+    seen = [name for name, files in cases.items() if was_seen(files, fitted.digests)]
     if seen:
         raise UserError(
             f"{len(seen)} of {len(cases)} cases were in the fit, first {seen[0]}: what they show after is no "

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lightning_app.calibration import cases
@@ -16,7 +17,9 @@ from lightning_app.calibration.risk import from_record, to_record
 from lightning_app.errors import UserError
 from lightning_app.files import write_atomic
 from lightning_app.maps.folder import Folder
-from lightning_app.maps.reading import Form
+from lightning_app.maps.pairing import Files
+from lightning_app.maps.reading import Form, files_of
+from lightning_app.maps.storage import read_array
 from lightning_app.training import drift
 from metrics.risk import Promise
 from models import Calibrator
@@ -33,7 +36,7 @@ class FittedCalibrator:
         arguments: What each calibrator was built with.
         calibrators: One, or one a region.
         form: Form of the maps of the fit.
-        digests: Digest of each map file of the fit to the case's name.
+        digests: Digest of each map file of the fit to the case's name; in older files of all files of a case.
         promises: Of the method `risk`, which has no calibrators: what is promised, a mapping a problem.
         cases: Of the method `cases`, which has none either: what is promised of each case, by class or region.
         traits: Of either promise: what the maps of the fit say without a label, to tell whether others look like them.
@@ -128,8 +131,16 @@ class FittedCalibrator:
 
 
 def digests_of(folder: Folder) -> dict[str, str]:
-    """Digest of the map files of each case to its name."""
-    return {digest(pair.maps.all): pair.name for pair in folder.pairs.pairs}
+    """Digest of each map file to the name of its case; masks beside maps are none."""
+    kind = folder.form.kind
+    return {digest([path]): pair.name for pair in folder.pairs.pairs for path in files_of(pair.maps, kind)[0].values()}
+
+
+def was_seen(files: Files, digests: Collection[str]) -> bool:
+    """Whether a file of a case has one of these digests; files of one value, as of empty maps, tell nothing."""
+    if len(files.all) > 1 and digest(files.all) in digests:
+        return True
+    return any(digest([path]) in digests and np.ptp(read_array(path).array) > 0 for path in files.all)
 
 
 def digest(paths: Iterable[Path]) -> str:

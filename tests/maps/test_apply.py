@@ -240,3 +240,23 @@ def test_regions_write_the_label_that_no_later_one_has(tmp_path):
         inside = channel > 0.5
         dice = 2 * channel[inside].sum(dtype=float) / (inside.sum() + channel.sum(dtype=float))
         assert float(row[f"expected_dice/{name}"]) == pytest.approx(dice, abs=0.01)  # of the mask that is written
+
+
+def test_maps_of_the_fit_are_refused_with_and_without_the_mask_beside(tmp_path, capsys):
+    arrays(tmp_path, range(4), masks=True)
+    calibrate(tmp_path, "--format", "npy")
+    (tmp_path / "test").mkdir()
+    for name in ("renamed.npy", "other.npy"):
+        (tmp_path / "test" / name).write_bytes((tmp_path / "fit" / "c1.npy").read_bytes())
+    save_png(tmp_path / "test" / "other.png", np.load(tmp_path / "test" / "other.npy").argmax(0).astype(np.uint8))
+    assert "2 of 2 cases were in the fit" in refused(capsys, lambda: apply(tmp_path))
+
+
+def test_an_empty_map_in_fit_and_test_is_not_taken_for_the_same_case(tmp_path):
+    for seed, name in enumerate(("a", "b", "c", "d", "empty", "x", "nothing")):
+        probs, labels = make_probs((13, 11), 2, seed)
+        stored = np.rint(probs[1] * 255).astype(np.uint8) * (name not in ("empty", "nothing"))
+        save_png(tmp_path / ("fit" if seed < 5 else "test") / f"{name}.png", stored.astype(np.uint8))
+        save_png(tmp_path / "labels" / f"{name}.png", labels * np.uint8(255) * (stored.max() > 0))
+    calibrate(tmp_path)
+    assert [row["case"] for row in read_csv(apply(tmp_path) / "cases.csv")] == ["nothing", "x"]
