@@ -58,7 +58,7 @@ class VolumeInterval:
             raise ValueError("no case holds the class")
         floor = float(np.median(sought[sought > 0])) / 10
         residuals = np.sort(np.abs(np.log((sought + floor) / (given + floor))))
-        rank = math.ceil((len(given) + 1) * coverage)
+        rank = math.ceil((len(given) + 1) * coverage - 1e-9)
         return cls(coverage, float(residuals[rank - 1]), floor, len(given))
 
     def around(self, expected: float) -> tuple[float, float]:

@@ -214,7 +214,6 @@ class Work:
     stored: np.ndarray
     claims: Claims = field(default_factory=Claims)
     found: Counter[str] = field(default_factory=Counter)
-    lost: int = 0
 
     def apply(self, files: Files) -> None:
         """Calibrate one case and write it, its row last."""
@@ -242,7 +241,10 @@ class Work:
         self.sheet.add(files.name, probs, labels, spacing, form, _outside_of(valid, labels))
         levels = levels_of(map_.stored[0][1].array.dtype)
         foreground = probs if form.regions else probs[1:]
-        self.lost += int(((foreground > 0) & (foreground * levels < 0.5)).sum()) if levels else 0
+        if levels:
+            stored = np.rint(foreground * levels)
+            self.found["lost_zeros"] += int(((foreground > 0) & (stored == 0)).sum())
+            self.found["lost_ones"] += int(((foreground < 1) & (stored == levels)).sum())
 
     def _promised(self, map_: Map) -> np.ndarray:
         """Write the sets that a promise claims, count what several claim, and give the labels that they make."""
@@ -258,10 +260,10 @@ class Work:
         if told := self.claims.told():
             tell(told)
         lines = findings(self.found, cases)
-        if self.lost:
-            lines.append(
-                f"WARNING   {self.lost:,} foreground probabilities above 0 were rounded to 0 by the type of the files"
-            )
+        zeros, ones = self.found["lost_zeros"], self.found["lost_ones"]
+        if zeros or ones:
+            told = f"{zeros:,} foreground probabilities above 0 were rounded to 0 and {ones:,} below 1 to 1"
+            lines.append(f"WARNING   {told} by the type of the files")
         sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 

@@ -6,6 +6,7 @@ from PIL import Image
 
 from lightning_app.cli import main
 from lightning_app.files import read_csv
+from lightning_app.maps.fitted import FittedCalibrator
 from tests.maps.fakes import make_probs, save_nifti, save_png
 
 CELLS = "background,cell"
@@ -260,3 +261,25 @@ def test_an_empty_map_in_fit_and_test_is_not_taken_for_the_same_case(tmp_path):
         save_png(tmp_path / "labels" / f"{name}.png", labels * np.uint8(255) * (stored.max() > 0))
     calibrate(tmp_path)
     assert [row["case"] for row in read_csv(apply(tmp_path) / "cases.csv")] == ["nothing", "x"]
+
+
+def test_values_that_a_type_rounds_to_either_end_are_counted(tmp_path, capsys):
+    for seed in range(6):
+        probs, labels = make_probs((21, 17), 2, seed, sharp=8.0)
+        blurred = probs**0.5 / (probs**0.5).sum(0)  # so that the fit makes them sharper
+        stored = np.rint(blurred[1] * 255).astype(np.uint8)
+        stored[:2] = stored[:2] if seed < 5 else 254
+        save_png(tmp_path / ("fit" if seed < 5 else "test") / f"{seed}.png", stored)
+        save_png(tmp_path / "labels" / f"{seed}.png", labels * np.uint8(255))
+    calibrate(tmp_path)
+    given = np.asarray(Image.open(tmp_path / "test" / "5.png")) / 255
+    given = np.clip(np.stack((1 - given, given)), 0.5 / 255, None)
+    sharper = 1 / FittedCalibrator.load(tmp_path / "c.ckpt").calibrators[0].temperature
+    assert sharper > 1.3
+    foreground = given[1] ** sharper / (given**sharper).sum(0)
+    zeros, ones = (foreground * 255 < 0.5).sum(), (foreground * 255 > 254.5).sum()
+    assert ones
+    capsys.readouterr()
+    apply(tmp_path)
+    told = f"{zeros:,} foreground probabilities above 0 were rounded to 0 and {ones:,} below 1 to 1"
+    assert told in capsys.readouterr().out

@@ -116,3 +116,11 @@ def test_the_number_of_cases_that_would_do_does():
 def test_no_number_of_cases_mends_too_many_bad_ones():
     with pytest.raises(ValueError, match="of 40; nor would with more like these"):
         Passing.of(np.linspace(0, 1, 40), np.tile([0.5, 0.9], 20))
+
+
+def test_the_rank_of_an_interval_is_not_off_by_a_rounding():
+    """150 * (1 - 0.18) is 123.00000000000001 in floating point; the 123rd smallest residual is meant."""
+    true = [100 * math.exp(k / 1000) for k in range(1, 150)]
+    found = VolumeInterval.of([100.0] * 149, true, coverage=1 - 0.18)
+    floor = true[74] / 10
+    assert found.reach == pytest.approx(math.log((true[122] + floor) / (100 + floor)))
