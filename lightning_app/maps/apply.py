@@ -51,15 +51,14 @@ def apply_calibrator(options: argparse.Namespace) -> None:
     cases = group_as_fitted(find(options.probs, "--probs"), form.classes, fitted.apart, options.probs)
     root, out = root_of(options.probs), Path(options.out)
     check_unseen(cases, fitted)
+    fitted.check_view(options.valid is not None, f"--probs {options.probs}")
     scale = check_scale(cases.values(), form)
     views = _views(options.valid, cases)
     stamps = {name: _stamp(files, form, views.get(name)) for name, files in cases.items()}
     record = Record(out, _made_by(fitted, form, options), stamps)
     kept = record.check(root)
     sys.stdout.write("".join(f"{line}\n" for line in scale))
-    sys.stdout.write(
-        f"{fitted.method}, fitted on {len(set(fitted.digests.values()))} cases; {len(cases)} cases of {options.probs}\n"
-    )
+    sys.stdout.write(f"{fitted.method}, fitted on {len(fitted.names)} cases; {len(cases)} cases of {options.probs}\n")
     done = 0
     fitted = _threshold(fitted, options)
     sheet = Sheet(out, fitted, not fitted.promises)
@@ -104,7 +103,7 @@ def check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:
             f"{len(seen)} of {len(cases)} cases were in the fit, first {seen[0]}: what they show after is no "
             "test; give maps of other cases"
         )
-    if same := [name for name in cases if name in fitted.digests.values()]:
+    if same := [name for name in cases if name in fitted.names]:
         sys.stdout.write(f"WARNING   {len(same)} cases are called as cases of the fit, first {same[0]}\n")
 
 
@@ -226,7 +225,7 @@ class Work:
         self.found.update(map_.found)
         mask = None if beside is None or not beside.is_relative_to(root) else read_array(beside)
         spacing, valid = _spacing(map_, mask, form), self.views.get(files.name)
-        fitted.check_volumes(unit_of(spacing, form.dims), valid is not None, str(path))
+        fitted.check_unit(unit_of(spacing, form.dims), str(path))
         probs = calibrated(map_, form, fitted)
         properties = path.with_suffix(".pkl")
         if map_.properties is not None:

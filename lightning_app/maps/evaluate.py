@@ -111,7 +111,8 @@ def _promised(options: argparse.Namespace, folder: Folder) -> FittedCalibrator |
         raise UserError(f"--promise {options.promise}: is of the classes {', '.join(fitted.form.classes)}")
     first = folder.pairs.pairs[0]
     label = read_label(first.label, folder.coding, first.valid)
-    fitted.check_volumes(label_unit(label), first.valid is not None, f"--promise {options.promise}")
+    fitted.check_unit(label_unit(label), f"--promise {options.promise}")
+    fitted.check_view(first.valid is not None, f"--promise {options.promise}")
     check_unseen({pair.name: pair.maps for pair in folder.pairs.pairs}, fitted)
     return fitted
 

@@ -43,6 +43,7 @@ class FittedCalibrator:
         apart: Each class had a file of its own.
         unit: Of the volumes that are promised; "" in files that promise none, or do not know.
         valid: A mask said what counts.
+        names: Of the cases of the fit.
     """
 
     method: str
@@ -56,31 +57,38 @@ class FittedCalibrator:
     apart: bool = False
     unit: str = ""
     valid: bool = False
+    names: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, method: str, folder: Folder, **found: Any) -> "FittedCalibrator":
         """What was found on a folder, with what is to be known of its maps."""
         apart = any(set(pair.maps.by_class) != {""} for pair in folder.pairs.pairs)
+        names = [pair.name for pair in folder.pairs.pairs]
         valid = any(pair.valid is not None for pair in folder.pairs.pairs)
-        return cls(method, form=folder.form, digests=digests_of(folder), apart=apart, valid=valid, **found)
+        return cls(method, form=folder.form, digests=digests_of(folder), apart=apart, valid=valid, names=names, **found)
 
-    def check_volumes(self, unit: str, valid: bool, where: str) -> None:
-        """Refuse volumes of another unit, or of another part of the images, than those that intervals were promised of.
+    def check_unit(self, unit: str, where: str) -> None:
+        """Refuse volumes of another unit than that which intervals were promised in.
 
         Raises:
-            UserError: If they differ.
+            UserError: If it differs.
         """
-        if not self.cases:
-            return
-        if self.unit and unit != self.unit:
-            cure = "give maps or masks that know the size of a voxel" if unit in ("pixels", "voxels") else ""
-            cure = cure or "calibrate on labels that know the size of a voxel"
-            raise UserError(f"{where}: volumes are in {unit}, but were promised in {self.unit}; {cure}")
-        if valid != self.valid:
-            has = "counts all voxels, but the promise those in a --valid mask; give one"
+        if self.cases and self.unit and unit != self.unit:
+            cure = "give maps or masks" if unit in ("pixels", "voxels") else "calibrate on labels"
             raise UserError(
-                f"{where}: {'is under --valid, but the promise is of whole images; leave it out' if valid else has}"
+                f"{where}: volumes are in {unit}, but promised in {self.unit}; {cure} that know the size of a voxel"
             )
+
+    def check_view(self, valid: bool, where: str) -> None:
+        """Refuse volumes over another part of the images than that which intervals were promised of.
+
+        Raises:
+            UserError: If it differs.
+        """
+        if self.cases and valid and not self.valid:
+            raise UserError(f"{where}: is under --valid, but the promise is of whole images; leave it out")
+        if self.cases and self.valid and not valid:
+            raise UserError(f"{where}: counts all voxels, but the promise those in a --valid mask; give one")
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -97,6 +105,7 @@ class FittedCalibrator:
                 "apart": self.apart,
                 "unit": self.unit,
                 "valid": self.valid,
+                "names": self.names,
             }
         }
         write_atomic(path, lambda part: torch.save(content, part))
@@ -126,7 +135,8 @@ class FittedCalibrator:
         done = [calibrator.requires_grad_(False) for calibrator in calibrators]
         return cls(
             content["method"], form, content["digests"], content["arguments"], done, promises, of_cases, traits,
-            *(content.get(key, default) for key, default in (("apart", False), ("unit", ""), ("valid", False))),
+            content.get("apart", False), content.get("unit", ""), content.get("valid", False),
+            content.get("names") or list(content["digests"].values()),
         )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def test_volumes_promised_in_mm_are_not_applied_to_voxels(tmp_path, capsys):
     for seed in (*range(12), 20):
         save_nifti(tmp_path / "mm" / f"c{seed}.nii.gz", make_probs(shape, 2, seed)[1])
     calibrate(tmp_path, "--method", "cases", "--dice", "0.3", "--level", "0.4", labels="mm")
-    assert "volumes are in voxels, but were promised in mm3" in refused(capsys, lambda: apply(tmp_path))
+    assert "volumes are in voxels, but promised in mm3" in refused(capsys, lambda: apply(tmp_path))
     probs = make_probs(shape, 2, 20)[0]
     save_nifti(tmp_path / "known" / "c20.nii.gz", np.moveaxis(probs, 0, -1))
     row = read_csv(apply(tmp_path, "--format", "nifti", probs="known", out="out2") / "cases.csv")[0]
@@ -128,7 +128,7 @@ def test_volumes_promised_inside_a_field_of_view_are_expected_there(tmp_path, ca
     valid = ("--valid", tmp_path / "valid")
     calibrate(tmp_path, "--method", "cases", "--dice", "0.3", "--level", "0.4", *valid)
     assert "counts all voxels" in refused(capsys, lambda: apply(tmp_path))
-    row = read_csv(apply(tmp_path, *valid, out="out2") / "cases.csv")[0]
+    row = read_csv(apply(tmp_path, *valid) / "cases.csv")[0]
     probs = make_probs((13, 11), 2, 20)[0]
     held = probs[1][inside]
     assert float(row["expected_volume/cell"]) == pytest.approx(held.sum(dtype=float), rel=1e-5)
@@ -253,14 +253,15 @@ def test_maps_of_the_fit_are_refused_with_and_without_the_mask_beside(tmp_path, 
     assert "2 of 2 cases were in the fit" in refused(capsys, lambda: apply(tmp_path))
 
 
-def test_an_empty_map_in_fit_and_test_is_not_taken_for_the_same_case(tmp_path):
-    for seed, name in enumerate(("a", "b", "c", "d", "empty", "x", "nothing")):
+def test_an_empty_map_in_fit_and_test_is_not_taken_for_the_same_case(tmp_path, capsys):
+    for seed, name in enumerate(("a", "b", "c", "blank", "empty", "x", "nothing")):
         probs, labels = make_probs((13, 11), 2, seed)
-        stored = np.rint(probs[1] * 255).astype(np.uint8) * (name not in ("empty", "nothing"))
+        stored = np.rint(probs[1] * 255).astype(np.uint8) * (name not in ("blank", "empty", "nothing"))
         save_png(tmp_path / ("fit" if seed < 5 else "test") / f"{name}.png", stored.astype(np.uint8))
         save_png(tmp_path / "labels" / f"{name}.png", labels * np.uint8(255) * (stored.max() > 0))
     calibrate(tmp_path)
     assert [row["case"] for row in read_csv(apply(tmp_path) / "cases.csv")] == ["nothing", "x"]
+    assert "fitted on 5 cases; 2 cases" in capsys.readouterr().out
 
 
 def test_values_that_a_type_rounds_to_either_end_are_counted(tmp_path, capsys):
