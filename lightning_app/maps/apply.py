@@ -23,11 +23,12 @@ from lightning_app.maps.cases import Sheet
 from lightning_app.maps.fitted import FittedCalibrator, digest, stamp, was_seen
 from lightning_app.maps.folder import findings
 from lightning_app.maps.grid import check_mask, hard_labels
-from lightning_app.maps.labels import _outside
+from lightning_app.maps.labels import outside_view
 from lightning_app.maps.pairing import Files, find, group_as_fitted, root_of
 from lightning_app.maps.problems import above_zero, join, names_of, split
 from lightning_app.maps.reading import Form, Map, files_of, read_map, write_map
 from lightning_app.maps.scale import check_scale
+from lightning_app.maps.space import check_place
 from lightning_app.maps.storage import Stored, levels_of, read_array, write_labels
 from lightning_app.training.case_sheet import unit_of
 from lightning_app.training.processes import tell
@@ -237,7 +238,7 @@ class Work:
             if labels.shape != mask.array.shape:
                 raise DataError(f"{beside}: shape {mask.array.shape}, but its map's is {labels.shape}.")
             write_labels(out / beside.relative_to(root), labels, mask, self.stored)
-        self.sheet.add(files.name, probs, labels, spacing, form, _outside_of(valid, labels))
+        self.sheet.add(files.name, probs, labels, spacing, form, _outside_of(valid, labels, path, map_.affine))
         levels = levels_of(map_.stored[0][1].array.dtype)
         foreground = probs if form.regions else probs[1:]
         if levels:
@@ -272,15 +273,18 @@ def _spacing(map_: Map, mask: Stored | None, form: Form) -> tuple[float, ...] | 
     return None if affine is None else tuple(nibabel.affines.voxel_sizes(affine)[: form.dims].tolist())
 
 
-def _outside_of(valid: Path | None, labels: np.ndarray) -> np.ndarray | None:
+def _outside_of(valid: Path | None, labels: np.ndarray, path: Path, affine: np.ndarray | None) -> np.ndarray | None:
     """Where a mask says that nothing counts.
 
     Raises:
-        DataError: If it is of another shape than the map.
+        DataError: If it is of another shape than the map, or lies elsewhere.
     """
-    outside = None if valid is None else _outside(valid)
-    if outside is not None and outside.shape != labels.shape:
+    if valid is None:
+        return None
+    outside, place = outside_view(valid)
+    if outside.shape != labels.shape:
         raise DataError(f"{valid}: shape {outside.shape}, but the map's is {labels.shape}.")
+    check_place(valid, place, path, affine, labels.shape)
     return outside
 
 

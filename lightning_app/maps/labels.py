@@ -101,7 +101,7 @@ def read_label(files: Files, coding: Coding, valid: Path | None = None) -> Label
         array = _decoded(arrays, paths, coding)
         label = Label(array, None, (1.0,) * array.ndim, False)
     if valid is not None:
-        outside, affine = _outside(valid)
+        outside, affine = outside_view(valid)
         if outside.shape != label.array.shape:
             raise DataError(f"{valid}: shape {outside.shape}, but the label's is {label.array.shape}.")
         check_place(valid, affine, paths[0], label.affine, outside.shape)
@@ -169,7 +169,7 @@ def _rule(array: np.ndarray, path: Path, coding: Coding) -> MaskCoding:
     return Binary(coding.threshold, given=coding.coding == "binary", cure=CURE) if grey else coding.numbers()
 
 
-def _outside(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def outside_view(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Where a mask of the field of view is zero (or not above the middle, for grey values), and its affine."""
     volume = readers.read_volume(path, labels=True) if ending_of(path) in VOLUMES else None
     array = readers.read_mask(path, "grey") if volume is None else volume.array
