@@ -14,13 +14,14 @@ from lightning_app.errors import UserError
 from lightning_app.maps import nnunet, values
 from lightning_app.maps.command import numbers
 from lightning_app.maps.grid import arrangements, check_mask, hard_labels, on_grid, unlike
+from lightning_app.maps.hard import are_hard, hard_map
 from lightning_app.maps.labels import Coding, Label, read_label
 from lightning_app.maps.pairing import Files, Pair, Pairs, ending_of, find, group_classes, pair
 from lightning_app.maps.reading import Form, Map, files_of, read_map
 from lightning_app.maps.space import check_place
 from lightning_app.maps.storage import KEYS, NUMPY, TIFF, VOLUMES, array_names, read_array
 
-PEEKED = 3  # cases from which the form of a folder is told
+PEEKED = 3  # cases from which the axes of a folder are told
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Folder:
         chosen, beside = files_of(case.maps, self.form.kind)
         path = next(iter(chosen.values()))
         if self.hard:
-            map_ = hard_map(path, self.form)
+            map_ = hard_map(chosen, self.form, label.array.shape)
         else:
             map_ = read_map(case.maps, self.form, label.array.shape)
             if beside is not None:
@@ -99,28 +100,6 @@ class Folder:
         return replace(label, array=majority(several).astype(np.uint8)), several
 
 
-def hard_map(path: Path, form: Form) -> Map:
-    """A hard mask as one-hot maps, which only overlap and surfaces are read from.
-
-    Raises:
-        DataError: If it holds numbers that are no class.
-    """
-    stored = read_array(path)
-    array = stored.array
-    if array.ndim == form.dims + 1:
-        axis = int(np.argmin([abs(size - len(form.classes)) for size in array.shape]))
-        array = np.moveaxis(array, axis, 0).argmax(0)
-    top = float(array.max(initial=0))
-    if len(form.classes) == 2 and top > 1:
-        array = array > top / 2
-    if not (np.asarray(array) % 1 == 0).all() or top < 0 or int(array.max(initial=0)) >= len(form.classes):
-        raise DataError(f"{path}: holds {top:g}, but there are {len(form.classes)} classes and hard masks are scored.")
-    one_hot = np.stack([array == k for k in range(len(form.classes))]).astype(np.float32)
-    if form.turned:
-        one_hot = one_hot.transpose(0, 3, 2, 1)
-    return Map(one_hot, stored.affine, [(path, stored)], list(range(len(form.classes))), 0)
-
-
 def open_folder(options: argparse.Namespace) -> Folder:
     """Find the cases and tell from the first few what form they have.
 
@@ -141,7 +120,7 @@ def open_folder(options: argparse.Namespace) -> Folder:
     )  # fmt: skip
     peeked = [(case, read_label(case.label, coding, case.valid)) for case in pairs.pairs[:PEEKED]]
     form = _form(peeked, classes, regions, options, tuple(facts.order) if facts else ())
-    hard = options.format == "mask" or (options.format is None and _are_hard(peeked, form))
+    hard = options.format == "mask" or (options.format is None and are_hard((case.maps for case in pairs.pairs), form))
     if hard and regions:
         raise UserError("--format mask: hard masks hold one class a voxel, no regions; leave --regions out")
     if regions and pairs.pairs[0].raters:
@@ -241,17 +220,8 @@ def _only_reversed(case: Pair, label: Label, classes: Sequence[str]) -> bool:
     return wanted not in spatial and wanted[::-1] in spatial
 
 
-def _are_hard(peeked: Sequence[tuple[Pair, Label]], form: Form) -> bool:
-    """Whether the files of the first cases are hard masks."""
-    if form.kind == "nnunet" or form.logits or form.regions:
-        return False
-    paths = [next(iter(files_of(case.maps, form.kind)[0].values())) for case, _ in peeked]
-    arrays = [read_array(path).array for path in paths]
-    return values.looks_hard(arrays, len(form.classes), arrays[0].ndim > form.dims)
-
-
 def _check_arrangement(folder: Folder) -> None:
-    """Hold the first cases against their labels, where all agree with another arrangement and hardly with this one.
+    """Refuse where the first cases that are not empty hardly meet their labels, and all do in another arrangement.
 
     Raises:
         DataError: If so.
@@ -259,13 +229,19 @@ def _check_arrangement(folder: Folder) -> None:
     if folder.form.regions:
         return
     better: set[str] | None = None
-    for pair_ in folder.pairs.pairs[:PEEKED]:
-        case = folder.read(pair_)
+    asked = 0
+    for case in map(folder.read, folder.pairs.pairs):
+        counted = case.label.array[case.label.array != IGNORE]
+        if not counted.any() or not hard_labels(case.probs, folder.form).any():
+            continue  # an empty one lies as any other
         if _off(case, case.probs, folder.form) < 0.8:
             return  # the usual case, at the first
         ways = arrangements(case.probs, folder.form)
         found = {name for name, turn in ways if _off(case, turn(case.probs), folder.form) < 0.5}
         better = found if better is None else better & found
+        asked += 1
+        if asked == PEEKED:
+            break
     if better:
         path, name = case.map.stored[0][0], min(better)
         raise DataError(f"{path}: hardly meets its label, and does with {name}. Write the map as its label lies.")

@@ -1,6 +1,6 @@
 """A case's label on its own grid, under the codings of `ImageFolder`; with regions the numbers that regions unite."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from datamodules import DataError, readers
 from datamodules.masks import IGNORE, Binary, Colour, Index, MaskCoding, PerClass
 from lightning_app.errors import UserError
-from lightning_app.maps.pairing import Files, ending_of
+from lightning_app.maps.pairing import Files, class_number, ending_of
 from lightning_app.maps.space import check_place
 from lightning_app.maps.storage import NUMPY, VOLUMES, read_array
 
@@ -113,16 +113,28 @@ def _ordered(files: Files, coding: Coding) -> list[Path]:
     """The label files in the order of the classes.
 
     Raises:
-        DataError: If there are several without `--label_coding files`.
+        DataError: If one is called by no class, or a class has none, or there are several without
+            `--label_coding files`.
     """
     if set(files.by_class) != {""}:
-        names = [name for name in coding.classes[1:] if name in files.by_class]
-        names = names or sorted(files.by_class, key=readers.natural)
-        return [files.by_class[name][0] for name in names]
+        return _by_class(files, coding.classes)
     paths = files.all
     if len(paths) > 1 and coding.coding != "files":
         raise DataError(f"{paths[0]}: {files.name} has {len(paths)} labels, as {paths[1].name}; narrow --labels.")
     return paths
+
+
+def _by_class(files: Files, classes: Sequence[str]) -> list[Path]:
+    numbered: dict[int, Path] = {}
+    for name, (path, *_) in files.by_class.items():
+        number = class_number(name, classes)
+        if number is None or number in numbered:
+            told = f"and {numbered[number].name} are both" if number is not None else f"is called {name!r}: none of"
+            raise DataError(f"{path}: {told} the classes {', '.join(classes)}.")
+        numbered[number] = path
+    if missing := [name for number, name in enumerate(classes) if number and number not in numbered]:
+        raise DataError(f"{files.all[0]}: has no label of {', '.join(missing)} beside it.")
+    return [numbered[number] for number in range(1, len(classes))]
 
 
 def _planes(paths: Sequence[Path], coding: Coding) -> list[np.ndarray]:
@@ -145,8 +157,34 @@ def _decoded(arrays: Sequence[np.ndarray], paths: Sequence[Path], coding: Coding
         if len(arrays) != len(coding.classes) - 1:
             raise DataError(f"{paths[0]}: {len(arrays)} label files for {len(coding.classes) - 1} classes.")
         top = max(int(array.max(initial=0)) for array in arrays)
-        return PerClass(coding.threshold if top > 1 else 0, given=False, cure=CURE).decode(arrays, paths)
+        rule = PerClass(coding.threshold if top > 1 else 0, given=False, cure=CURE)
+        return _united(arrays, paths, rule, coding.regions) if coding.regions else rule.decode(arrays, paths)
     return _rule(arrays[0], paths[0], coding).decode(arrays, paths)
+
+
+def _united(
+    arrays: Sequence[np.ndarray], paths: Sequence[Path], rule: PerClass, regions: Mapping[str, Sequence[int]]
+) -> np.ndarray:
+    """The numbers that lie in just the regions that a file a region says.
+
+    Raises:
+        DataError: If some voxels are in regions that no number is in together.
+    """
+    inside = np.stack([rule.decode([array], [path]) for array, path in zip(arrays, paths, strict=True)])
+    held = np.tensordot(1 << np.arange(len(regions)), inside.astype(np.int64), 1)  # a bit a region
+    labels = np.zeros(held.shape, np.uint8)
+    left = held > 0
+    for number in sorted({number for united in regions.values() for number in united}, reverse=True):
+        own = held == sum(1 << k for k, united in enumerate(regions.values()) if number in united)
+        labels[own] = number
+        left &= ~own
+    if left.any():
+        told = [name for k, name in enumerate(regions) if int(held[left][0]) >> k & 1]
+        raise DataError(
+            f"{paths[0]}: {int(left.sum()):,} voxels are in {' and '.join(told)} alone, where no number of --regions "
+            "is. Give the regions by numbers that lie in one another as the files do."
+        )
+    return labels
 
 
 def _rule(array: np.ndarray, path: Path, coding: Coding) -> MaskCoding:

@@ -90,13 +90,18 @@ def group_classes(found: dict[str, Files], classes: Sequence[str], cases: Collec
     Args:
         found: The files by their stems.
         classes: Class names, background first; the background may lack a file.
-        cases: Names of the labels: a stem that is one of them is a case of its own.
+        cases: Names on the other side: a stem that is one of them is a case of its own, unless both sides have several
+            files a case that are called by classes.
 
     Returns:
         The files by case, or `found` where they are not named so.
     """
-    if any(set(files.by_class) != {""} for files in found.values()) or any(name in cases for name in found):
+    if any(set(files.by_class) != {""} for files in found.values()):
         return found
+    if any(name in cases for name in found):
+        named = _by_suffix(found, _names(classes), classes, ()) or {}
+        several = bool(named) and all(len(files.by_class) > 1 for files in named.values())
+        return named if several else found  # both sides have a file a class
     grouped = _by_suffix(found, _names(classes), classes, cases) or _by_suffix(found, _numbers(classes), classes, cases)
     return grouped or found
 
@@ -130,6 +135,16 @@ def group_as_fitted(found: dict[str, Files], classes: Sequence[str], apart: bool
             "takes them together\n"
         )
     return numbered if numbered and apart else found
+
+
+def class_number(name: str, classes: Sequence[str]) -> int | None:
+    """Which class the name of a file says: by name, in capitals too where that is plain, or by number."""
+    if name in classes:
+        return classes.index(name)
+    alike = [k for k, own in enumerate(classes) if own.casefold() == name.casefold()]
+    if len(alike) == 1:
+        return alike[0]
+    return int(name) if name.isdigit() and int(name) < len(classes) else None
 
 
 def _names(classes: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A case's probability map, whatever form it was stored in, as (K, *S) on the axes of its label; and the way back."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 from datamodules import DataError, readers
 from datamodules.regions import find_regions
 from lightning_app.maps import nnunet, values
-from lightning_app.maps.pairing import ENDINGS, Files, ending_of, stem_of
+from lightning_app.maps.pairing import ENDINGS, Files, class_number, ending_of, stem_of
+from lightning_app.maps.space import check_place
 from lightning_app.maps.storage import NUMPY, TIFF, VOLUMES, Stored, read_array, write_array
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -128,11 +129,11 @@ def read_map(files: Files, form: Form, shape: Sequence[int] | None = None) -> Ma
     Raises:
         DataError: If the file is no map of these classes.
     """
-    named = _in_order(files_of(files, form.kind)[0], form)
+    named = in_order(files_of(files, form.kind)[0], form)
     stored = [(path, read_array(path, shown=True)) for _, path in named]
     path, first = stored[0]
     if len(stored) > 1:
-        raw, axis = np.stack([part.array for _, part in stored]), None
+        raw, axis = stacked(stored), None
     else:
         axis = class_axis(path, first.array.shape, form, shape)
         raw = first.array[None] if axis is None else np.moveaxis(first.array, axis, 0)
@@ -174,7 +175,21 @@ def write_map(map_: Map, probs: np.ndarray, form: Form, folder: Path, root: Path
     ]
 
 
-def _in_order(chosen: dict[str, Path], form: Form) -> list[tuple[int, Path]]:
+def stacked(stored: Sequence[tuple[Path, Stored]]) -> np.ndarray:
+    """The arrays of a file a class, one upon the other.
+
+    Raises:
+        DataError: If they differ in their shapes, or lie elsewhere in space.
+    """
+    other, first = stored[0]
+    for path, part in stored[1:]:
+        if part.array.shape != first.array.shape:
+            raise DataError(f"{path}: shape {part.array.shape}, but {other} has {first.array.shape}.")
+        check_place(path, part.affine, other, first.affine, first.array.shape)
+    return np.stack([part.array for _, part in stored])
+
+
+def in_order(chosen: Mapping[str, Path], form: Form) -> list[tuple[int, Path]]:
     """Channel and file in the order of the channels; one file that holds all has the channel 0.
 
     Raises:
@@ -185,9 +200,9 @@ def _in_order(chosen: dict[str, Path], form: Form) -> list[tuple[int, Path]]:
     shift = 1 if form.regions else 0
     named = []
     for label, path in chosen.items():
-        if label not in form.classes and not (label.isdigit() and int(label) < len(form.classes)):
+        k = class_number(label, form.classes)
+        if k is None:
             raise DataError(f"{path}: {label!r} is none of the classes {', '.join(form.classes)}.")
-        k = form.classes.index(label) if label in form.classes else int(label)
         if k >= shift:
             named.append((k - shift, path))
     missing = set(range(1 - shift, form.channels)) - {k for k, _ in named}

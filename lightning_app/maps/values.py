@@ -1,7 +1,6 @@
 """Are these probabilities? What is not is refused, what is doubtful is counted and said."""
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -143,18 +142,14 @@ def count_extremes(values: np.ndarray, found: Findings) -> None:
     found["ones"] += int(np.count_nonzero(values == 1))
 
 
-def looks_hard(arrays: Iterable[np.ndarray], classes: int, stacked: bool) -> bool:
-    """Whether a few arrays hold labels (or zero and one) and no probabilities.
+def looks_hard(array: np.ndarray, classes: int, stacked: bool) -> bool:
+    """Whether an array holds labels (or zero and one) and no probabilities.
 
     Args:
-        arrays: As stored.
+        array: As stored.
         classes: K.
-        stacked: Whether an axis of the arrays is that of the classes: then labels can only be one-hot.
+        stacked: Whether it is one class's or has an axis of the classes: then labels can only be zero and one.
     """
-    return all(_is_hard(array, classes, stacked) for array in arrays)
-
-
-def _is_hard(array: np.ndarray, classes: int, stacked: bool) -> bool:
     flat = array.reshape(-1)
     if ((flat[:4096] != 0) & (flat[:4096] != flat.max(initial=0)) & (flat[:4096] % 1 != 0)).any():
         return False  # the usual case, at once
