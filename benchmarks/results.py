@@ -19,6 +19,7 @@ by this program:
     <!-- drift drift.csv -->                          warnings without labels, a row a network, from `benchmarks.drift`
     <!-- drift drift.csv promises -->                 the same beside promises that failed, by kind of shift
     <!-- gpu a.json b.json -->                        what runs of `benchmarks.gpu` measured
+    <!-- paper mbls_layout bench_mbls -->             a table of the report in a paper's own layout, by its name
     <!-- figure NAME figures/drive.svg drive -->      a picture of the report, as `report --figures` names it
 
 Names are folders or files in `--runs_dir`; a block none of whose names are there is left as it stands, and that is
@@ -51,12 +52,13 @@ from lightning_app.report.compare import Comparison
 from lightning_app.report.mixtures import code_of
 from lightning_app.report.page import file_name
 from lightning_app.report.pairs import pair_table
+from lightning_app.report.papers import paper_tables
 from lightning_app.report.read import find_runs
 from lightning_app.report.tables import cell_text, number, title_of
 from lightning_app.report.verdicts import Claim, Judged, Marks, judge
 
 BLOCK = re.compile(
-    r"(<!-- (facts|summary|means|against|pairs|rates|posthoc|shifted|drift|gpu|figure) ([^>]*?) -->\n).*?"
+    r"(<!-- (facts|summary|means|against|pairs|rates|posthoc|shifted|drift|gpu|paper|figure) ([^>]*?) -->\n).*?"
     r"(<!-- end -->)",
     re.S,
 )
@@ -66,8 +68,8 @@ def sources(kind: str, text: str) -> list[str]:
     """The folders or files that a block names."""
     if kind in ("facts", "gpu"):
         return text.split()
-    if kind == "figure":
-        return text.split()[2:]
+    if kind in ("paper", "figure"):
+        return text.split()[1 if kind == "paper" else 2 :]
     if kind in ("rates", "posthoc", "shifted", "drift"):
         return text.split()[:1]
     if kind == "against":
@@ -226,6 +228,14 @@ class Page:
         runs = [json.loads((self.runs_dir / name).read_text(encoding="utf-8")) for name in text.split()]
         devices = ", ".join(dict.fromkeys(f"{run['device']}, torch {run['torch']}" for run in runs))
         return f"{len(runs)} runs on {devices}.\n\n{markdown(*gpu_table(runs))}"
+
+    def paper(self, text: str) -> str:
+        """A table in the layout of a paper, with what was published beside it."""
+        name, *folders = text.split()
+        tables = {table.name: table for table in paper_tables(self.comparison(folders))}
+        if name not in tables:
+            raise UserError(f"paper {name}: there are {', '.join(tables)}")
+        return markdown(tables[name].columns, tables[name].rows)
 
     def figure(self, text: str) -> str:
         """A picture of the report, written beside the page."""

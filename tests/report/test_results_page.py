@@ -40,6 +40,8 @@ between
 <!-- end -->
 <!-- drift drift.csv promises -->
 <!-- end -->
+<!-- paper dscpp_layout drive -->
+<!-- end -->
 <!-- figure overview figures/overview.svg drive -->
 <!-- end -->
 """
@@ -118,6 +120,15 @@ def test_facts_rates_and_pictures(page):
     assert (page.parent / "figures" / "overview.svg").read_text().startswith("<?xml")
 
 
+def test_a_table_in_a_papers_layout_holds_half_of_the_interval(page):
+    text = page.read_text()
+    found = re.search(r"\| Phantom \| DSC\+\+ \| ([0-9.]+) ± ([0-9.]+) \|", text)
+    comparison = Comparison(find_runs([page.parent / "runs" / "drive"]))
+    cell = comparison.cell("Phantom", "DSC++", "nll")
+    assert float(found[1]) == pytest.approx(cell.mean, abs=5e-5)
+    assert float(found[2]) == pytest.approx((cell.high - cell.low) / 2, abs=5e-5)
+
+
 def test_words_stay_and_a_second_pass_changes_nothing(page):
     text = page.read_text()
     assert text.startswith("# Words that stay\n")
@@ -132,6 +143,7 @@ def test_words_stay_and_a_second_pass_changes_nothing(page):
     [
         ("against DSD++ drive: dice", "there are DSC"),
         ("figure nothing x.svg drive", "overview"),
+        ("paper mbls_layout drive", "there are dscpp_layout"),
         ("means drive: nll; DSD", "there are DSC"),
         ("", "no block"),
     ],
@@ -147,7 +159,7 @@ def test_what_is_not_there_is_refused_and_the_page_stays(page, tmp_path, block, 
 OLD = {
     "facts": "facts gone", "summary": "summary gone: dice", "against": "against DSC++ gone: dice",
     "means": "means gone: dice; DSC", "rates": "rates gone.csv x", "figure": "figure overview x.svg gone",
-    "gpu": "gpu gone.json",
+    "gpu": "gpu gone.json", "paper": "paper mbls_layout gone",
 }  # fmt: skip
 
 
