@@ -36,7 +36,7 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
         batch_size: Images or patches in a training batch; whole cases come one at a time.
         num_workers: Loader processes.
         split: "grouped" (what belongs together stays together), "random", "paper" (the published split, or its sizes),
-            "official" (the owner's test set), "own" (folders train, val, test or imagesTs where there are, else
+            "official" (the owner's test set), "own" (folders as train, Test_Set or imagesTs where there are, else
             grouped), or the path of a file of names (.csv with columns case,subset, .json as nnU-Net's splits_final).
         split_sizes: Shares or counts of training, validation and test cases, as [0.64,0.16,0.2] or [80,20,30].
         fold: Number of the test part for k-fold cross-validation, from 0; refused where the split has one of its own.
@@ -223,6 +223,8 @@ class SegmentationData(DataFolder, LightningDataModule, ABC):
                 raise DataError(f"{type(self).__name__}: {problem}")
             masked = [case for case in cases if case.masks]
             self._untaught = untaught(*self._taught(found), masked, (self.subsets or {}).get("train", ()))
+            if self._untaught and self.num_classes == 2:
+                raise DataError(f"{type(self).__name__}: {self._untaught}")
 
     def mask_remarks(self, found: Sequence[Labels]) -> list[str]:
         """What is odd about the masks though they can be used, given what each case's hold."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .case import Case
@@ -13,7 +14,7 @@ Words = Mapping[str, str]
 
 
 class ClassFiles:
-    """Checks that the files of all cases stand for the same classes in the same order.
+    """Puts the files of all cases in the order of the classes, the same for all.
 
     Args:
         root: Folder that the patterns are below.
@@ -25,25 +26,29 @@ class ClassFiles:
         self.root, self.patterns, self.class_names = root, patterns, class_names
         self._first: dict[str, tuple[list[str], Path]] = {}
 
-    def check(self, case: Case, words: Words) -> None:
-        """Check a case against those before it, and against the names of the classes.
+    def ordered(self, case: Case, words: Words) -> Case:
+        """A case with its files in the order of the classes whose names they hold, or as they are where they hold none.
 
         Raises:
-            DataError: If its files differ by other words than those of the first case, or by names of classes that
-                stand at another place.
+            DataError: If its files differ by other words than those of the first case, or hold names of some classes
+                that stand at another place.
         """
-        for pattern, masks in zip(self.patterns, by_rater(case), strict=True):
-            if len(masks) < 2:
-                continue
-            endings = self._endings(pattern, masks, words)
-            known, example = self._first.setdefault(pattern, (endings, masks[0]))
-            if endings != known:
-                place = next((i for i, (a, b) in enumerate(zip(endings, known, strict=True)) if a != b), 0)
-                raise DataError(
-                    f"{masks[place]}: the files of the classes are told apart by {', '.join(endings)}, those beside "
-                    f"{example.name} by {', '.join(known)}: one class may stand for another. Rename them alike."
-                )
-            self._check_names(endings, masks)
+        masks = [path for pair in zip(self.patterns, by_rater(case), strict=True) for path in self._of(*pair, words)]
+        return replace(case, masks=tuple(masks))
+
+    def _of(self, pattern: str, masks: Sequence[Path], words: Words) -> Sequence[Path]:
+        """The files of one rater in order."""
+        if len(masks) < 2:
+            return masks
+        endings = self._endings(pattern, masks, words)
+        known, example = self._first.setdefault(pattern, (endings, masks[0]))
+        if endings != known:
+            place = next((i for i, (a, b) in enumerate(zip(endings, known, strict=True)) if a != b), 0)
+            raise DataError(
+                f"{masks[place]}: the files of the classes are told apart by {', '.join(endings)}, those beside "
+                f"{example.name} by {', '.join(known)}: one class may stand for another. Rename them alike."
+            )
+        return self._by_name(endings, masks)
 
     def _endings(self, pattern: str, masks: Sequence[Path], words: Words) -> list[str]:
         """What the wildcards stand for in each file, without what they stand for in all of them."""
@@ -53,16 +58,21 @@ class ClassFiles:
         apart = [[part or "" for part in column] for column in columns if len(set(column)) > 1]
         return ["/".join(parts).strip("_- ./") for parts in zip(*apart, strict=True)]
 
-    def _check_names(self, endings: Sequence[str], masks: Sequence[Path]) -> None:
+    def _by_name(self, endings: Sequence[str], masks: Sequence[Path]) -> Sequence[Path]:
         held = [_words(ending) for ending in endings]
-        for place, name in enumerate(map(_words, self.class_names[1:])):
-            others = [number for number, ending in enumerate(held) if name in ending]
+        names = [_words(name) for name in self.class_names[1:]]
+        places = [[number for number, ending in enumerate(held) if name in ending] for name in names]
+        chosen = [own[0] for own in places if len(own) == 1]
+        if len(set(chosen)) == len(names) == len(masks):
+            return [masks[number] for number in chosen]
+        for place, others in enumerate(places):
             if others and place not in others:
                 raise DataError(
                     f"{masks[others[0]]}: holds the name of class {self.class_names[place + 1]!r} and is read as "
                     f"{self.class_names[others[0] + 1]!r}: files are classes in natural order, {', '.join(endings)}. "
                     "Name classes in that order."
                 )
+        return masks
 
 
 def _words(name: str) -> str:

@@ -28,7 +28,7 @@ class ImageFolder(OwnFolder, ImageData):
             one file a class ("files"). A list of patterns, one a rater: see `raters`.
         classes: Names of the classes, background first.
         coding: How masks hold classes: "binary" (grey above the threshold), "index" (the value is the class), "colour"
-            (see `colours`) or "files" (a file a class, in natural order).
+            (see `colours`) or "files" (a file a class, in natural order, or by the names of all classes in theirs).
         threshold: Grey value above which a pixel is foreground, for "binary" and "files"; by default 127, and masks
             with more than one object value are refused.
         invert: For "binary": the object is dark on a bright ground.

@@ -13,7 +13,7 @@ import numpy as np
 from .errors import DataError
 from .paths import is_lossy
 from .readers import MaskKind
-from .values import counted, crowded, filled, listed, one_sided, proposal, shifted, smeared
+from .values import aside, counted, crowded, filled, listed, one_sided, proposal, shifted, smeared
 
 IGNORE = 255
 _NO_CLASS = 254
@@ -187,7 +187,7 @@ def doubtful(array: np.ndarray, path: Path, coding: Binary | PerClass) -> str:
     doubt, regions = one_sided(values, coding.threshold), False
     if not doubt and not coding.given:
         regions = filled(array, values)
-        doubt = crowded(values, counts, coding.threshold, lossy, regions)
+        doubt = crowded(values, counts, coding.threshold, lossy, regions) or aside(values, coding.threshold)
     if not doubt:
         return ""
     own = _STORE if lossy else proposal(values, counts, regions)

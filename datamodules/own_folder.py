@@ -71,12 +71,12 @@ class OwnFolder(SegmentationData):
         if self.pairing.groups_folders:
             self._folders = list(dict.fromkeys(case.group for case in found.cases if case.group))
         files = ClassFiles(self.existing_root(), self.pairing.masks, self.class_names)
-        for case, words in zip(found.cases, found.words, strict=True):
+        for case in found.cases:
             check_masks(case, self.coding, self.num_classes)
-            if isinstance(self.coding, PerClass):
-                files.check(case, words)
         self._united = united(found.cases) if isinstance(self.coding, Binary) else ""
-        return found.cases
+        if not isinstance(self.coding, PerClass):
+            return found.cases
+        return [files.ordered(case, words) for case, words in zip(found.cases, found.words, strict=True)]
 
     def make_split(self, cases: list[Case]) -> Split:
         """Divide the cases as asked for, the images of a folder together.

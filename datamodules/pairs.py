@@ -12,7 +12,7 @@ from .errors import DataError
 from .masks import IGNORE, Binary, Colour, Index, MaskCoding, PerClass
 from .patterns import Listing, expression
 from .raters import by_rater
-from .splits import OWN_FOLDERS
+from .splits import own_part
 
 Words = dict[str, str]
 _READS = {
@@ -163,7 +163,7 @@ class Pairing:
             name = words["name"] if "{name}" in self.images else stem
         masks = tuple(path for masks in raters for path in masks)
         counts = tuple(len(masks) for masks in raters) if len(raters) > 1 else ()
-        subset = next((OWN_FOLDERS[p.lower()] for p in inside.parts[:-1] if p.lower() in OWN_FOLDERS), "")
+        subset = next(filter(None, map(own_part, inside.parts[:-1])), "")
         return Case(name, (image,), masks, self._group(inside), subset, raters=counts)
 
     def _claimed(self, mask: Path, first: Path, second: Path) -> str:
@@ -193,9 +193,9 @@ def _nearer(others: Sequence[str], words: Words) -> bool:
 def _by_folder(cases: Sequence[Case], folders: Sequence[str]) -> list[Case]:
     """The cases, those of a folder that holds several as one group.
 
-    Folders that are only called train, val or test are none, and a single folder tells nothing.
+    Folders that are only called as parts of a split are none, and a single folder tells nothing.
     """
-    names = [folder if set(folder.lower().split("/")) - set(OWN_FOLDERS) else "" for folder in folders]
+    names = [folder if not all(map(own_part, folder.split("/"))) else "" for folder in folders]
     held = Counter(names)
     if len(held) < 2:
         return list(cases)

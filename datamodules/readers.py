@@ -30,7 +30,7 @@ from .paths import (
     stem,
 )
 from .pictures import Picture, image_size, read_picture
-from .tiff import has_depth, notes, read_stack, read_stack_grid, read_tiff, spacing_beside
+from .tiff import has_depth, notes, read_stack, read_stack_grid, read_tiff, spacing_beside, tells_spacing
 
 __all__ = [
     "IMAGE_ENDINGS",
@@ -137,7 +137,7 @@ def read_mask(path: Path, kind: MaskKind, page: int | None = None) -> np.ndarray
 
 
 def _visible(path: Path, picture: Picture, kind: MaskKind) -> np.ndarray:
-    """Channels `(H, W, C)` without transparency, or it alone where the colour is one and the shape lies in it.
+    """Channels `(H, W, C)` without transparency, or it alone where all that is seen has one colour.
 
     Of one colour that is transparent everywhere nothing is seen: it is ground.
 
@@ -149,6 +149,9 @@ def _visible(path: Path, picture: Picture, kind: MaskKind) -> np.ndarray:
         return colours
     if (colours == colours[0, 0]).all():
         return alpha[..., None] if alpha.min() != alpha.max() or alpha.max() == 0 else colours
+    seen = colours[alpha > 0]
+    if kind == "grey" and alpha.min() == 0 and seen.any() and (seen == seen[0]).all():
+        return alpha[..., None]  # painted in one colour on nothing: edges are soft in the transparency
     if colours[alpha == 0].any():
         raise DataError(
             f"{path}: the mask has colours where its last channel declares it transparent. Save it without "
@@ -222,7 +225,7 @@ def read_volume(path: Path, labels: bool = False, like: Path | None = None) -> V
     Args:
         path: A file with one of `VOLUME_ENDINGS`, or a folder of one DICOM series.
         labels: The file is a label map, so values that are not finite are left to the mask coding to refuse.
-        like: The image of a label map, on whose grid a DICOM segmentation is laid.
+        like: The image of a label map, on whose grid a DICOM segmentation is laid, and a TIFF stack without a spacing.
 
     Raises:
         DataError: If the file is absent, truncated, not 2D to 4D, holds NaN or infinity, or has an absurd spacing.
@@ -234,6 +237,8 @@ def read_volume(path: Path, labels: bool = False, like: Path | None = None) -> V
     with decoding(path):
         array, grid = _format(path).read(path)
     affine, remark = (grid.affine, grid.remark) if isinstance(grid, Grid) else (grid, "")
+    if like is not None and path.name.lower().endswith(TIFF_ENDINGS) and not tells_spacing(path):
+        affine = volume_header(like)[1]
     array = array.reshape(_with_depth(path, array.shape))
     if not labels and array.dtype.kind == "f" and not _sums_finite(array):
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))

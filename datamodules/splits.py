@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import logging
+import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -21,14 +22,23 @@ from .readers import natural
 log = logging.getLogger(__name__)
 SUBSETS = ("train", "val", "test")
 DEFAULT_SIZES = (0.64, 0.16, 0.2)
-OWN_FOLDERS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+_PART = re.compile(
+    r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?=$|[^a-z]|data|set|folder|images|imgs|masks|labels)"
+)
 Split = dict[str, list[Case]]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of a cell that lightning_app.files quotes
 _HASH_ORDER = (2, 1, 0)  # test first: another share of validation leaves the test cases
+
+
+def own_part(folder: str) -> str:
+    """Which part of the owner's split a folder's name says, as "train"; empty where it says none, or two.
+
+    Example:
+        >>> [own_part(name) for name in ("Training400", "Val_Folder", "TestDataset", "latest", "train_test")]
+        ['train', 'val', 'test', '', '']
+    """
+    found = set(_PART.findall(folder.lower()))
+    return found.pop() if len(found) == 1 else ""
 
 
 def targets(count: int, sizes: Sequence[float]) -> list[int]:

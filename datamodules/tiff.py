@@ -224,7 +224,7 @@ def read_stack_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     """
     with _file(path) as file:
         layout = _layout(path, _source(path, file, None), None)
-        spacing = _spacing(path, file)
+        spacing = _told_spacing(path, file) or (1.0, 1.0, 1.0)
     sizes = dict(zip(layout.axes, layout.shape, strict=True))
     depth, last = _stack_axes(path, layout.axes)
     channels = (sizes[last],) if last else ()
@@ -262,13 +262,19 @@ def _stack_axes(path: Path, axes: str) -> tuple[str, str]:
     return depth, last
 
 
-def _spacing(path: Path, file: Any) -> Sequence[float]:
-    """Millimetres on x, y, z: from OME, a `.json` beside it as nnU-Net has it, or ImageJ; 1 where none tells."""
+def _told_spacing(path: Path, file: Any) -> Sequence[float] | None:
+    """Millimetres on x, y, z: from OME, a `.json` beside it as nnU-Net has it, or ImageJ; None where none tells."""
     told = _ome_spacing(path, file.ome_metadata) if file.is_ome else None
     told = told or spacing_beside(path)
     if told is None and file.is_imagej:
         told = _imagej_spacing(path, file)
-    return told or (1.0, 1.0, 1.0)
+    return told
+
+
+def tells_spacing(path: Path) -> bool:
+    """Whether a stack says where its voxels lie, or only how many there are."""
+    with _file(path) as file:
+        return _told_spacing(path, file) is not None
 
 
 def notes(path: Path) -> list[Path]:
@@ -316,8 +322,8 @@ def _ome_spacing(path: Path, text: str) -> Sequence[float] | None:
     return tuple(in_mm(path, float(size), unit) if size else 1.0 for size, unit in sizes)
 
 
-def _imagej_spacing(path: Path, file: Any) -> Sequence[float]:
-    """Millimetres on x, y, z, each axis in its own unit where ImageJ gives one."""
+def _imagej_spacing(path: Path, file: Any) -> Sequence[float] | None:
+    """Millimetres on x, y, z, each axis in its own unit where ImageJ gives one; None where all is left out."""
     facts, tags = file.imagej_metadata or {}, file.pages[0].tags
     unit = str(facts.get("unit", ""))
     units = [unit, *(str(facts.get(name, unit)) for name in ("yunit", "zunit"))]
@@ -326,6 +332,8 @@ def _imagej_spacing(path: Path, file: Any) -> Sequence[float]:
         top, bottom = tags[name].value if name in tags else (1, 1)
         sizes.append(bottom / top if top and bottom else 1.0)
     sizes.append(float(facts.get("spacing", 1.0)))
+    if not unit and sizes == [1.0, 1.0, 1.0]:
+        return None
     return tuple(in_mm(path, size, unit) for size, unit in zip(sizes, units, strict=True))
 
 

@@ -119,6 +119,14 @@ def crowded(
     return f"values {listed(values)}: more than an object and its ground, the threshold {threshold:g} would join some"
 
 
+def aside(values: np.ndarray, threshold: float) -> str:
+    """Why a threshold cuts soft edges where they begin or end; empty where it lies between ground and object."""
+    low, span = float(values[0]), float(values[-1]) - float(values[0])
+    if len(values) <= 2 or 0.2 <= (threshold - low) / span <= 0.8:
+        return ""
+    return f"values {listed(values)}: the threshold {threshold:g} is not in the middle of ground and object"
+
+
 def _soft_edges(values: np.ndarray, counts: np.ndarray, lossy: bool = False) -> bool:
     """Whether what lies between the extremes looks like interpolated edges: many values, each rare, few in all.
 
@@ -149,7 +157,7 @@ def proposal(values: np.ndarray, counts: np.ndarray, regions: bool = False) -> s
         counts: How often each occurs.
         regions: Values between fill regions, as `filled` tells.
     """
-    middle = f"{(float(values[0]) + float(values[-1])) / 2:.4g}"
+    middle = f"{(float(values[0]) + float(values[-1])) / 2:.6g}"
     if len(values) <= 2:
         return f"Set --data.threshold {middle}."
     soft = not regions and _soft_edges(values, counts)
@@ -175,8 +183,8 @@ def suits(values: np.ndarray, counts: np.ndarray, regions: bool = False) -> list
         regions: Values between fill regions in some, as `filled` tells.
     """
     if len(values) < 2 or (not regions and _soft_edges(values, counts)):
-        fine = len(values) < 2 or values[0] <= 127 < values[-1]
-        return [] if fine else [("threshold", f"{(float(values[0]) + float(values[-1])) / 2:.4g}")]
+        fine = len(values) < 2 or (values[0] <= 127 < values[-1] and not aside(values, 127))
+        return [] if fine else [("threshold", f"{(float(values[0]) + float(values[-1])) / 2:.6g}")]
     if len(values) > 32:
         return [("threshold", f"{values[0]:g}")]
     names = ",".join(["background", *(f"class{number}" for number in range(1, len(values)))])

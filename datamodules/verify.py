@@ -124,6 +124,10 @@ def remarks(data: SegmentationData, reports: Sequence[CaseReport]) -> list[str]:
     told = []
     if data.orphans:
         told.append(f"{len(data.orphans)} masks belong to no image, as {data.orphans[0]}")
+    try:
+        data.make_split(data.checked_cases())
+    except DataError as error:
+        told.append(f"fit refuses to divide these cases: {error}")
     told += data.notes()
     told += data.mask_remarks([report.labels for report in reports if report.labels])
     headers = [remark for report in reports for remark in report.remarks]

@@ -217,8 +217,11 @@ def test_files_of_classes_that_are_called_otherwise_in_one_case_are_refused(tmp_
     other = alike | {"c": ("c_liver.png", "c_Tumour.png")}
     with pytest.raises(DataError, match=r"c_Tumour\.png: .* told apart by Tumour, liver, those beside a_liver\.png by"):
         class_files(tmp_path / "b", other, **options).checked_cases()
-    with pytest.raises(DataError, match=r"a_tumour\.png: holds the name of class 'tumour' and is read as 'liver'"):
-        class_files(tmp_path / "c", alike, **options | {"classes": ["background", "tumour", "liver"]}).checked_cases()
+    with pytest.raises(DataError, match=r"a_tumour\.png: holds the name of class 'tumour' and is read as 'other'"):
+        class_files(tmp_path / "c", alike, **options | {"classes": ["background", "tumour", "other"]}).checked_cases()
+    turned = class_files(tmp_path / "d", alike, **options | {"classes": ["background", "tumour", "liver"]})
+    for case in turned.checked_cases():
+        assert turned.label_reader().labels(case)[[0, -1], 0].tolist() == [2, 1]
 
 
 @pytest.mark.parametrize(
