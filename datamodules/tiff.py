@@ -258,7 +258,10 @@ def _stack_axes(path: Path, axes: str) -> tuple[str, str]:
     last = next((letter for letter in rest if letter in "CS"), "")
     depth = next((letter for letter in "ZQI" if letter in rest), "")
     if set(rest) != {letter for letter in (depth, last) if letter} or len(rest) > 2:
-        raise DataError(f"{path}: axes {axes} are no volume (X, Y, Z, channels). Save one file a time point.")
+        raise DataError(
+            f"{path}: axes {axes} are no volume (X, Y, Z, channels). Save one file a time point, or call the axis Z if "
+            "these are slices."
+        )
     return depth, last
 
 

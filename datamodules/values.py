@@ -169,8 +169,8 @@ def proposal(values: np.ndarray, counts: np.ndarray, regions: bool = False) -> s
     names = ",".join(["background", *(f"class{number}" for number in range(1, len(values)))])
     return (
         f"For classes set --data.coding index --data.values [{numbers}] --data.classes [{names}]; if they are numbers "
-        f"of objects, --data.threshold {values[0]:g} joins them"
-        + (f"; if it is one object with soft edges, set --data.threshold {middle}." if regions else ".")
+        f"of objects, --data.threshold {values[0]:g} joins them; if it is one object with soft edges, set "
+        f"--data.threshold {middle}."
     )
 
 
