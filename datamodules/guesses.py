@@ -6,6 +6,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from .errors import DataError
 from .pairs import Pairing
 from .patterns import Listing
 from .readers import stem
@@ -62,6 +63,19 @@ def ranked(listing: Listing) -> list[Guess]:
     return [_without_one_folder(guess, listing) for _, guess in order]
 
 
+def unambiguous(listing: Listing, guesses: Sequence[Guess]) -> tuple[list[Guess], list[str]]:
+    """The guesses under which each mask goes with one image, and why those before the first of them do not."""
+    sound, refused = list[Guess](), list[str]()
+    for guess in guesses:
+        try:
+            Pairing(guess.images, guess.masks).find(listing)
+            sound.append(guess)
+        except DataError as error:
+            if guess.fits and not sound:
+                refused.append(f"--data.images '{guess.images}' --data.masks '{guess.masks}' is not taken: {error}")
+    return sound, refused
+
+
 def _without_one_folder(guess: Guess, listing: Listing) -> Guess:
     """The guess with the folder's name in place of `{folder}`, where that is always the same."""
     places = {words.get("folder", "") for image, words in Pairing(guess.images, guess.masks).named_images(listing)}
@@ -105,10 +119,11 @@ def _folder_pairs(image: str, mask: str) -> Iterator[tuple[str, str]]:
 
 def _tail_pairs(listing: Listing, image: str, mask: str) -> Iterator[tuple[str, str]]:
     """Patterns for two folders in each of which all names end alike, as 01_test.tif and 01_manual1.gif."""
-    heads = [f"{folder}/" if folder else "" for folder in (image, mask)]
-    first, second = (_tail([stem(Path(name)) for name in listing.names[head][:_FILES]]) for head in heads)
+    names = [listing.names[f"{folder}/" if folder else ""][:_FILES] for folder in (image, mask)]
+    first, second = (_tail([stem(Path(name)) for name in inside]) for inside in names)
     if first or second:
-        yield f"{heads[0]}{{name}}{first}.*", f"{heads[1]}{{name}}{second}.*"
+        for a, b in _heads(image, mask):
+            yield f"{a}/{{name}}{first}.*".lstrip("/"), f"{b}/{{name}}{second}.*".lstrip("/")
 
 
 def _tail(stems: Sequence[str]) -> str:

@@ -3,10 +3,7 @@
 Of many files some are looked at, spread over the list, and what is said of them says of how many.
 """
 
-import shlex
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from .case import Case
 from .checks import refuse_links
 from .decathlon import Decathlon
 from .errors import DataError
+from .findings import SAMPLE, Finding, describe_images, describe_volumes, quoted, some
 from .image_folder import ImageFolder
 from .nnunet_raw import NNUNetRaw
 from .pairs import Paired, Pairing
@@ -27,37 +25,10 @@ from .values import counted, listed
 from .volume_folder import VolumeFolder
 from .volumes import VolumeData
 
-_SAMPLE = 12
 _OWN_FORM = (
     "volumes of several files a case are read in nnU-Net's form: imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz "
     "and dataset.json with channel_names, labels and file_ending (docs/data.md)"
 )
-
-
-@dataclass
-class Finding:
-    """What a folder holds.
-
-    Args:
-        facts: Rows (fact, found).
-        data: Name of the data set class to read it with, or empty where none was found.
-        options: Its options, without dashes, as (name, value).
-        hints: What to do or to know beside that.
-    """
-
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    data: str = ""
-    options: list[tuple[str, str]] = field(default_factory=list)
-    hints: list[str] = field(default_factory=list)
-
-    def arguments(self, prefix: str = "--data.") -> str:
-        """The options as a command line has them."""
-        return " ".join(f"{prefix}{name} {_quoted(value)}" for name, value in self.options)
-
-
-def _quoted(value: str) -> str:
-    """A value as a shell takes it, in the quotes that read best."""
-    return f'"{value}"' if "'" in value and not set(value) & set('"$`\\!') else shlex.quote(value)
 
 
 def inspect_folder(root: Path) -> Finding:
@@ -96,7 +67,7 @@ def _sets_below(root: Path) -> list[Path]:
 def _tell_sets(below: Sequence[Path], found: Finding) -> None:
     names = ", ".join(path.name for path in below[:8]) + (", ..." if len(below) > 8 else "")
     found.facts.append(("data sets below", f"{len(below)}: {names}"))
-    found.hints.append(f"each is a data set of its own, so inspect one of them: data inspect {_quoted(str(below[0]))}")
+    found.hints.append(f"each is a data set of its own, so inspect one of them: data inspect {quoted(str(below[0]))}")
 
 
 def _as_a_known_form(root: Path, found: Finding) -> bool:
@@ -124,12 +95,12 @@ def _describe_known(data: SegmentationData, cases: Sequence[Case], found: Findin
     images = [case.images[0] for case in cases]
     channels = max(1, data.in_channels)
     if isinstance(data, VolumeData) and not data.reads_images:
-        _describe_volumes(images, found)
+        describe_volumes(images, found)
     else:
-        _describe_images(images, found)
+        describe_images(images, found)
     found.facts.append(("channels", str(channels)))
     found.facts.append(("classes", ", ".join(data.class_names)))
-    masks = [mask for case in _some(cases, 3) for mask in case.masks][:_SAMPLE]
+    masks = [mask for case in some(cases, 3) for mask in case.masks][:SAMPLE]
     values = [_values_of(mask) for mask in masks]
     held = np.unique(np.concatenate([np.zeros(0), *values]))
     if len(held):
@@ -213,8 +184,8 @@ def _forms(root: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         if cls in own or cls.__name__ == "Phantom" or _is_anyones(cls.__name__, root, tasks):
             continue
         yield cls.__name__, [("root", str(root))]
-        for some in (["flair", "t1ce", "t2"], ["flair", "t1ce"]) if cls.__name__ == "BraTS" else ():
-            yield cls.__name__, [("root", str(root)), ("modalities", f"[{','.join(some)}]")]
+        for kept in (["flair", "t1ce", "t2"], ["flair", "t1ce"]) if cls.__name__ == "BraTS" else ():
+            yield cls.__name__, [("root", str(root)), ("modalities", f"[{','.join(kept)}]")]
 
 
 def _is_anyones(name: str, root: Path, tasks: Sequence[Path]) -> bool:
@@ -236,7 +207,8 @@ def _classes_of(task: Path) -> str:
 
 def _look_at(root: Path, listing: Listing, kind: type[ImageFolder | VolumeFolder], found: Finding) -> None:
     """Say how the images or volumes go with masks, and propose the options that read them."""
-    ranked = guesses.ranked(listing)
+    ranked, refused = guesses.unambiguous(listing, guesses.ranked(listing))
+    found.hints += refused
     if not ranked or not ranked[0].fits:
         _describe(kind, listing.paths(), found)
         if ranked:
@@ -278,7 +250,7 @@ def _tell_pairs(root: Path, paired: Paired, masks: Sequence[str], found: Finding
         inside = paired.unlabelled[0].relative_to(root).as_posix()
         found.hints.append(f"{len(paired.unlabelled)} of {count + len(paired.unlabelled)} have no mask, as {inside}")
         left_out = [path.relative_to(root).as_posix() for path in paired.unlabelled]
-        if len(left_out) <= _SAMPLE and not set("".join(left_out)) & set("*?[]{},'"):
+        if len(left_out) <= SAMPLE and not set("".join(left_out)) & set("*?[]{},'"):
             found.options.append(("exclude", left_out[0] if len(left_out) == 1 else str(left_out).replace(", ", ",")))
     if paired.orphans:
         found.hints.append(f"{len(paired.orphans)} masks go with no image, as {paired.orphans[0].relative_to(root)}")
@@ -291,7 +263,7 @@ def _tell_pairs(root: Path, paired: Paired, masks: Sequence[str], found: Finding
 def _propose(cases: Sequence[Case], kind: type[ImageFolder | VolumeFolder], found: Finding) -> None:
     """Add the options by what some masks hold; where none can be read, take back what was proposed."""
     every = [mask for case in cases for mask in case.masks]
-    chosen = proposals.affordable(_some(every, 3 * _SAMPLE if kind is ImageFolder else _SAMPLE))
+    chosen = proposals.affordable(some(every, 3 * SAMPLE if kind is ImageFolder else SAMPLE))
     proposal = proposals.of_images(cases, chosen) if kind is ImageFolder else proposals.of_volumes(cases, chosen)
     if not proposal.readable:
         found.data, found.options = "", []
@@ -300,11 +272,6 @@ def _propose(cases: Sequence[Case], kind: type[ImageFolder | VolumeFolder], foun
     found.facts += [(f"{fact}, {len(chosen)} of {len(every)}", value) for fact, value in proposal.facts]
     found.options += proposal.options
     found.hints += proposal.hints
-
-
-def _some(items: Sequence[Any], count: int) -> list[Any]:
-    """At most so many, spread over the list."""
-    return list(items[:: max(1, len(items) // count)][:count])
 
 
 def _no_masks(kind: type[ImageFolder | VolumeFolder], found: Finding) -> None:
@@ -324,77 +291,6 @@ def _no_masks(kind: type[ImageFolder | VolumeFolder], found: Finding) -> None:
 
 def _describe(kind: type[ImageFolder | VolumeFolder], paths: Sequence[Path], found: Finding) -> None:
     if kind is VolumeFolder:
-        _describe_volumes(paths, found)
+        describe_volumes(paths, found)
     else:
-        _describe_images(paths, found)
-
-
-def _describe_volumes(paths: Sequence[Path], found: Finding) -> None:
-    """Shapes and spacings of some volumes, by their headers."""
-    shapes: Counter[str] = Counter()
-    faults: list[str] = []
-    channels, looked = 1, len(_some(paths, _SAMPLE))
-    for path in _some(paths, _SAMPLE):
-        try:
-            shape, affine = readers.volume_header(path)
-            spacing = " x ".join(f"{s:.3g}" for s in readers.volume_spacing(path, affine, shape))
-            shapes[f"{' x '.join(map(str, shape))} voxels of {spacing} mm, as {path.name}"] += 1
-            channels = max(channels, shape[3] if len(shape) > 3 else 1)
-        except DataError as error:
-            faults.append(str(error))
-    found.facts += [("volume", text) for text in list(shapes)[:3]]
-    if faults:
-        found.hints.append(f"{faults[0]} {len(faults)} of {looked} volumes that were looked at cannot be read.")
-    if channels > 1 and found.data == "VolumeFolder":
-        found.options.append(("channels", str(channels)))
-    if len(faults) == looked:
-        found.data, found.options = "", []
-
-
-def _describe_images(paths: Sequence[Path], found: Finding) -> None:
-    """Endings, sizes, and the channels of the smallest of some images."""
-    sizes = _sizes(_some(paths, _SAMPLE), found)
-    if not sizes:
-        found.data, found.options = "", []
-        return
-    counts = {path: _channels(path) for path in sorted(sizes, key=lambda path: sizes[path])[:4]}
-    channels = _shared(counts, found)
-    low, high = np.min(list(sizes.values()), axis=0), np.max(list(sizes.values()), axis=0)
-    endings = ", ".join(sorted({path.suffix.lower() for path in paths}))
-    span = f"{low[1]} x {low[0]}" + ("" if (low == high).all() else f" to {high[1]} x {high[0]}")
-    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels" if channels else "unlike channels")
-    found.facts.append(("format", f"{endings}, {span} pixels, {kind}"))
-    if found.data == "ImageFolder" and channels not in (0, 3):
-        found.options.append(("channels", str(channels)))
-    if found.data == "ImageFolder" and (low != high).any():
-        found.hints.append("sizes differ: --data.fit pad or crop keeps the aspect, --data.size native the size")
-
-
-def _sizes(paths: Sequence[Path], found: Finding) -> dict[Path, tuple[int, ...]]:
-    """Heights and widths; what cannot be read goes to the hints."""
-    sizes: dict[Path, tuple[int, ...]] = {}
-    for path in paths:
-        try:
-            sizes[path] = readers.image_size(path) or readers.read_colours(path).shape[:2]
-        except DataError as error:
-            found.hints.append(str(error))
-    return sizes
-
-
-def _channels(path: Path) -> int:
-    """Number of channels of an image, 1 where all three are equal; 0 where it cannot be read."""
-    try:
-        array = readers.read_colours(path)[::4, ::4]
-    except DataError:
-        return 0
-    return 1 if array.shape[-1] == 3 and (array == array[..., :1]).all() else int(array.shape[-1])
-
-
-def _shared(counts: Mapping[Path, int], found: Finding) -> int:
-    """Number of channels that all these images can be read with; 0 and a hint where there is none."""
-    held = {count: path for path, count in counts.items() if count}
-    if len(held) == 1 or set(held) <= {1, 3}:
-        return max(held, default=3)
-    told = ", ".join(f"{count} as {path.name}" for count, path in sorted(held.items()))
-    found.hints.append(f"the numbers of channels differ: {told}; export all images alike, or exclude some")
-    return 0
+        describe_images(paths, found)
