@@ -13,8 +13,8 @@ _SAMPLE = 6  # masks that are compared
 _SAME = 0.9  # Dice above which two masks are nearly the same
 
 
-def without(listing: Listing, guesses: Sequence[Guess]) -> tuple[Guess, list[str]]:
-    """The first guess whose masks differ between the images, and what to tell of those that do not.
+def without(listing: Listing, guesses: Sequence[Guess]) -> tuple[Guess, list[str], list[str]]:
+    """The first guess whose masks differ between the images, what to tell of those that do not, and their patterns.
 
     Args:
         listing: The files.
@@ -24,12 +24,17 @@ def without(listing: Listing, guesses: Sequence[Guess]) -> tuple[Guess, list[str
     fields = [guess for guess in rivals if _are_alike(listing, guess)]
     chosen = next((guess for guess in rivals if guess not in fields), guesses[0])
     if chosen in fields:
-        return chosen, ["the masks are nearly the same in all images, as a field of view is; are they what is meant?"]
-    return chosen, [
+        return (
+            chosen,
+            ["the masks are nearly the same in all images, as a field of view is; are they what is meant?"],
+            [],
+        )
+    told = [
         f"{guess.masks}: nearly the same in all images, as a field of view is, so not taken for the masks; were they, "
         f"give --data.images '{guess.images}' --data.masks '{guess.masks}'"
         for guess in fields
     ]
+    return chosen, told, [guess.masks for guess in fields]
 
 
 def _are_alike(listing: Listing, guess: Guess) -> bool:

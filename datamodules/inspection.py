@@ -219,8 +219,8 @@ def _look_at(root: Path, listing: Listing, kind: type[ImageFolder | VolumeFolder
             )
         _no_masks(kind, found)
         return
-    guess, told_of_fields = fields_of_view.without(listing, ranked)
-    masks, told = rated(listing, guess)
+    guess, told_of_fields, fields = fields_of_view.without(listing, ranked)
+    masks, told, copies = rated(listing, guess)
     paired = Pairing(guess.images, masks).find(listing)
     found.options = [
         ("root", str(root)),
@@ -229,6 +229,7 @@ def _look_at(root: Path, listing: Listing, kind: type[ImageFolder | VolumeFolder
     ]
     found.hints += [*told_of_fields, *told]
     _tell_pairs(root, paired, masks, found)
+    _tell_rest(listing, paired, [*fields, *copies], kind, found)
     found.data = kind.__name__
     _describe(kind, [case.images[0] for case in paired.cases], found)
     if found.data:
@@ -258,6 +259,24 @@ def _tell_pairs(root: Path, paired: Paired, masks: Sequence[str], found: Finding
         found.hints.append("a folder stays in one part of the split; where it is no patient: --data.group '(.+)'")
     if count < 3:
         found.hints.append("three cases are needed to train: one to learn from, one to choose by, one to test on")
+
+
+def _tell_rest(
+    listing: Listing, paired: Paired, told: Sequence[str], kind: type[ImageFolder | VolumeFolder], found: Finding
+) -> None:
+    """Say how many files the proposal leaves aside, but for those of patterns that are told of already."""
+    used = {path for case in paired.cases for path in (*case.images, *case.masks)}
+    used |= {*paired.unlabelled, *paired.orphans, *(path for pattern in told for path, _ in listing.find(pattern))}
+    rest = [path for path in listing.paths() if path not in used]
+    if rest:
+        inside = rest[0].relative_to(listing.root).as_posix()
+        found.hints.append(
+            f"{len(rest)} more files are in no case, as {inside}; were they other masks of the same images, give "
+            "--data.masks as a list (a pattern a rater), or as */{name}.* with --data.coding files (a file a class); "
+            "were they more cases, patterns that match both"
+        )
+        if kind is VolumeFolder:
+            found.hints.append(f"were they more images of a case: {_OWN_FORM}")
 
 
 def _propose(cases: Sequence[Case], kind: type[ImageFolder | VolumeFolder], found: Finding) -> None:

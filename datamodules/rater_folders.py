@@ -1,7 +1,7 @@
 """Folders of several raters beside each other: masks of the same images that agree."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +14,17 @@ from .patterns import Listing
 _SAMPLE = 12  # images whose masks are compared
 
 
-def rated(listing: Listing, guess: Guess) -> tuple[list[str], list[str]]:
+def rated(listing: Listing, guess: Guess) -> tuple[list[str], list[str], list[str]]:
     """Patterns of all raters where folders beside that of the masks hold masks of the same images that agree.
 
     Raters whose masks are those of another folder, as copies of a consensus, are left out.
 
     Returns:
-        The patterns, and what to tell of them.
+        The patterns, what to tell of them, and patterns of the copies.
     """
     parent, _, name = guess.masks.rpartition("/")
     if "{" in parent or not parent:
-        return [guess.masks], []
+        return [guess.masks], [], []
     words = dict(listing.find(guess.images))
     files = {}
     for folder in (folder.rstrip("/") for folder in listing.names):
@@ -34,14 +34,14 @@ def rated(listing: Listing, guess: Guess) -> tuple[list[str], list[str]]:
     alike = [folder for folder in sorted(files) if "/" in folder and _agree(files.get(parent, []), files[folder])]
     shared = Counter(folder.rpartition("/")[0] for folder in alike).most_common(1)
     if not shared or shared[0][1] < 2:
-        return [guess.masks], []
+        return [guess.masks], [], []
     beside = [folder for folder in alike if folder.rpartition("/")[0] == shared[0][0]]
     copies = _copies(files, beside)
     told = []
     if copies and len(copies) < len(beside):
         told = [f"{', '.join(copies)}: the same masks as another folder, so left out as no rater of its own"]
         beside = [folder for folder in beside if folder not in copies]
-    return [f"{folder}/{name}" for folder in beside], told
+    return [f"{folder}/{name}" for folder in beside], told, [f"{folder}/{name}" for folder in _copies(files, files)]
 
 
 def read_any_mask(path: Path) -> np.ndarray:
@@ -51,7 +51,7 @@ def read_any_mask(path: Path) -> np.ndarray:
     return readers.read_mask(path, "grey")
 
 
-def _copies(files: Mapping[str, Sequence[Path]], folders: Sequence[str]) -> list[str]:
+def _copies(files: Mapping[str, Sequence[Path]], folders: Iterable[str]) -> list[str]:
     """Those of the folders whose masks are, value for value, those of another one."""
     held = {folder: tuple(hash(read_any_mask(path).tobytes()) for path in paths) for folder, paths in files.items()}
     return [folder for folder in folders if list(held.values()).count(held[folder]) > 1]

@@ -54,3 +54,21 @@ def test_why_the_best_patterns_are_not_taken_is_told(tmp_path):
         save_image(tmp_path / f"masks/{number}.png", TRUTH * 255)
     _noise(tmp_path / "images/1.jpg")
     assert "Remove one of the two, or exclude it" in _told(inspect_folder(tmp_path))
+
+
+def test_files_that_the_proposal_leaves_aside_are_counted_and_named(tmp_path):
+    for number in range(3):
+        _noise(tmp_path / f"CXR/{number}.png", number)
+        for side in ("left", "right"):
+            save_image(tmp_path / f"ManualMask/{side}Mask/{number}.png", np.roll(255 * TRUTH, 12 * len(side), 0))
+    found = inspect_folder(tmp_path)
+    assert dict(found.options)["masks"] == "ManualMask/leftMask/{name}.*"
+    assert "3 more files are in no case, as ManualMask/rightMask/0.png" in _told(found)
+    for folder in ("gold", "annotations/a", "annotations/b", "annotations/c"):
+        for number in range(3):
+            shift = 0 if folder[-1] in "dc" else 1 + (folder[-1] == "b")
+            save_image(tmp_path / f"rated/{folder}/{number}.png", np.roll(255 * TRUTH, (shift, number), (0, 1)))
+            _noise(tmp_path / f"rated/images/{number}.png", number)
+    found = inspect_folder(tmp_path / "rated")
+    assert "no rater of its own" in _told(found)
+    assert "in no case" not in _told(found)
