@@ -1,5 +1,6 @@
 """Patterns under which images find their masks, guessed from the names of folders and files."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -13,6 +14,7 @@ from .readers import stem
 
 _MASK_WORDS = ("mask", "gold", "label", "truth", "seg", "annotation", "manual", "gt", "target")
 _PLAIN = "mask"  # which may also be the field of view, where another folder has a name that says more
+_DIGITS = re.compile(r"\d+")
 _FOLDERS, _MARKED, _FILES = 400, 16, 4000  # folders, folders of masks, and files of a folder that are looked at
 
 
@@ -167,12 +169,13 @@ def _case_folders(listing: Listing, folders: Sequence[str]) -> Iterator[tuple[st
     """Patterns for a folder a case, in each of which the files have the same names."""
     inside = {folder: set(listing.names[f"{folder}/" if folder else ""]) for folder in folders}
     common = Counter(name for names in inside.values() for name in names)
-    often = [name for name, count in common.items() if count > 1][:40]
+    often = sorted(name for name, count in common.items() if count > 1)[:40]
     masks = [name for name in often if is_mask(name)]
+    most = [name for name in often if 2 * common[name] > len(folders)]
     below = {PurePosixPath(folder).name for folder in folders if is_mask(PurePosixPath(folder).name)}
     for image in (name for name in often if name not in masks):
-        for mask in masks or often:
-            if mask != image:
+        for mask in masks or (most if image in most else ()):
+            if _DIGITS.sub("", mask) != _DIGITS.sub("", image):  # else they are cases of one folder
                 yield f"{{folder}}/{image}", f"{{folder}}/{mask}"
         for folder in sorted(below)[:_MARKED]:
             yield f"{{folder}}/{image}", f"{{folder}}/{folder}/*.*"
