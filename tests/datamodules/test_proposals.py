@@ -6,7 +6,7 @@ import numpy as np
 
 from datamodules.inspection import inspect_folder
 from lightning_app.data_command import main
-from tests.data.common import generator, save_image, save_volume
+from tests.data.common import blob, generator, save_image, save_volume
 
 SHAPE = (24, 32)
 TRUTH = np.zeros(SHAPE, np.uint8)
@@ -72,3 +72,15 @@ def test_files_that_the_proposal_leaves_aside_are_counted_and_named(tmp_path):
     found = inspect_folder(tmp_path / "rated")
     assert "no rater of its own" in _told(found)
     assert "in no case" not in _told(found)
+
+
+def test_cases_of_two_folders_are_not_paired_with_each_other(tmp_path):
+    for number in range(4):
+        _noise(tmp_path / f"x/{number:03d}.png", number)
+        save_image(tmp_path / f"y/{number:03d}.png", 255 * TRUTH)
+    assert inspect_folder(tmp_path).options == []
+    for number in range(3):
+        _scan(tmp_path / f"liver/case{number}/ct.nii.gz")
+        _scan(tmp_path / f"liver/case{number}/liver.nii.gz", blob((9, 8, 7), generator(number)).astype(np.uint8))
+    options = dict(inspect_folder(tmp_path / "liver").options)
+    assert (options["images"], options["masks"]) == ("{folder}/ct.nii.gz", "{folder}/liver.nii.gz")
