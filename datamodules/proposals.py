@@ -68,12 +68,16 @@ def _differing(stems: Sequence[str]) -> list[str]:
 def of_images(cases: Sequence[Case], masks: Sequence[Path]) -> Proposal:
     """Options of `ImageFolder` for its cases, of whose masks some are looked at."""
     proposal = Proposal()
-    grey, colours = _read(masks, proposal)
+    grey, colours, paths = _read(masks, proposal)
     if not grey:
         return Proposal(hints=proposal.hints, readable=False)
     several = _files_a_mask(cases)
-    if not _by_colour(colours, proposal):
-        _by_value(grey, file_classes(cases) if several > 1 else [], several, proposal)
+    indices = _stored(paths) if several == 1 and len(colours) > 2 else []
+    if indices:
+        proposal.hints.append("the masks have a palette, whose indices are proposed as classes")
+        proposal.options += _numbered(grey, indices, proposal, drawn=True)
+    elif not _by_colour(colours, proposal):
+        _by_value(grey, paths, file_classes(cases) if several > 1 else [], several, proposal)
     return proposal
 
 
@@ -82,9 +86,9 @@ def _files_a_mask(cases: Sequence[Case]) -> int:
     return max(len(case.masks) // max(1, len(case.raters)) for case in cases)
 
 
-def _read(masks: Sequence[Path], proposal: Proposal) -> tuple[list[np.ndarray], Counter[Colour]]:
-    """Grey values of the masks, and how often colours occur in them."""
-    grey, colours = [], Counter[Colour]()
+def _read(masks: Sequence[Path], proposal: Proposal) -> tuple[list[np.ndarray], Counter[Colour], list[Path]]:
+    """Grey values of the masks, how often colours occur in them, and those that can be read."""
+    grey, colours, paths = [], Counter[Colour](), []
     for path in masks:
         try:
             if len(colours) <= _MAX_COLOURS and not is_lossy(path):
@@ -97,7 +101,14 @@ def _read(masks: Sequence[Path], proposal: Proposal) -> tuple[list[np.ndarray], 
             proposal.hints.append(f"{path}: {doubt}")
         else:
             grey.append(array)
-    return grey, colours
+            paths.append(path)
+    return grey, colours, paths
+
+
+def _stored(paths: Sequence[Path]) -> list[np.ndarray]:
+    """Numbers `(H, W)` of the masks as coding "index" reads them; none where one has several channels."""
+    arrays = [readers.read_mask(path, "labels") for path in paths]
+    return arrays if all(array.ndim == 2 for array in arrays) else []
 
 
 def _doubt(path: Path, array: np.ndarray) -> str:
@@ -135,7 +146,9 @@ def _by_colour(colours: Counter[Colour], proposal: Proposal) -> bool:
     return True
 
 
-def _by_value(grey: Sequence[np.ndarray], classes: Sequence[str], several: int, proposal: Proposal) -> None:
+def _by_value(
+    grey: Sequence[np.ndarray], paths: Sequence[Path], classes: Sequence[str], several: int, proposal: Proposal
+) -> None:
     values, counts = counted(np.concatenate([array.ravel() for array in grey]))
     proposal.facts.append(("values in masks", listed(values)))
     options = suits(values, counts, any(filled(array, counted(array)[0]) for array in grey))
@@ -149,7 +162,7 @@ def _by_value(grey: Sequence[np.ndarray], classes: Sequence[str], several: int, 
             "masks of one image are united; for one a class set --data.coding files and --data.classes"
         )
     elif coding == "index":
-        options = _numbered(grey, values, options, proposal)
+        options = _numbered(grey, _stored(paths) or grey, proposal)
     elif len(values) > 2 and not options:
         proposal.hints.append(
             "values between come from soft or JPEG edges; what is above the threshold, 127, is object"
@@ -157,25 +170,60 @@ def _by_value(grey: Sequence[np.ndarray], classes: Sequence[str], several: int, 
     proposal.options += options
     if coding is None and several == 1:
         _bright(grey, values, proposal)
-    if IGNORE in values.tolist() and dict(options).get("coding") == "index" and len(values) > 2:
-        proposal.hints.append("where 255 does not count, take it out of values and classes and set --data.ignore [255]")
 
 
 def _numbered(
-    grey: Sequence[np.ndarray], values: np.ndarray, options: list[tuple[str, str]], proposal: Proposal
+    grey: Sequence[np.ndarray], stored: Sequence[np.ndarray], proposal: Proposal, drawn: bool = False
 ) -> list[tuple[str, str]]:
-    """The options, or others where the values are no classes but objects, or one object in two codings."""
-    if _mixed(grey, values):
+    """Options that read the stored numbers as classes, or others where they are objects, or one object in two codings.
+
+    Args:
+        grey: The masks as thresholds see them.
+        stored: The masks as coding "index" does.
+        proposal: Gets hints.
+        drawn: The numbers have colours of their own, as classes have; pieces of them are no objects.
+    """
+    shades, values = (counted(np.concatenate([array.ravel() for array in arrays]))[0] for arrays in (grey, stored))
+    if _mixed(grey, shades):
         proposal.hints.append("some masks hold 0 and 1, others 0 and 255: what is above 0 is object in all of them")
         return [("threshold", "0")]
-    if _are_objects(grey):
+    if not np.array_equal(shades, values):
+        proposal.facts.append(("numbers stored in masks", listed(values)))
+    if len(values) > _MAX_CLASSES:
+        return [("threshold", f"{shades[0]:g}")]
+    if not drawn and _are_objects(stored):
         proposal.hints.append(
             "each value of a mask is one connected object, so they are joined into one class; were they classes, set "
             "--data.coding index, --data.values and --data.classes"
         )
-        return _joined(values)
-    proposal.hints.append(f"were the values numbers of objects, --data.threshold {values[0]:g} would join them")
-    return options
+        return _joined(shades)
+    ground = _ground(stored, values)
+    if ground == values[0]:
+        proposal.hints.append(f"were the values numbers of objects, --data.threshold {shades[0]:g} would join them")
+    else:
+        proposal.hints.append(
+            f"most of the border has the value {ground:g}, so it is the background; if not, put another first"
+        )
+    if IGNORE in values.tolist() and len(values) > 2 and ground != IGNORE:
+        proposal.hints.append("where 255 does not count, take it out of values and classes and set --data.ignore [255]")
+    ordered = sorted(values.tolist(), key=lambda value: (value != ground, value))
+    return [
+        ("coding", "index"),
+        ("values", f"[{','.join(f'{value:g}' for value in ordered)}]"),
+        ("classes", names(len(ordered))),
+    ]
+
+
+def _ground(stored: Sequence[np.ndarray], values: np.ndarray) -> float:
+    """The value of more than half of the pixels at the masks' borders, else the smallest."""
+    held, counts = counted(np.concatenate([_border(array) for array in stored]))
+    place = int(counts.argmax())
+    return float(held[place] if 2 * counts[place] > counts.sum() else values[0])
+
+
+def _border(array: np.ndarray) -> np.ndarray:
+    """Outermost pixels."""
+    return np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
 
 
 def _mixed(grey: Sequence[np.ndarray], values: np.ndarray) -> bool:
@@ -207,7 +255,7 @@ def _bright(grey: Sequence[np.ndarray], values: np.ndarray, proposal: Proposal) 
     bright = [array > (float(values[0]) + float(values[-1])) / 2 for array in grey]
     if len(values) < 2 or np.median([mask.mean() for mask in bright]) <= 0.6:
         return
-    edges = [np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean() for mask in bright]
+    edges = [_border(mask).mean() for mask in bright]
     if len(values) == 2 and np.median(edges) > 0.9:
         proposal.options.append(("invert", "true"))
         proposal.hints.append("the ground of the masks is bright and the object dark; if not, leave invert out")

@@ -1,8 +1,12 @@
 """`data inspect` on the layouts of public data sets: what it proposes finds the masks and reads them as drawn."""
 
+import io
 import shlex
+import zlib
 
 import numpy as np
+import pytest
+from PIL import Image
 
 from datamodules.inspection import inspect_folder
 from lightning_app.data_command import main
@@ -84,3 +88,72 @@ def test_cases_of_two_folders_are_not_paired_with_each_other(tmp_path):
         _scan(tmp_path / f"liver/case{number}/liver.nii.gz", blob((9, 8, 7), generator(number)).astype(np.uint8))
     options = dict(inspect_folder(tmp_path / "liver").options)
     assert (options["images"], options["masks"]) == ("{folder}/ct.nii.gz", "{folder}/liver.nii.gz")
+
+
+def _lesions(pieces=2):
+    """Three classes, of which 0 lies at the border."""
+    labels = 2 * TRUTH
+    labels[8:12, 10:16] = 1
+    labels[18:22, 2:9] = pieces > 1
+    return labels
+
+
+def _masked(root, mask):
+    """Images and, drawn by the function, their masks."""
+    for number in range(3):
+        _noise(root / f"images/{number}.png", number)
+        (root / "masks").mkdir(exist_ok=True)
+        mask(root / f"masks/{number}.png")
+    return inspect_folder(root)
+
+
+def test_the_value_at_the_border_is_the_background_though_it_is_bright(tmp_path):
+    shades = np.array([255, 128, 0], np.uint8)
+    found = _masked(tmp_path, lambda path: save_image(path, shades[2 - _lesions()]))
+    assert dict(found.options)["values"] == "[0,128,255]"
+    found = _masked(tmp_path, lambda path: save_image(path, shades[_lesions()]))
+    assert dict(found.options)["values"] == "[255,0,128]"
+    assert "border has the value 255, so it is the background" in _told(found)
+    assert "--data.ignore [255]" not in _told(found)
+    assert set(np.unique(_labels(found)["0"][[0, -1]])) == {0}
+
+
+def _with_palette(path, labels, colours):
+    image = Image.fromarray(labels)
+    image.putpalette(bytes(colours))
+    image.save(path)
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_classes_of_a_palette_are_proposed_by_their_indices(tmp_path, pieces):
+    labels = _lesions(pieces)
+    labels[0, 5] = 255
+    rng = generator()
+    colours = [0, 0, 0, 128, 0, 0, 0, 128, 0, *rng.integers(0, 255, 756).tolist(), 224, 224, 192]
+    found = _masked(tmp_path, lambda path: _with_palette(path, labels, colours))
+    assert dict(found.options)["values"] == "[0,1,2,255]"
+    assert "--data.ignore [255]" in _told(found)
+    assert np.array_equal(_labels(found)["0"], np.where(labels == 255, 3, labels))
+
+
+def test_classes_of_a_palette_of_greys_and_of_two_bits_are_proposed_as_stored(tmp_path):
+    greys = [value for shade in (0, 128, 255) for value in 3 * [shade]]
+    found = _masked(tmp_path, lambda path: _with_palette(path, _lesions(), greys))
+    assert np.array_equal(_labels(found)["0"], _lesions())
+    found = _masked(tmp_path, lambda path: path.write_bytes(_png_of_two_bits(_lesions())))
+    assert np.array_equal(_labels(found)["0"], _lesions())
+
+
+def _png_of_two_bits(labels):
+    image = Image.fromarray(labels)
+    image.putpalette(bytes([value for shade in (0, 85, 170, 255) for value in 3 * [shade]]))
+    file = io.BytesIO()
+    image.save(file, "PNG", bits=2)
+    data = bytearray(file.getvalue())
+    assert data[24:26] == bytes([2, 3])
+    data[25] = 0  # grey in place of the palette, which is left out
+    start = data.index(b"PLTE") - 4
+    length = int.from_bytes(data[start : start + 4], "big")
+    del data[start : start + 12 + length]
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    return bytes(data)
