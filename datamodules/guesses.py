@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -76,6 +76,26 @@ def unambiguous(listing: Listing, guesses: Sequence[Guess]) -> tuple[list[Guess]
             if guess.fits and not sound:
                 refused.append(f"--data.images '{guess.images}' --data.masks '{guess.masks}' is not taken: {error}")
     return sound, refused
+
+
+def widened(listing: Listing, guess: Guess) -> Guess:
+    """The guess with a star before the ending where images without a mask are named as further masks of others."""
+    paired = Pairing(guess.images, guess.masks).find(listing)
+    known = {mask.with_name(stem(mask)) for case in paired.cases for mask in case.masks}
+    if not guess.masks.endswith(".*") or not any(_goes_on(path, known) for path in paired.unlabelled):
+        return guess
+    wider = guess._replace(masks=f"{guess.masks.removesuffix('.*')}*.*")
+    try:
+        found = Pairing(wider.images, wider.masks).find(listing)
+    except DataError:
+        return guess
+    return wider if len(found.cases) == len(paired.cases) else guess
+
+
+def _goes_on(path: Path, known: Container[Path]) -> bool:
+    """Whether a file's name begins with one that is known."""
+    name = stem(path)
+    return any(path.with_name(name[:place]) in known for place in range(1, len(name)))
 
 
 def _without_one_folder(guess: Guess, listing: Listing) -> Guess:

@@ -20,11 +20,12 @@ from .image_folder import ImageFolder
 from .nnunet_raw import NNUNetRaw
 from .pairs import Paired, Pairing
 from .patterns import Listing
-from .rater_folders import rated
+from .rater_folders import rated, rated_files
 from .values import counted, listed
 from .volume_folder import VolumeFolder
 from .volumes import VolumeData
 
+_FEW_FOLDERS = 10  # which may be classes in place of patients
 _OWN_FORM = (
     "volumes of several files a case are read in nnU-Net's form: imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz "
     "and dataset.json with channel_names, labels and file_ending (docs/data.md)"
@@ -220,7 +221,10 @@ def _look_at(root: Path, listing: Listing, kind: type[ImageFolder | VolumeFolder
         _no_masks(kind, found)
         return
     guess, told_of_fields, fields = fields_of_view.without(listing, ranked)
+    guess = guesses.widened(listing, guess)
     masks, told, copies = rated(listing, guess)
+    if len(masks) == 1:
+        masks = rated_files(listing, guess)
     paired = Pairing(guess.images, masks).find(listing)
     found.options = [
         ("root", str(root)),
@@ -255,10 +259,20 @@ def _tell_pairs(root: Path, paired: Paired, masks: Sequence[str], found: Finding
             found.options.append(("exclude", left_out[0] if len(left_out) == 1 else str(left_out).replace(", ", ",")))
     if paired.orphans:
         found.hints.append(f"{len(paired.orphans)} masks go with no image, as {paired.orphans[0].relative_to(root)}")
-    if any(case.group for case in paired.cases):
-        found.hints.append("a folder stays in one part of the split; where it is no patient: --data.group '(.+)'")
+    if groups := {case.group for case in paired.cases if case.group}:
+        found.hints.append(_of_groups(len(groups)))
     if count < 3:
         found.hints.append("three cases are needed to train: one to learn from, one to choose by, one to test on")
+
+
+def _of_groups(count: int) -> str:
+    """What to decide where folders are kept together in the split."""
+    if count < _FEW_FOLDERS:
+        return (
+            f"{count} folders, each of which stays in one part of the split: right for patients; where they are "
+            "classes, as benign and malignant, or parts, set --data.group '(.+)'"
+        )
+    return "a folder stays in one part of the split; where it is no patient: --data.group '(.+)'"
 
 
 def _tell_rest(

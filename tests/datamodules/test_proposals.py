@@ -17,12 +17,13 @@ TRUTH = np.zeros(SHAPE, np.uint8)
 TRUTH[6:15, 8:22] = 1
 
 
-def _noise(path, seed=0):
-    save_image(path, generator(seed).integers(0, 255, (*SHAPE, 3), dtype=np.uint8))
+def _noise(path):
+    rng = generator(zlib.crc32(path.as_posix().encode()))
+    save_image(path, rng.integers(0, 255, (*SHAPE, 3), dtype=np.uint8))
 
 
 def _scan(path, labels=None):
-    rng = generator(len(path.name))
+    rng = generator(zlib.crc32(path.as_posix().encode()))
     save_volume(path, rng.normal(0, 1, (9, 8, 7)).astype(np.float32) if labels is None else labels)
 
 
@@ -47,14 +48,14 @@ def _told(found):
 def test_images_of_cities_find_the_masks_of_the_same_city_whose_names_end_otherwise(tmp_path):
     for number in range(6):
         city = f"train/{'ab'[number % 2]}"
-        _noise(tmp_path / f"leftImg8bit/{city}/x_{number}_leftImg8bit.png", number)
+        _noise(tmp_path / f"leftImg8bit/{city}/x_{number}_leftImg8bit.png")
         save_image(tmp_path / f"gtFine/{city}/x_{number}_gtFine_labelTrainIds.png", TRUTH * 255)
     assert len(_labels(inspect_folder(tmp_path))) == 6
 
 
 def test_why_the_best_patterns_are_not_taken_is_told(tmp_path):
     for number in range(3):
-        _noise(tmp_path / f"images/{number}.png", number)
+        _noise(tmp_path / f"images/{number}.png")
         save_image(tmp_path / f"masks/{number}.png", TRUTH * 255)
     _noise(tmp_path / "images/1.jpg")
     assert "Remove one of the two, or exclude it" in _told(inspect_folder(tmp_path))
@@ -62,7 +63,7 @@ def test_why_the_best_patterns_are_not_taken_is_told(tmp_path):
 
 def test_files_that_the_proposal_leaves_aside_are_counted_and_named(tmp_path):
     for number in range(3):
-        _noise(tmp_path / f"CXR/{number}.png", number)
+        _noise(tmp_path / f"CXR/{number}.png")
         for side in ("left", "right"):
             save_image(tmp_path / f"ManualMask/{side}Mask/{number}.png", np.roll(255 * TRUTH, 12 * len(side), 0))
     found = inspect_folder(tmp_path)
@@ -72,7 +73,7 @@ def test_files_that_the_proposal_leaves_aside_are_counted_and_named(tmp_path):
         for number in range(3):
             shift = 0 if folder[-1] in "dc" else 1 + (folder[-1] == "b")
             save_image(tmp_path / f"rated/{folder}/{number}.png", np.roll(255 * TRUTH, (shift, number), (0, 1)))
-            _noise(tmp_path / f"rated/images/{number}.png", number)
+            _noise(tmp_path / f"rated/images/{number}.png")
     found = inspect_folder(tmp_path / "rated")
     assert "no rater of its own" in _told(found)
     assert "in no case" not in _told(found)
@@ -80,7 +81,7 @@ def test_files_that_the_proposal_leaves_aside_are_counted_and_named(tmp_path):
 
 def test_cases_of_two_folders_are_not_paired_with_each_other(tmp_path):
     for number in range(4):
-        _noise(tmp_path / f"x/{number:03d}.png", number)
+        _noise(tmp_path / f"x/{number:03d}.png")
         save_image(tmp_path / f"y/{number:03d}.png", 255 * TRUTH)
     assert inspect_folder(tmp_path).options == []
     for number in range(3):
@@ -101,7 +102,7 @@ def _lesions(pieces=2):
 def _masked(root, mask):
     """Images and, drawn by the function, their masks."""
     for number in range(3):
-        _noise(root / f"images/{number}.png", number)
+        _noise(root / f"images/{number}.png")
         (root / "masks").mkdir(exist_ok=True)
         mask(root / f"masks/{number}.png")
     return inspect_folder(root)
@@ -157,3 +158,41 @@ def _png_of_two_bits(labels):
     del data[start : start + 12 + length]
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     return bytes(data)
+
+
+def test_a_second_mask_of_an_image_is_no_image_and_folders_of_classes_are_asked_about(tmp_path):
+    for folder in ("benign", "malignant"):
+        for number in (1, 2, 3):
+            _noise(tmp_path / f"data/{folder}/{folder} ({number}).png")
+            save_image(tmp_path / f"data/{folder}/{folder} ({number})_mask.png", 255 * TRUTH)
+    save_image(tmp_path / "data/benign/benign (2)_mask_1.png", 255 * np.roll(TRUTH, 8, 0))
+    found = inspect_folder(tmp_path)
+    assert "exclude" not in dict(found.options)
+    assert "where they are classes, as benign and malignant" in _told(found)
+    labels = _labels(found)
+    assert len(labels) == 6
+    both = TRUTH | np.roll(TRUTH, 8, 0)
+    assert sum(np.array_equal(label, both) for label in labels.values()) == 1
+
+
+def test_numbered_masks_of_an_image_that_agree_are_raters_and_no_classes(tmp_path):
+    for number in range(4):
+        _noise(tmp_path / f"images/{number:05d}.png")
+        for rater in range(3):
+            mask = 255 * np.roll(TRUTH, (rater, number), (0, 1)) * (number + rater > 0)
+            save_image(tmp_path / f"gt/{number:05d}_l{rater}.png", mask.astype(np.uint8))
+    found = inspect_folder(tmp_path)
+    assert dict(found.options)["masks"] == "['gt/{name}_l0.*','gt/{name}_l1.*','gt/{name}_l2.*']"
+    assert "coding" not in dict(found.options)
+    assert len(_labels(found)) == 4
+
+
+def test_numbered_volumes_of_raters_in_the_folder_of_a_case_are_raters(tmp_path):
+    for number in range(3):
+        _scan(tmp_path / f"case{number}/image.nii.gz")
+        truth = blob((9, 8, 7), generator(number)).astype(np.uint8)
+        for rater in (1, 2):
+            _scan(tmp_path / f"case{number}/task01_seg0{rater}.nii.gz", np.roll(truth, rater, 0))
+    found = inspect_folder(tmp_path)
+    assert dict(found.options)["masks"] == "['{folder}/task01_seg01.nii.gz','{folder}/task01_seg02.nii.gz']"
+    assert len(_labels(found)) == 3
