@@ -12,9 +12,9 @@ from .pairs import Pairing
 from .patterns import Listing
 from .readers import stem
 
-_MASK_WORDS = ("mask", "gold", "label", "truth", "seg", "annotation", "manual", "gt", "target")
+_MASK_WORDS = ("mask", "gold", "label", "truth", "seg", "anno", "manual", "gt", "target")
 _PLAIN = "mask"  # which may also be the field of view, where another folder has a name that says more
-_DIGITS = re.compile(r"\d+")
+_DIGITS, _BEFORE_NUMBER = re.compile(r"\d+"), re.compile(r"\D+(?=\d)")
 _FOLDERS, _MARKED, _FILES = 400, 16, 4000  # folders, folders of masks, and files of a folder that are looked at
 
 
@@ -117,8 +117,10 @@ def _candidates(listing: Listing) -> Iterator[tuple[str, str]]:
     common = set.intersection(*(set(folder.split("/")) for folder in folders)) if folders else set()
     marked = {f for f in folders if any(is_mask(part) for part in f.split("/") if part not in common)}
     seen: dict[tuple[str, str], None] = {}
-    for mask in sorted(marked)[:_MARKED]:
-        for image in [folder for folder in folders if folder not in marked][:40]:
+    images = [folder for folder in folders if folder not in marked]
+    images = images or [folder for folder in folders if _PLAIN not in folder.lower()]  # as CT-Seg beside Lung_Mask
+    for mask in sorted(marked - set(images))[:_MARKED]:
+        for image in images[:40]:
             seen |= dict.fromkeys(_folder_pairs(image, mask))
             seen |= dict.fromkeys(_tail_pairs(listing, image, mask))
     for folder in folders[:8]:
@@ -140,12 +142,14 @@ def _folder_pairs(image: str, mask: str) -> Iterator[tuple[str, str]]:
 
 
 def _tail_pairs(listing: Listing, image: str, mask: str) -> Iterator[tuple[str, str]]:
-    """Patterns for two folders in each of which all names end alike, as 01_test.tif and 01_manual1.gif."""
+    """Patterns for two folders in each of which all names end or begin alike, as 01_test.tif and 01_manual1.gif."""
     names = [listing.names[f"{folder}/" if folder else ""][:_FILES] for folder in (image, mask)]
-    first, second = (_tail([stem(Path(name)) for name in inside]) for inside in names)
-    if first or second:
-        for a, b in _heads(image, mask):
-            yield f"{a}/{{name}}{first}.*".lstrip("/"), f"{b}/{{name}}{second}.*".lstrip("/")
+    stems = [[stem(Path(name)) for name in inside] for inside in names]
+    (first, second), (start, other) = map(_tail, stems), map(_start, stems)
+    for a, b in _heads(image, mask) if first or second else ():
+        yield f"{a}/{{name}}{first}.*".lstrip("/"), f"{b}/{{name}}{second}.*".lstrip("/")
+    for a, b in _heads(image, mask) if start != other else ():
+        yield f"{a}/{start}{{name}}.*".lstrip("/"), f"{b}/{other}{{name}}.*".lstrip("/")
 
 
 def _tail(stems: Sequence[str]) -> str:
@@ -156,12 +160,18 @@ def _tail(stems: Sequence[str]) -> str:
     return shared[starts[0] :] if starts else ""
 
 
+def _start(stems: Sequence[str]) -> str:
+    """What all names begin with before their first number, as `img` of img0001 and img0002; else nothing."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1 and not letters[0].isdigit(), zip(*stems, strict=False))
+    return "".join(letters[0] for letters in alike) if len(stems) > 1 else ""
+
+
 def _heads(image: str, mask: str) -> list[tuple[str, str]]:
     """The two folders, and, where their paths end or begin alike, patterns that stand for their like."""
     one, two = image.split("/"), mask.split("/")
     heads = [(image, mask)]
     shared = 0
-    while shared < min(len(one), len(two)) - 1 and one[-1 - shared] == two[-1 - shared]:
+    while shared < min(len(one), len(two)) and one[-1 - shared] == two[-1 - shared]:
         shared += 1
     if shared:
         heads.append(("/".join([*one[:-shared], "{folder}"]), "/".join([*two[:-shared], "{folder}"])))
@@ -175,6 +185,7 @@ def _name_pairs(folder: str, stems: Sequence[str]) -> Iterator[tuple[str, str]]:
     heads = [f"{folder}/" if folder else "", *(["{folder}/"] if folder else [])]
     tails = {stem[place:] for stem in stems for place in range(1, len(stem)) if stem[place] in "_-"}
     starts = {stem[: stem.index("_") + 1] for stem in stems if "_" in stem}
+    starts |= {match[0] for stem in stems if (match := _BEFORE_NUMBER.match(stem))}
     for head in heads:
         for tail in sorted(filter(is_mask, tails), key=lambda tail: (len(tail), tail))[:60]:
             yield f"{head}{{name}}.*", f"{head}{{name}}{tail}.*"

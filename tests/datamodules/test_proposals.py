@@ -196,3 +196,31 @@ def test_numbered_volumes_of_raters_in_the_folder_of_a_case_are_raters(tmp_path)
     found = inspect_folder(tmp_path)
     assert dict(found.options)["masks"] == "['{folder}/task01_seg01.nii.gz','{folder}/task01_seg02.nii.gz']"
     assert len(_labels(found)) == 3
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("sub-0{0}/anat/sub-0{0}_T2w.nii.gz", "derivatives/labels/sub-0{0}/anat/sub-0{0}_T2w_seg-manual.nii.gz"),
+        ("ct/volume-{0}.nii.gz", "seg/segmentation-{0}.nii.gz"),
+        ("volume-{0}.nii", "segmentation-{0}.nii"),
+        ("Training/img/img000{0}.nii.gz", "Training/label/label000{0}.nii.gz"),
+        ("CT-Seg_cases/c{0}.nii.gz", "Lung_Mask/c{0}.nii.gz"),
+    ],
+)
+def test_masks_are_found_by_what_their_folders_and_the_beginnings_of_their_names_differ_in(tmp_path, image, mask):
+    truths = [blob((9, 8, 7), generator(number)).astype(np.uint8) for number in range(5)]
+    for number, truth in enumerate(truths):
+        _scan(tmp_path / image.format(number))
+        _scan(tmp_path / mask.format(number), truth)
+    found = list(_labels(inspect_folder(tmp_path)).values())
+    assert len(found) == 5
+    assert sum(map(np.sum, found)) == sum(map(np.sum, truths))
+
+
+def test_pictures_with_annotations_of_short_or_numbered_names_are_paired(tmp_path):
+    for root, image, mask in (("a", "test_{}.bmp", "test_{}_anno.bmp"), ("b", "image{}.png", "label{}.png")):
+        for number in range(4):
+            _noise(tmp_path / root / image.format(number))
+            save_image(tmp_path / root / mask.format(number), 255 * TRUTH)
+        assert len(_labels(inspect_folder(tmp_path / root))) == 4
