@@ -17,6 +17,7 @@ from .decathlon import Decathlon
 from .errors import DataError
 from .findings import SAMPLE, Finding, describe_images, describe_volumes, quoted, some
 from .image_folder import ImageFolder
+from .masks import Index
 from .nnunet_raw import NNUNetRaw
 from .pairs import Paired, Pairing
 from .patterns import Listing
@@ -83,12 +84,31 @@ def _as_a_known_form(root: Path, found: Finding) -> bool:
             continue
         except OSError:
             continue
-        if cases:
+        if cases and (lacking := _lacks_classes(data, cases)):
+            if not found.hints:  # which other modalities of the set would repeat
+                found.hints.append(f"as {name} nothing here can be trained: {lacking}")
+        elif cases:
             found.data, found.options, found.hints = name, options, []
             found.facts.append(("cases", str(len(cases))))
             _describe_known(data, cases, found)
             return True
     return False
+
+
+def _lacks_classes(data: SegmentationData, cases: Sequence[Case]) -> str:
+    """Why the masks are not those of a known set of several classes; empty where they may be."""
+    by_number = isinstance(getattr(data, "coding", None), Index) and not isinstance(data, NNUNetRaw | Decathlon)
+    if not by_number or data.num_classes < 3:
+        return ""
+    held = _held([mask for case in some(cases, SAMPLE) for mask in case.masks][:SAMPLE])
+    if not 0 < len(held) < 3:
+        return ""
+    return f"its classes are {', '.join(data.class_names)}, and the masks that were looked at hold {listed(held)} alone"
+
+
+def _held(masks: Sequence[Path]) -> np.ndarray:
+    """Values that some masks hold together."""
+    return np.unique(np.concatenate([np.zeros(0), *map(_values_of, masks)]))
 
 
 def _describe_known(data: SegmentationData, cases: Sequence[Case], found: Finding) -> None:
@@ -102,8 +122,7 @@ def _describe_known(data: SegmentationData, cases: Sequence[Case], found: Findin
     found.facts.append(("channels", str(channels)))
     found.facts.append(("classes", ", ".join(data.class_names)))
     masks = [mask for case in some(cases, 3) for mask in case.masks][:SAMPLE]
-    values = [_values_of(mask) for mask in masks]
-    held = np.unique(np.concatenate([np.zeros(0), *values]))
+    held = _held(masks)
     if len(held):
         found.facts.append((f"values in {len(masks)} masks", listed(held)))
 

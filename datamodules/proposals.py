@@ -292,6 +292,9 @@ def of_volumes(cases: Sequence[Case], masks: Sequence[Path]) -> Proposal:
 
 def _whole_numbers(values: np.ndarray, proposal: Proposal) -> None:
     numbers = [int(value) for value in values]
+    if len(numbers) < 2:
+        proposal.hints.append(f"the masks that were looked at hold {numbers[0]} alone, which tells no classes")
+        return
     if numbers != list(range(len(numbers))):
         proposal.options.append(("values", str(numbers).replace(" ", "")))
     if numbers != [0, 1]:

@@ -224,3 +224,23 @@ def test_pictures_with_annotations_of_short_or_numbered_names_are_paired(tmp_pat
             _noise(tmp_path / root / image.format(number))
             save_image(tmp_path / root / mask.format(number), 255 * TRUTH)
         assert len(_labels(inspect_folder(tmp_path / root))) == 4
+
+
+def test_volume_masks_of_one_value_tell_no_classes(tmp_path):
+    for number in range(3):
+        _scan(tmp_path / f"images/{number}.nii.gz")
+        _scan(tmp_path / f"labels/{number}.nii.gz", np.zeros((9, 8, 7), np.uint8))
+    found = inspect_folder(tmp_path)
+    assert not {"classes", "values"} & set(dict(found.options))
+    assert "hold 0 alone, which tells no classes" in _told(found)
+
+
+@pytest.mark.parametrize("classes", [(0, 1), (0, 1, 2, 4)])
+def test_a_known_set_is_offered_only_where_masks_hold_its_classes(tmp_path, classes):
+    labels = np.resize(np.array(classes, np.uint8), (9, 8, 7))
+    for number in range(3):
+        for name in ("flair", "t1", "t1ce", "t2", "seg"):
+            _scan(tmp_path / f"p{number}/p{number}_{name}.nii.gz", labels if name == "seg" else None)
+    found = inspect_folder(tmp_path)
+    assert found.data == ("BraTS" if len(classes) > 2 else "VolumeFolder")
+    assert ("as BraTS nothing here can be trained: its classes are" in _told(found)) == (len(classes) == 2)
