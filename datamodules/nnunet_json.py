@@ -9,6 +9,7 @@ from .errors import DataError
 from .masks import IGNORE
 
 _METHODS = {"ct": "fingerprint", "nonorm": "none", "rescale_to_0_1": "minmax"}
+_BY_255 = "rgb_to_0_1"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,16 @@ class DatasetJson:
 
     @property
     def normalisation(self) -> tuple[str, ...]:
-        """nnU-Net's normalisation of each channel, by its name: CT by the fingerprint, others by z-score."""
+        """nnU-Net's normalisation of each channel, by its name: CT by the fingerprint, others by z-score.
+
+        Raises:
+            DataError: If a name asks for one that volumes do not have.
+        """
+        if unknown := [name for name in self.channels if name.lower() == _BY_255]:
+            raise DataError(
+                f"channel_names: {unknown[0]} asks for a division by 255, which is not built. Set normalisation, as "
+                "minmax for 0 to 1 by each volume's own extremes, or zscore."
+            )
         return tuple(_METHODS.get(name.lower(), "zscore") for name in self.channels)
 
 

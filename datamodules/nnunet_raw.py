@@ -91,7 +91,7 @@ class NNUNetRaw(VolumeData):
             raise DataError(f"{self.json}: file_ending {self.ending!r} cannot be read. Convert to .nii.gz or .png.")
         self.reads_images = self.ending.lower().endswith(readers.IMAGE_ENDINGS) and not self._holds_stacks()
         size = None if self.reads_images else patch_size
-        self.default_normalisation = "zscore" if self.reads_images else self.facts.normalisation
+        self.default_normalisation = "zscore" if self.reads_images or normalisation else self.facts.normalisation
         super().__init__(root=root, patch_size=size, normalisation=normalisation, **kwargs)
         self.in_channels, self.class_names = len(self.facts.channels), self.facts.class_names
         self.propose_regions(self.facts.regions, self.facts.order)

@@ -1,6 +1,7 @@
 """`data inspect` on the layouts of public data sets: what it proposes finds the masks and reads them as drawn."""
 
 import io
+import json
 import shlex
 import zlib
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules import NNUNetRaw
 from datamodules.inspection import inspect_folder
 from lightning_app.data_command import main
 from tests.data.common import blob, generator, save_image, save_volume
@@ -244,3 +246,13 @@ def test_a_known_set_is_offered_only_where_masks_hold_its_classes(tmp_path, clas
     found = inspect_folder(tmp_path)
     assert found.data == ("BraTS" if len(classes) > 2 else "VolumeFolder")
     assert ("as BraTS nothing here can be trained: its classes are" in _told(found)) == (len(classes) == 2)
+
+
+def test_a_normalisation_of_nnu_net_that_is_not_built_is_refused_by_name(tmp_path):
+    for number in range(3):
+        _scan(tmp_path / f"imagesTr/c{number}_0000.nii.gz")
+        _scan(tmp_path / f"labelsTr/c{number}.nii.gz", blob((9, 8, 7), generator(number)).astype(np.uint8))
+    facts = {"channel_names": {"0": "rgb_to_0_1"}, "labels": {"background": 0, "it": 1}, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    assert "rgb_to_0_1 asks for a division by 255" in _told(inspect_folder(tmp_path))
+    assert NNUNetRaw(root=str(tmp_path), normalisation="minmax").methods() == ("minmax",)
