@@ -191,7 +191,7 @@ def _name_pairs(folder: str, stems: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield f"{head}{{name}}.*", f"{head}{{name}}{tail}.*"
             for other in sorted(tail for tail in tails if not is_mask(tail))[:20]:
                 yield f"{head}{{name}}{other}.*", f"{head}{{name}}{tail}.*"
-        for start in sorted(filter(is_mask, starts)):
+        for start in sorted(filter(is_mask, starts))[:60]:
             for other in sorted(start for start in starts if not is_mask(start))[:20]:
                 yield f"{head}{other}{{name}}.*", f"{head}{start}{{name}}.*"
 

@@ -302,7 +302,7 @@ def _tell_rest(
     used |= {*paired.unlabelled, *paired.orphans, *(path for pattern in told for path, _ in listing.find(pattern))}
     rest = [path for path in listing.paths() if path not in used]
     if rest:
-        inside = rest[0].relative_to(listing.root).as_posix()
+        inside = min(rest).relative_to(listing.root).as_posix()
         found.hints.append(
             f"{len(rest)} more files are in no case, as {inside}; were they other masks of the same images, give "
             "--data.masks as a list (a pattern a rater), or as */{name}.* with --data.coding files (a file a class); "
