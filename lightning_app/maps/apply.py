@@ -29,7 +29,7 @@ from lightning_app.maps.problems import above_zero, join, names_of, split
 from lightning_app.maps.reading import Form, Map, files_of, read_map, write_map
 from lightning_app.maps.scale import check_scale
 from lightning_app.maps.space import check_place
-from lightning_app.maps.storage import Stored, levels_of, read_array, write_labels
+from lightning_app.maps.storage import Stored, check_writable, levels_of, read_array, write_labels
 from lightning_app.training.case_sheet import unit_of
 from lightning_app.training.processes import tell
 
@@ -51,6 +51,7 @@ def apply_calibrator(options: argparse.Namespace) -> None:
     form = _form(fitted.form, options)
     cases = group_as_fitted(find(options.probs, "--probs"), form.classes, fitted.apart, options.probs)
     root, out = root_of(options.probs), Path(options.out)
+    _check_formats(cases, form)
     check_unseen(cases, fitted)
     fitted.check_view(options.valid is not None, f"--probs {options.probs}")
     scale = check_scale(cases.values(), form)
@@ -82,7 +83,7 @@ def apply_calibrator(options: argparse.Namespace) -> None:
 
 def _form(form: Form, options: argparse.Namespace) -> Form:
     logits = form.logits if options.logits is None else options.logits
-    return Form(options.format or form.kind, form.classes, form.dims, form.regions, form.order, logits, form.turned)
+    return replace(form, kind=options.format or form.kind, logits=logits)
 
 
 def _threshold(fitted: FittedCalibrator, options: argparse.Namespace) -> FittedCalibrator:
@@ -111,6 +112,14 @@ def check_unseen(cases: dict[str, Files], fitted: FittedCalibrator) -> None:
 def _masks(cases: dict[str, Files], form: Form) -> Iterator[Path]:
     """The hard masks beside the maps."""
     return (beside for files in cases.values() if (beside := files_of(files, form.kind)[1]) is not None)
+
+
+def _check_formats(cases: dict[str, Files], form: Form) -> None:
+    """Refuse formats that nothing can be written in, before anything is."""
+    for files in cases.values():
+        chosen, beside = files_of(files, form.kind)
+        for path in (*chosen.values(), *([beside] if beside else [])):
+            check_writable(path)
 
 
 def _views(valid: str | None, cases: Collection[str]) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from lightning_app.maps.grid import arrangements, check_mask, hard_labels, on_gr
 from lightning_app.maps.hard import are_hard, hard_map
 from lightning_app.maps.labels import Coding, Label, read_label
 from lightning_app.maps.pairing import Files, Pair, Pairs, ending_of, find, group_classes, pair
-from lightning_app.maps.reading import Form, Map, files_of, read_map
+from lightning_app.maps.reading import Form, Map, class_axis, files_of, read_map
 from lightning_app.maps.space import check_place
 from lightning_app.maps.storage import KEYS, NUMPY, TIFF, VOLUMES, array_names, read_array
 
@@ -125,7 +125,7 @@ def open_folder(options: argparse.Namespace) -> Folder:
         raise UserError("--format mask: hard masks hold one class a voxel, no regions; leave --regions out")
     if regions and pairs.pairs[0].raters:
         raise UserError("--raters: regions that may overlap are scored against one label a case; leave --raters out")
-    folder = Folder(pairs, form, coding, hard, options.resample)
+    folder = Folder(pairs, form if hard else _with_axis(form, *peeked[0]), coding, hard, options.resample)
     if not hard:
         _check_arrangement(folder)
     return folder
@@ -199,6 +199,16 @@ def _form(
     return Form(kind, classes, dims, regions, order, options.logits, turned)
 
 
+def _with_axis(form: Form, case: Pair, label: Label) -> Form:
+    """The form with the place of the classes' axis, where the files have one."""
+    chosen, _ = files_of(case.maps, form.kind)
+    path = next(iter(chosen.values()))
+    stored = read_array(path).array.shape
+    if len(chosen) > 1 or len(stored) <= form.dims:
+        return form
+    return replace(form, classes_first=class_axis(path, stored, form, label.array.shape) == 0)
+
+
 def _kind(path: Path, beside: Path | None) -> str:
     """The form that an ending, the name of the array, or the company of a file tells."""
     ending = ending_of(path)
@@ -234,17 +244,30 @@ def _check_arrangement(folder: Folder) -> None:
         counted = case.label.array[case.label.array != IGNORE]
         if not counted.any() or not hard_labels(case.probs, folder.form).any():
             continue  # an empty one lies as any other
-        if _off(case, case.probs, folder.form) < 0.8:
+        here = _off(case, case.probs, folder.form)
+        if here < 0.3:
             return  # the usual case, at the first
-        ways = arrangements(case.probs, folder.form)
-        found = {name for name, turn in ways if _off(case, turn(case.probs), folder.form) < 0.5}
+        found = _better(case, folder.form, 0.5 if here >= 0.8 else here / 4)
         better = found if better is None else better & found
+        if not better:
+            return
         asked += 1
         if asked == PEEKED:
             break
     if better:
         path, name = case.map.stored[0][0], min(better)
-        raise DataError(f"{path}: hardly meets its label, and does with {name}. Write the map as its label lies.")
+        cure = "Write the map as its label lies" + (", or give --axes zyx." if path.suffix in NUMPY else ".")
+        raise DataError(f"{path}: hardly meets its label, and does with {name}. {cure}")
+
+
+def _better(case: Case, form: Form, most: float) -> set[str]:
+    """Arrangements of a map in which less than a share of its foreground differs from the label.
+
+    Where the label is most of a case, a poor map is no reversed one.
+    """
+    large = (case.label.array[case.label.array != IGNORE] != 0).mean() > 0.5
+    ways = arrangements(case.probs, form)[1 if large else 0 :]
+    return {name for name, turn in ways if _off(case, turn(case.probs), form) < most}
 
 
 def _off(case: Case, probs: np.ndarray, form: Form) -> float:

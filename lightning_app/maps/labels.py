@@ -11,7 +11,7 @@ from datamodules.masks import IGNORE, Binary, Colour, Index, MaskCoding, PerClas
 from lightning_app.errors import UserError
 from lightning_app.maps.pairing import Files, class_number, ending_of
 from lightning_app.maps.space import check_place
-from lightning_app.maps.storage import NUMPY, VOLUMES, read_array
+from lightning_app.maps.storage import NUMPY, TIFF, VOLUMES, read_array
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Coding:
             raise UserError(f"--label_values {list(self.values)} must give a value for each of {list(self.classes)}")
         if self.coding == "binary" and len(self.classes) != 2:
             raise UserError(f"--label_coding binary means two classes, --classes names {len(self.classes)}")
+        if self.coding == "binary" and self.ignore is not None and self.ignore > self.threshold:
+            raise UserError(
+                f"--label_coding binary --ignore {self.ignore}: is {self.ignore} foreground, or does it not count? "
+                "Leave --ignore out, or name the values of the classes by --label_values"
+            )
         if (self.coding == "colour") != (self.colours is not None):
             raise UserError("--label_coding colour and --label_colours go together")
         if self.colours is not None and len(self.colours) != len(self.classes):
@@ -59,9 +64,10 @@ class Coding:
         return Index(max(*mapping.values(), 1) + 1, mapping)
 
 
+FEW = 16  # values of a mask without soft edges
 CURE = (
     "Name what does not count by --ignore, class numbers by --label_coding index (--label_values), or give "
-    "--label_coding binary where these are grey values."
+    "--label_coding binary where these are grey values, with --label_threshold 0 where they are numbers of objects."
 )
 
 
@@ -90,12 +96,12 @@ def read_label(files: Files, coding: Coding, valid: Path | None = None) -> Label
     """
     paths = _ordered(files, coding)
     ending = ending_of(paths[0])
-    if ending in VOLUMES:
+    if ending in VOLUMES or readers.is_stack(paths[0]):
         volumes = [readers.read_volume(path, labels=True) for path in paths]
-        first = volumes[0]
+        first, place = volumes[0], _place(paths[0], volumes[0].affine)
         for path, volume in zip(paths[1:], volumes[1:], strict=True):
-            check_place(path, volume.affine, paths[0], first.affine, first.array.shape)
-        label = Label(_decoded([volume.array for volume in volumes], paths, coding), first.affine, first.spacing, True)
+            check_place(path, _place(path, volume.affine), paths[0], place, first.array.shape)
+        label = Label(_decoded([volume.array for volume in volumes], paths, coding), place, first.spacing, True)
     else:
         arrays = _planes(paths, coding) if ending not in NUMPY else [read_array(path).array for path in paths]
         array = _decoded(arrays, paths, coding)
@@ -107,6 +113,11 @@ def read_label(files: Files, coding: Coding, valid: Path | None = None) -> Label
         check_place(valid, affine, paths[0], label.affine, outside.shape)
         label.array[outside] = IGNORE
     return label
+
+
+def _place(path: Path, affine: np.ndarray) -> np.ndarray | None:
+    """Where a volume lies; a TIFF stack knows the size of its voxels at most."""
+    return None if ending_of(path) in TIFF else affine
 
 
 def _ordered(files: Files, coding: Coding) -> list[Path]:
@@ -156,10 +167,16 @@ def _decoded(arrays: Sequence[np.ndarray], paths: Sequence[Path], coding: Coding
     if len(arrays) > 1:
         if len(arrays) != len(coding.classes) - 1:
             raise DataError(f"{paths[0]}: {len(arrays)} label files for {len(coding.classes) - 1} classes.")
-        top = max(int(array.max(initial=0)) for array in arrays)
-        rule = PerClass(coding.threshold if top > 1 else 0, given=False, cure=CURE)
-        return _united(arrays, paths, rule, coding.regions) if coding.regions else rule.decode(arrays, paths)
-    return _rule(arrays[0], paths[0], coding).decode(arrays, paths)
+        plain = [array * (1 if array.max(initial=0) > 1 else 255) for array in arrays]  # 0 and 1 beside 0 and 255
+        rule = PerClass(coding.threshold, given=False, cure=CURE)
+        return _united(plain, paths, rule, coding.regions) if coding.regions else rule.decode(plain, paths)
+    single = _rule(arrays[0], paths[0], coding)
+    if not isinstance(single, Binary) or coding.ignore is None:
+        return single.decode(arrays, paths)
+    left_out = arrays[0] == coding.ignore
+    labels = single.decode([np.where(left_out, 0, arrays[0])], paths)
+    labels[left_out] = IGNORE
+    return labels
 
 
 def _united(
@@ -201,14 +218,15 @@ def _rule(array: np.ndarray, path: Path, coding: Coding) -> MaskCoding:
     open_ = coding.coding is None and coding.values is None and len(coding.classes) == 2 and not coding.regions
     if open_ and coding.ignore == IGNORE == array.max(initial=0) and not (array == 1).any():
         raise DataError(
-            f"{path}: holds 255, which --ignore names, and no 1. Give --label_coding binary if these are grey values, "
-            "index if nothing is foreground here."
+            f"{path}: holds 255, which --ignore names, and no 1. Leave --ignore out if these are grey values; give "
+            "--label_coding index if nothing is foreground here."
         )
     return Binary(coding.threshold, given=coding.coding == "binary", cure=CURE) if grey else coding.numbers()
 
 
 def outside_view(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Where a mask of the field of view is zero (or not above the middle, for grey values), and its affine."""
+    """Where a mask of the field of view is zero (or not above the middle, for soft edges of grey), and its affine."""
     volume = readers.read_volume(path, labels=True) if ending_of(path) in VOLUMES else None
     array = readers.read_mask(path, "grey") if volume is None else volume.array
-    return array <= (127 if array.max(initial=0) > 1 else 0), None if volume is None else volume.affine
+    soft = volume is None and len(np.unique(array)) > FEW
+    return array <= (127 if soft else 0), None if volume is None else volume.affine

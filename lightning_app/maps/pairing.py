@@ -275,7 +275,7 @@ def _by_suffix(
     """The files under their names less the suffix; None unless every file has one and every case enough of them."""
     grouped: dict[str, Files] = {}
     for stem, files in found.items():
-        suffix = max((end for end in suffixes if stem.endswith(end)), key=len, default="")
+        suffix = max((end for end in suffixes if stem.casefold().endswith(end.casefold())), key=len, default="")
         name = stem[: len(stem) - len(suffix)]
         if not suffix or (cases and name not in cases):
             return None

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lightning_app.maps.pairing import ENDINGS, Files, class_number, ending_of, 
 from lightning_app.maps.space import check_place
 from lightning_app.maps.storage import NUMPY, TIFF, VOLUMES, Stored, read_array, write_array
 
+FEW = 32  # values of a mask
 KINDS: dict[str, tuple[str, ...]] = {
     "nnunet": (".npz",),
     "nifti": VOLUMES,
@@ -38,6 +40,7 @@ class Form:
         order: The label that each region writes into a hard mask, where it is told.
         logits: The values are logits.
         turned: Volumes are stored as (z, y, x).
+        classes_first: Of maps with an axis of classes, whether it is the first; None where there is none.
     """
 
     kind: str
@@ -47,6 +50,7 @@ class Form:
     order: tuple[int, ...] = ()
     logits: bool = False
     turned: bool = False
+    classes_first: bool | None = None
 
     @property
     def channels(self) -> int:
@@ -103,7 +107,7 @@ def files_of(files: Files, kind: str | None) -> tuple[dict[str, Path], Path | No
             told = ", ".join(path.name for path in paths)
             raise DataError(f"{paths[0].parent}: which of {told} is the map of {files.name}? Say it by --format.")
         chosen[label] = maps[0]
-        beside = next((path for path in paths if path != maps[0]), None)
+        beside = next((path for path in paths if path != maps[0] and _may_be_mask(path)), None)
     if beside is None and len(chosen) == 1:
         beside = _mask_beside(next(iter(chosen.values())))
     return chosen, beside
@@ -115,7 +119,20 @@ def _mask_beside(path: Path) -> Path | None:
     folders = [path.parent] if ending_of(path) in NUMPY else []
     folders += [path.parent.parent / "masks"] if path.parent.name == "probabilities" else []
     ends = [end for end in ENDINGS if end not in NUMPY]
-    return next((f for folder in folders for end in ends if (f := folder / f"{stem}{end}").is_file()), None)
+    there = (file for folder in folders for end in ends if (file := folder / f"{stem}{end}").is_file())
+    return next(filter(_may_be_mask, there), None)
+
+
+@lru_cache(maxsize=4096)
+def _may_be_mask(path: Path) -> bool:
+    """Whether a file is no preview or image, which are in colour or of many grey values."""
+    if ending_of(path) in (*VOLUMES, *TIFF):
+        return True
+    try:
+        array = readers.read_mask(path, "labels")
+    except DataError:
+        return False
+    return array.ndim == 2 and len(np.unique(array)) <= FEW
 
 
 def read_map(files: Files, form: Form, shape: Sequence[int] | None = None) -> Map:
@@ -135,8 +152,9 @@ def read_map(files: Files, form: Form, shape: Sequence[int] | None = None) -> Ma
     if len(stored) > 1:
         raw, axis = stacked(stored), None
     else:
-        axis = class_axis(path, first.array.shape, form, shape)
-        raw = first.array[None] if axis is None else np.moveaxis(first.array, axis, 0)
+        array = _one_slice(first.array, form, shape)
+        axis = class_axis(path, array.shape, form, shape)
+        raw = array[None] if axis is None else np.moveaxis(array, axis, 0)
     properties = _properties(path, form)
     raw, affine = _to_grid(path, raw, first, form, properties)
     found: Counter[str] = Counter()
@@ -223,6 +241,13 @@ def _probabilities(path: Path, raw: np.ndarray, form: Form, found: Counter[str])
     return values.normalised(probs, values.rounding_of(raw.dtype, len(form.classes)), found, path)
 
 
+def _one_slice(array: np.ndarray, form: Form, shape: Sequence[int] | None) -> np.ndarray:
+    """A volume of one slice with its classes first, of which readers drop the axis of length one, with that axis."""
+    like_fit = shape is None and bool(form.classes_first)
+    fits = like_fit or (shape is not None and tuple(shape) == (*array.shape[1:], 1))
+    return array[..., None] if form.dims == array.ndim == 3 and array.shape[0] in _counts(form) and fits else array
+
+
 def class_axis(path: Path, array: Sequence[int], form: Form, shape: Sequence[int] | None = None) -> int | None:
     """Which axis of an array is that of the classes; None where there is none.
 
@@ -236,7 +261,8 @@ def class_axis(path: Path, array: Sequence[int], form: Form, shape: Sequence[int
     if flat and array[0] in counts:
         return 0
     if len(array) == dims + 1:
-        last_first = (dims, 0) if ending_of(path) in VOLUMES else (0, dims)
+        last = ending_of(path) in VOLUMES if form.classes_first is None else not form.classes_first
+        last_first = (dims, 0) if last else (0, dims)
         able = [axis for axis in last_first if array[axis] in counts]
         fits = [axis for axis in able if shape is not None and _rest(array, axis) == tuple(shape)]
         if able:

@@ -17,15 +17,16 @@ def check_scale(cases: Iterable[Files], form: Form) -> list[str]:
     Raises:
         DataError: If it is the one of another scale, as of percent.
     """
-    most = levels = 0
+    most = levels = reached = 0
     for files in cases:
         for path in files_of(files, form.kind)[0].values():
             array = read_array(path, shown=True).array
             levels = levels_of(array.dtype)
-            most = max(most, int(array.max(initial=0))) if levels else 0
+            own = int(array.max(initial=0)) if levels else 0
+            most, reached = (own, 1) if own > most else (most, reached + (own == most))
             if form.logits or not levels or most > FULL * levels:
                 return []
     told = f"the largest value of all maps is {most} of {levels}"
-    if most in OTHERS:
+    if most in OTHERS and reached > 1:
         raise DataError(f"{path}: {told}, as of a scale of 0 to {most}. Save p times {levels}, or p itself as floats.")
     return [f"WARNING   {told}, a probability of {most / max(levels, 1):.2f}: is {levels} what stands for one?"]

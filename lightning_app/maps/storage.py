@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from datamodules import DataError, readers
-from datamodules.nifti import open_header
-from datamodules.paths import decoding
+from datamodules.itk import write_nrrd
+from datamodules.metaimage import write_metaimage
+from datamodules.nifti import open_header, write_nibabel
+from datamodules.paths import META_ENDINGS, decoding
 from datamodules.writers import write_atomic
 from lightning_app.maps.pairing import ending_of
 
@@ -93,8 +95,8 @@ def write_array(path: Path, array: np.ndarray, like: Stored) -> Path:
     """
     values = _typed(array, like.array.dtype)
     ending = ending_of(path)
-    if ending in NIFTI:
-        return _write_nifti(path, values, like)
+    if ending in VOLUMES:
+        return _write_volume(path, values, like)
     if ending == ".npy":
         return write_atomic(path, lambda part: np.save(part, values))
     if ending == ".npz":
@@ -106,11 +108,21 @@ def write_array(path: Path, array: np.ndarray, like: Stored) -> Path:
         import tifffile
 
         return write_atomic(path, lambda part: tifffile.imwrite(part, values))
-    if ending not in (".png", ".bmp"):
-        raise DataError(f"{path}: {ending} does not keep the numbers it is given; convert the maps to PNG or TIFF.")
     from PIL import Image
 
     return write_atomic(path, Image.fromarray(values).save)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file in whose format nothing can be written that is read again as it was.
+
+    Raises:
+        DataError: For JPEG, DICOM and other formats of pictures than PNG, BMP and TIFF.
+    """
+    ending = ending_of(path)
+    if ending not in (*NUMPY, *TIFF, *NIFTI, *META_ENDINGS, ".nrrd", ".nhdr", ".mgz", ".mgh", ".png", ".bmp"):
+        cure = "NIfTI" if ending in VOLUMES else "PNG or TIFF"
+        raise DataError(f"{path}: {ending} does not keep the numbers it is given; convert to {cure}.")
 
 
 def write_labels(path: Path, labels: np.ndarray, like: Stored, stored: np.ndarray) -> Path:
@@ -124,8 +136,8 @@ def write_labels(path: Path, labels: np.ndarray, like: Stored, stored: np.ndarra
     """
     values = stored[labels].astype(like.array.dtype)
     ending = ending_of(path)
-    if ending in NIFTI:
-        return _write_nifti(path, values, like)
+    if ending in VOLUMES:
+        return _write_volume(path, values, like)
     if ending in TIFF:
         import tifffile
 
@@ -143,6 +155,18 @@ def levels_of(dtype: np.dtype) -> int:
 def _typed(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     top = levels_of(dtype)
     return np.ascontiguousarray(np.rint(array * top).astype(dtype) if top else array.astype(dtype))
+
+
+def _write_volume(path: Path, values: np.ndarray, like: Stored) -> Path:
+    """A volume in the format and with the header of the one that was read."""
+    ending = ending_of(path)
+    if ending in META_ENDINGS:
+        return write_atomic(path, lambda part: write_metaimage(part, values, like.source))
+    if ending in (".nrrd", ".nhdr"):
+        return write_atomic(path, lambda part: write_nrrd(part, values, like.source))
+    if ending in (".mgz", ".mgh"):
+        return write_atomic(path, lambda part: write_nibabel(part, values, None, like.source))
+    return _write_nifti(path, values, like)
 
 
 def _write_nifti(path: Path, values: np.ndarray, like: Stored) -> Path:
@@ -199,7 +223,7 @@ def _read_shown(path: Path) -> Stored:
 
 def _grey(path: Path, array: np.ndarray) -> np.ndarray:
     """A grey picture that was stored as RGB, as one channel."""
-    if array.ndim == 3 and array.shape[-1] in (3, 4):
+    if array.ndim == 3 and array.shape[-1] in (3, 4) and array.dtype.kind != "f":
         if (array[..., :3] != array[..., :1]).any():
             raise DataError(f"{path}: is in colour. A probability map is grey; save p times 255 or 65535.")
         return array[..., 0]

@@ -158,6 +158,7 @@ def looks_hard(array: np.ndarray, classes: int, stacked: bool) -> bool:
         return False
     largest = float(values[-1]) if len(values) else 0.0
     if stacked or classes == 2:
-        tops = (1, 255) if array.dtype.kind in "bui" else (1,)
-        return len(values) <= 2 and float(values[0]) in (0, largest) and largest in (0, *tops)
+        tops = (0, 1, 255, 65535) if array.dtype.kind in "bui" else (0, 1)
+        own = len(values) == 2 and array.dtype.kind in "bui"  # whatever whole number beside zero stands for the class
+        return len(values) <= 2 and float(values[0]) in (0, largest) and (own or largest in tops)
     return bool((values % 1 == 0).all()) and float(values[0]) >= 0 and largest < classes

@@ -212,9 +212,11 @@ def test_labels_outside_the_classes_are_refused(tmp_path):
 def test_255_is_not_both_foreground_and_ignored(tmp_path):
     made = images(tmp_path)
     where = (tmp_path / "probs", tmp_path / "labels", *CELLS, "--ignore", 255)
-    with pytest.raises(DataError, match="--label_coding binary"):
+    with pytest.raises(DataError, match="Leave --ignore out if these are grey values"):
         opened(*where)
-    case = read_all(opened(*where, "--label_coding", "binary"))["a"]
+    with pytest.raises(UserError, match="--ignore 255: is 255 foreground, or does it not count"):
+        opened(*where, "--label_coding", "binary")
+    case = read_all(opened(*where[:-2]))["a"]
     assert (case.label.array == made["a"][1]).all()
     case = read_all(opened(*where, "--label_coding", "index"))["a"]
     assert (case.label.array == made["a"][1] * 255).all()
